@@ -1,0 +1,32 @@
+//! ringmq: a thread-per-core io_uring MQTT broker.
+//!
+//! # The map of the house
+//! A floor uses only the floors below it.
+//! - `limits`, `id`, `message`: used from everywhere. Bounds, ids, and what travels inside the broker.
+//! - `wire` (ground floor): bytes to packets and back.
+//! - `topic` (first floor): names, filters, the subscription trie, the retained trie.
+//! - `session` (second floor): what one client owes and is owed.
+//! - `shard` (third floor): all state of one core; input goes in, an outbox of actions comes out.
+//! - `runtime` (fourth floor): the only room that knows glommio, io_uring, sockets and the clock.
+//! - `cli` and `main`: from the command line to an exit code.
+//!
+//! # Our few own words
+//! - *shard*: the connections, sessions and subscriptions of one core.
+//! - *turn*: a batch of inputs handled, the outbox drained, then a wait.
+//! - *outbox*: what a shard wants done, as data.
+//! - *egress*: bytes on their way to one connection.
+//! - *mesh*: the channels between the shards of one broker.
+//! - *interest*: "some client of mine wants this filter", said by one shard to all others.
+//! - *driver*: the loop that turns one shard.
+#![cfg_attr(not(feature = "runtime"), forbid(unsafe_code))]
+#![deny(unsafe_code)]
+
+pub mod id;
+pub mod limits;
+pub mod message;
+#[cfg(feature = "runtime")]
+pub mod runtime;
+pub mod shard;
+pub mod session;
+pub mod topic;
+pub mod wire;

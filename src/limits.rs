@@ -1,0 +1,120 @@
+//! Every bound of the broker: its name with its unit, its default, its reason.
+//!
+//! Duty: one place to read and to change what "too much" means. Must not: decide what happens at a bound (the room that
+//! meets it does, and counts it). Neighbours: every room reads it; `cli` fills it from `--set name=value`.
+
+/// Bounds of one shard and its connections. Every field can be set with `--set name=value`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Largest packet a client may send, fixed header included, bytes. Announced to MQTT 5.0 clients as Maximum Packet Size.
+    pub packet_bytes_max: u32,
+    /// Largest packet before CONNECT was accepted, bytes.
+    pub preauth_bytes_max: u32,
+    /// Time from accept to a complete CONNECT, milliseconds.
+    pub connect_timeout_ms: u64,
+    /// Longest client id, bytes.
+    pub client_id_bytes_max: usize,
+    /// Longest topic name or filter, bytes.
+    pub topic_bytes_max: usize,
+    /// Most levels of a topic name or filter.
+    pub topic_levels_max: usize,
+    /// Most user properties in one packet.
+    pub user_properties_max: usize,
+    /// Most subscriptions of one session.
+    pub subscriptions_per_session_max: usize,
+    /// Inbound QoS 1 and 2 messages that a client may have unacknowledged; announced as Receive Maximum.
+    pub receive_maximum: u16,
+    /// Outbound QoS 1 and 2 messages in flight to one client, whatever Receive Maximum it announced.
+    pub inflight_messages_max: u16,
+    /// Topic aliases that a client may set on its connection; announced as Topic Alias Maximum.
+    pub topic_alias_max: u16,
+    /// Topic aliases that we set towards a client, whatever it announced.
+    pub topic_alias_out_max: u16,
+    /// Messages that wait in one session's queue beyond the inflight window.
+    pub queued_messages_max: usize,
+    /// Bytes (topic, properties, payload) that wait in one session's queue.
+    pub queued_bytes_max: usize,
+    /// What happens to a message for a session whose queue is full.
+    pub queue_full: QueueFull,
+    /// Longest session expiry that is granted, seconds. `u32::MAX` means never.
+    pub session_expiry_secs_max: u32,
+    /// Longest keep alive that is granted to an MQTT 5.0 client, seconds; 0 grants any.
+    pub keep_alive_secs_max: u16,
+    /// Silence after which a connection with keep alive 0 is closed, seconds.
+    pub idle_secs_max: u64,
+    /// Unsent bytes of one connection above which QoS 0 messages are dropped and QoS 1 and 2 wait in the session.
+    pub egress_bytes_max: usize,
+    /// Unsent bytes of control packets above which the connection is not read until half is drained.
+    pub egress_control_bytes_max: usize,
+    /// Retained messages of the broker.
+    pub retained_messages_max: usize,
+    /// Bytes of retained messages of the broker.
+    pub retained_bytes_max: usize,
+    /// PUBLISH messages gathered for one peer shard above which this shard takes no further PUBLISH.
+    pub mesh_publishes_max: usize,
+    /// Payload bytes gathered for one peer shard above which this shard takes no further PUBLISH.
+    pub mesh_bytes_max: usize,
+    /// Connections of one shard.
+    pub connections_per_shard_max: usize,
+    /// Sessions of one shard, connected or not.
+    pub sessions_per_shard_max: usize,
+    /// Topics whose match result one shard remembers.
+    pub match_cache_topics_max: usize,
+}
+
+/// What happens to a QoS 1 or 2 message for a session whose queue is full. Counted in every case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum QueueFull {
+    /// The message is not queued; if every matching session refuses, an MQTT 5.0 publisher is told 0x97.
+    Reject,
+    /// The message is dropped, the publisher is told success (as Mosquitto does).
+    DropNewest,
+    /// The oldest queued messages make room.
+    DropOldest,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            packet_bytes_max: 16 << 20,
+            preauth_bytes_max: 64 << 10,
+            connect_timeout_ms: 10_000,
+            client_id_bytes_max: 256,
+            topic_bytes_max: 65_535,
+            topic_levels_max: 200,
+            user_properties_max: 128,
+            subscriptions_per_session_max: 100_000,
+            receive_maximum: 1024,
+            inflight_messages_max: 1024,
+            topic_alias_max: 64,
+            topic_alias_out_max: 16,
+            queued_messages_max: 100_000,
+            queued_bytes_max: 64 << 20,
+            queue_full: QueueFull::Reject,
+            session_expiry_secs_max: u32::MAX,
+            keep_alive_secs_max: 0,
+            idle_secs_max: 24 * 3600,
+            egress_bytes_max: 1 << 20,
+            egress_control_bytes_max: 256 << 10,
+            retained_messages_max: 10_000_000,
+            retained_bytes_max: 1 << 30,
+            mesh_publishes_max: 4096,
+            mesh_bytes_max: 4 << 20,
+            connections_per_shard_max: 1_000_000,
+            sessions_per_shard_max: 1_000_000,
+            match_cache_topics_max: 1024,
+        }
+    }
+}
+
+/// Payloads of this size and more are referenced, never copied, on their way through the broker, bytes.
+pub const SHARED_PAYLOAD_BYTES_MIN: usize = 4096;
+
+/// Largest Remaining Length of the protocol, bytes (section 1.5.5).
+pub const REMAINING_LENGTH_MAX: u32 = 268_435_455;
+
+/// Batches that wait in the channel from one shard to another.
+pub const MESH_BATCHES_MAX: usize = 8;
+
+/// Shards of one broker; a set of shards is a `u128` bit mask.
+pub const SHARDS_MAX: usize = 128;

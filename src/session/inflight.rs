@@ -1,0 +1,336 @@
+//! The inflight window: QoS 1 and 2 messages sent to a client and not yet fully acknowledged.
+//!
+//! Duty: give out packet ids, never one in use [MQTT-2.2.1-3]; walk each message through its handshake; remember what is to be
+//! sent again after a reconnect, in the original order [MQTT-4.4.0-1] [MQTT-4.6.0-1]. Must not: encode or queue.
+//! Neighbours: `outbound` owns it; `shard/deliver` and `shard/acknowledge` drive it.
+//!
+//! Packet ids are given out in a circle from 1 to 65,535, so the window is a ring whose first place belongs to the oldest
+//! packet id; the place of an id is found by subtraction. An id that is acknowledged out of order leaves a hole until the
+//! ones before it are done; the span with its holes is bounded, so a client that leaves one message unanswered stalls itself.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use crate::message::Message;
+use crate::wire::QoS;
+
+/// Packet ids in the circle.
+const PACKET_IDS: usize = 65_535;
+
+/// A message in the window.
+#[derive(Clone, Debug)]
+pub struct Sent {
+    /// The message; dropped when PUBREC has come, as only PUBREL is repeated from then on.
+    pub message: Option<Message>,
+    /// RETAIN flag it is sent with.
+    pub retain: bool,
+    /// Subscription Identifiers it is sent with.
+    pub subscription_ids: Option<Arc<[u32]>>,
+    /// What is waited for.
+    pub stage: Stage,
+}
+
+/// Where a message stands in its handshake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// QoS 1: PUBLISH sent.
+    AwaitPuback,
+    /// QoS 2: PUBLISH sent.
+    AwaitPubrec,
+    /// QoS 2: PUBREL sent.
+    AwaitPubcomp,
+}
+
+impl Stage {
+    /// The QoS of a message in that stage.
+    pub fn qos(self) -> QoS {
+        match self {
+            Self::AwaitPuback => QoS::AtLeastOnce,
+            Self::AwaitPubrec | Self::AwaitPubcomp => QoS::ExactlyOnce,
+        }
+    }
+}
+
+/// An acknowledgement that does not fit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AckError {
+    /// No message of that packet id is in flight.
+    Unknown,
+    /// There is one, but it waits for another kind of packet.
+    WrongStage,
+}
+
+/// The window of one session.
+#[derive(Debug)]
+pub struct Inflight {
+    ring: VecDeque<Option<Sent>>,
+    /// Packet id of the first place, counted from 0.
+    first: usize,
+    /// Places that are filled.
+    held: usize,
+    /// Messages sent on this connection and not yet acknowledged.
+    outstanding: usize,
+    /// Receive Maximum of the client, or our own bound if smaller.
+    window: usize,
+    /// Packet ids to send again on this connection, in order.
+    resend: VecDeque<u16>,
+}
+
+impl Inflight {
+    /// An empty window of `window` messages.
+    pub fn new(window: u16) -> Self {
+        Self {
+            ring: VecDeque::new(),
+            first: 0,
+            held: 0,
+            outstanding: 0,
+            window: usize::from(window).max(1),
+            resend: VecDeque::new(),
+        }
+    }
+
+    /// Messages in flight.
+    pub fn len(&self) -> usize {
+        self.held
+    }
+
+    /// Whether nothing is in flight.
+    pub fn is_empty(&self) -> bool {
+        self.held == 0
+    }
+
+    /// A connection begins with this window: everything held is to be sent again, in order.
+    pub fn resume(&mut self, window: u16) {
+        self.window = usize::from(window).max(1);
+        self.outstanding = 0;
+        self.resend.clear();
+        let first = self.first;
+        let held = self.ring.iter().enumerate().filter(|(_, place)| place.is_some());
+        self.resend.extend(held.map(|(offset, _)| packet_id(first + offset)));
+    }
+
+    /// Whether a further message may be sent now [MQTT-4.9.0-2].
+    pub fn has_room(&self) -> bool {
+        self.resend.is_empty() && self.outstanding < self.window && self.ring.len() < self.span_max()
+    }
+
+    fn span_max(&self) -> usize {
+        (self.window * 4).clamp(64, PACKET_IDS)
+    }
+
+    /// Takes a message in; returns its packet id. Only when there is room.
+    pub fn insert(&mut self, sent: Sent) -> u16 {
+        debug_assert!(self.has_room(), "the window is never overrun");
+        let id = packet_id(self.first + self.ring.len());
+        self.ring.push_back(Some(sent));
+        self.held += 1;
+        self.outstanding += 1;
+        id
+    }
+
+    /// The next message to send again, with its packet id, if the window has room for it.
+    pub fn next_resend(&mut self) -> Option<(u16, Sent)> {
+        while self.outstanding < self.window {
+            let id = self.resend.pop_front()?;
+            if let Some(sent) = self.place(id).and_then(|place| place.clone()) {
+                self.outstanding += 1;
+                return Some((id, sent));
+            }
+        }
+        None
+    }
+
+    /// PUBACK.
+    ///
+    /// # Errors
+    /// [`AckError`] if no QoS 1 message of that id is in flight; nothing changes.
+    pub fn puback(&mut self, id: u16) -> Result<(), AckError> {
+        self.finish(id, &[Stage::AwaitPuback])
+    }
+
+    /// PUBREC with success: PUBREL is to be sent. A second PUBREC for the same id is answered again.
+    ///
+    /// # Errors
+    /// [`AckError`] if no QoS 2 message of that id is in flight; nothing changes.
+    pub fn pubrec(&mut self, id: u16) -> Result<(), AckError> {
+        let sent = self.place(id).and_then(Option::as_mut).ok_or(AckError::Unknown)?;
+        if sent.stage == Stage::AwaitPuback {
+            return Err(AckError::WrongStage);
+        }
+        sent.stage = Stage::AwaitPubcomp;
+        sent.message = None;
+        Ok(())
+    }
+
+    /// PUBREC with an error: the message is done [MQTT-4.3.3-4 and section 4.9].
+    ///
+    /// # Errors
+    /// [`AckError`] if no QoS 2 message of that id waits for PUBREC; nothing changes.
+    pub fn pubrec_refused(&mut self, id: u16) -> Result<(), AckError> {
+        self.finish(id, &[Stage::AwaitPubrec])
+    }
+
+    /// PUBCOMP.
+    ///
+    /// # Errors
+    /// [`AckError`] if no QoS 2 message of that id waits for PUBCOMP; nothing changes.
+    pub fn pubcomp(&mut self, id: u16) -> Result<(), AckError> {
+        self.finish(id, &[Stage::AwaitPubcomp])
+    }
+
+    /// Drops a message that turns out not to be sendable (expired, too large) and frees its packet id.
+    pub fn abandon(&mut self, id: u16) {
+        let _ = self.finish(id, &[Stage::AwaitPuback, Stage::AwaitPubrec]);
+    }
+
+    fn finish(&mut self, id: u16, stages: &[Stage]) -> Result<(), AckError> {
+        let place = self.place(id).ok_or(AckError::Unknown)?;
+        let sent = place.as_ref().ok_or(AckError::Unknown)?;
+        if !stages.contains(&sent.stage) {
+            return Err(AckError::WrongStage);
+        }
+        *place = None;
+        self.held -= 1;
+        // An id that is still to be sent again was not counted on this connection.
+        if !self.resend.contains(&id) {
+            self.outstanding -= 1;
+        }
+        while let Some(None) = self.ring.front() {
+            self.ring.pop_front();
+            self.first = (self.first + 1) % PACKET_IDS;
+        }
+        if self.ring.is_empty() && self.ring.capacity() > 64 {
+            self.ring.shrink_to(16);
+        }
+        Ok(())
+    }
+
+    fn place(&mut self, id: u16) -> Option<&mut Option<Sent>> {
+        let counted = usize::from(id.checked_sub(1)?);
+        let offset = (counted + PACKET_IDS - self.first) % PACKET_IDS;
+        self.ring.get_mut(offset)
+    }
+}
+
+/// The packet id of a place counted from 0.
+fn packet_id(counted: usize) -> u16 {
+    u16::try_from(counted % PACKET_IDS + 1).expect("at most 65,535")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{HashMap, HashSet};
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn sent(stage: Stage) -> Sent {
+        Sent { message: None, retain: false, subscription_ids: None, stage }
+    }
+
+    /// Case Q06: packet id 0 is never used [MQTT-2.2.1-3], and none is used twice at a time.
+    #[test]
+    fn packet_ids_run_in_a_circle_without_zero() {
+        let mut inflight = Inflight::new(2);
+        for round in 0..200_000_u32 {
+            let id = inflight.insert(sent(Stage::AwaitPuback));
+            assert_eq!(u32::from(id), round % 65_535 + 1);
+            inflight.puback(id).expect("in flight");
+        }
+        assert!(inflight.is_empty());
+    }
+
+    /// [MQTT-4.9.0-2]: no more than the window is outstanding.
+    #[test]
+    fn the_window_closes_and_opens_again() {
+        let mut inflight = Inflight::new(2);
+        let first = inflight.insert(sent(Stage::AwaitPuback));
+        let second = inflight.insert(sent(Stage::AwaitPubrec));
+        assert!(!inflight.has_room());
+        inflight.pubrec(second).expect("in flight");
+        assert!(!inflight.has_room(), "a QoS 2 message counts until PUBCOMP");
+        inflight.pubcomp(second).expect("in flight");
+        assert!(inflight.has_room());
+        inflight.puback(first).expect("in flight");
+    }
+
+    /// Case Q07: an acknowledgement of the wrong kind changes nothing.
+    #[test]
+    fn a_misfit_acknowledgement_changes_nothing() {
+        let mut inflight = Inflight::new(10);
+        let one = inflight.insert(sent(Stage::AwaitPuback));
+        let two = inflight.insert(sent(Stage::AwaitPubrec));
+        assert_eq!(inflight.puback(two), Err(AckError::WrongStage));
+        assert_eq!(inflight.pubrec(one), Err(AckError::WrongStage));
+        assert_eq!(inflight.pubcomp(two), Err(AckError::WrongStage));
+        assert_eq!(inflight.puback(0), Err(AckError::Unknown));
+        assert_eq!(inflight.puback(99), Err(AckError::Unknown));
+        assert_eq!(inflight.len(), 2);
+        inflight.pubrec(two).expect("in flight");
+        assert_eq!(inflight.pubrec_refused(two), Err(AckError::WrongStage));
+        inflight.pubcomp(two).expect("in flight");
+        assert_eq!(inflight.pubcomp(two), Err(AckError::Unknown));
+    }
+
+    /// [MQTT-4.4.0-1], [MQTT-4.6.0-1]: what is unacknowledged is sent again, in order, within the new window.
+    #[test]
+    fn a_resumed_window_repeats_in_order_and_within_the_new_receive_maximum() {
+        let mut inflight = Inflight::new(10);
+        let ids: Vec<u16> = (0..5).map(|_| inflight.insert(sent(Stage::AwaitPuback))).collect();
+        inflight.puback(ids[1]).expect("in flight");
+        inflight.resume(2);
+        assert!(!inflight.has_room());
+        assert_eq!(inflight.next_resend().map(|(id, _)| id), Some(ids[0]));
+        assert_eq!(inflight.next_resend().map(|(id, _)| id), Some(ids[2]));
+        assert!(inflight.next_resend().is_none());
+        inflight.puback(ids[0]).expect("in flight");
+        assert_eq!(inflight.next_resend().map(|(id, _)| id), Some(ids[3]));
+        inflight.puback(ids[4]).expect("acknowledged before it was repeated");
+        inflight.puback(ids[2]).expect("in flight");
+        assert!(inflight.next_resend().is_none());
+        inflight.puback(ids[3]).expect("in flight");
+        assert!(inflight.has_room() && inflight.is_empty());
+    }
+
+    proptest! {
+        /// Whatever the order of acknowledgements: ids in use are distinct, counts agree with a plain map.
+        #[test]
+        fn the_ring_agrees_with_a_plain_map(window in 1_u16..20, steps in proptest::collection::vec((0_u8..4, any::<u16>()), 1..400)) {
+            let mut inflight = Inflight::new(window);
+            let mut model: HashMap<u16, Stage> = HashMap::new();
+            for (step, pick) in steps {
+                let mut used: Vec<u16> = model.keys().copied().collect();
+                used.sort_unstable();
+                let id = if used.is_empty() { pick } else { used[usize::from(pick) % used.len()] };
+                match step {
+                    0 if inflight.has_room() => {
+                        let id = inflight.insert(sent(Stage::AwaitPubrec));
+                        prop_assert!(model.insert(id, Stage::AwaitPubrec).is_none());
+                    }
+                    1 => {
+                        let fits = model.contains_key(&id);
+                        prop_assert_eq!(inflight.pubrec(id).is_ok(), fits);
+                        if fits { model.insert(id, Stage::AwaitPubcomp); }
+                    }
+                    2 => {
+                        let fits = model.get(&id) == Some(&Stage::AwaitPubcomp);
+                        prop_assert_eq!(inflight.pubcomp(id).is_ok(), fits);
+                        if fits { model.remove(&id); }
+                    }
+                    _ => {
+                        inflight.resume(window);
+                        let mut repeated = HashSet::new();
+                        while let Some((id, sent)) = inflight.next_resend() {
+                            prop_assert_eq!(model.get(&id), Some(&sent.stage));
+                            prop_assert!(repeated.insert(id));
+                        }
+                        prop_assert_eq!(repeated.len(), model.len());
+                    }
+                }
+                prop_assert_eq!(inflight.len(), model.len());
+                prop_assert!(model.len() <= usize::from(window));
+            }
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! What a client is to get: the inflight window, the queue behind it, and retained messages still to be replayed.
+//!
+//! Duty: hold messages that cannot be sent now, within bounds, in order. Must not: encode, look at the egress, drop without
+//! saying so. Neighbours: `inflight` below; `shard/deliver` fills and empties it.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use super::Subscription;
+use super::inflight::Inflight;
+use crate::limits::{Limits, QueueFull};
+use crate::message::Message;
+use crate::wire::QoS;
+
+/// The outgoing side of a session.
+#[derive(Debug)]
+pub struct Outbound {
+    /// Sent and not yet acknowledged.
+    pub inflight: Inflight,
+    queue: VecDeque<Queued>,
+    queue_bytes: usize,
+    replays: VecDeque<Replay>,
+}
+
+/// A message that waits for its turn.
+#[derive(Clone, Debug)]
+pub struct Queued {
+    /// The message.
+    pub message: Message,
+    /// QoS it is to be sent with.
+    pub qos: QoS,
+    /// RETAIN flag it is to be sent with.
+    pub retain: bool,
+    /// Subscription Identifiers it is to be sent with.
+    pub subscription_ids: Option<Arc<[u32]>>,
+}
+
+/// What the queue did with a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// It waits in the queue.
+    Queued,
+    /// It waits in the queue; this many older ones were dropped for it.
+    DroppedOldest(usize),
+    /// The queue is full: it was dropped, and the publisher is told success.
+    DroppedNewest,
+    /// The queue is full: the publisher is to be told (0x97).
+    Refused,
+}
+
+/// Retained messages for one new subscription, sent as fast as the client takes them.
+#[derive(Debug)]
+pub struct Replay {
+    order: VecDeque<Message>,
+    /// By topic: not yet sent.
+    waiting: BTreeMap<Box<str>, Message>,
+    /// The subscription they are sent for.
+    pub subscription: Subscription,
+}
+
+impl Replay {
+    /// A replay of these messages.
+    pub fn new(messages: VecDeque<Message>, subscription: Subscription) -> Self {
+        let waiting = messages.iter().map(|message| (message.topic().into(), message.clone())).collect();
+        Self { order: messages, waiting, subscription }
+    }
+
+    fn next(&mut self) -> Option<Message> {
+        while let Some(message) = self.order.pop_front() {
+            if let Some(message) = self.waiting.remove(message.topic()) {
+                return Some(message);
+            }
+        }
+        None
+    }
+}
+
+impl Outbound {
+    /// Nothing to send yet.
+    pub fn new(limits: &Limits) -> Self {
+        Self {
+            inflight: Inflight::new(limits.inflight_messages_max),
+            queue: VecDeque::new(),
+            queue_bytes: 0,
+            replays: VecDeque::new(),
+        }
+    }
+
+    /// Messages in the queue.
+    pub fn queued(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// Whether a QoS 1 or 2 message may be sent at once, overtaking nobody.
+    pub fn may_send_at_once(&self) -> bool {
+        self.queue.is_empty() && self.inflight.has_room()
+    }
+
+    /// Puts a message at the end of the queue, within its bounds.
+    pub fn enqueue(&mut self, queued: Queued, limits: &Limits) -> Admission {
+        let bytes = queued.message.counted_bytes();
+        let mut dropped = 0;
+        while self.queue.len() >= limits.queued_messages_max || self.queue_bytes + bytes > limits.queued_bytes_max {
+            match limits.queue_full {
+                QueueFull::Reject => return Admission::Refused,
+                QueueFull::DropNewest => return Admission::DroppedNewest,
+                QueueFull::DropOldest => {
+                    if self.dequeue().is_none() {
+                        return Admission::DroppedNewest;
+                    }
+                    dropped += 1;
+                }
+            }
+        }
+        self.queue_bytes += bytes;
+        self.queue.push_back(queued);
+        if dropped > 0 { Admission::DroppedOldest(dropped) } else { Admission::Queued }
+    }
+
+    /// The first message of the queue.
+    pub fn first_queued(&self) -> Option<&Queued> {
+        self.queue.front()
+    }
+
+    /// Takes the first message of the queue.
+    pub fn dequeue(&mut self) -> Option<Queued> {
+        let queued = self.queue.pop_front()?;
+        self.queue_bytes -= queued.message.counted_bytes();
+        if self.queue.is_empty() && self.queue.capacity() > 64 {
+            self.queue.shrink_to(0);
+        }
+        Some(queued)
+    }
+
+    /// Adds retained messages to be replayed.
+    pub fn replay(&mut self, replay: Replay) {
+        if !replay.order.is_empty() {
+            self.replays.push_back(replay);
+        }
+    }
+
+    /// Whether retained messages are still to be replayed.
+    pub fn is_replaying(&self) -> bool {
+        !self.replays.is_empty()
+    }
+
+    /// The next retained message to send.
+    pub fn next_replayed(&mut self) -> Option<(Message, Subscription)> {
+        while let Some(replay) = self.replays.front_mut() {
+            if let Some(message) = replay.next() {
+                return Some((message, replay.subscription));
+            }
+            self.replays.pop_front();
+        }
+        None
+    }
+
+    /// Takes the retained messages of one topic out of turn: a live message must not overtake them.
+    pub fn replayed_of(&mut self, topic: &str) -> Vec<(Message, Subscription)> {
+        let of_topic = |replay: &mut Replay| Some((replay.waiting.remove(topic)?, replay.subscription));
+        self.replays.iter_mut().filter_map(of_topic).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::MessageView;
+    use crate::wire::{RetainHandling, SubscriptionOptions};
+
+    fn queued(topic: &str) -> Queued {
+        let view = MessageView {
+            topic,
+            properties: &[],
+            payload: b"0123456789",
+            shared_payload: None,
+            qos: QoS::AtLeastOnce,
+            retain: false,
+            expires_at: None,
+            publisher: None,
+        };
+        Queued { message: Message::new(&view), qos: QoS::AtLeastOnce, retain: false, subscription_ids: None }
+    }
+
+    fn limits(queue_full: QueueFull) -> Limits {
+        Limits { queued_messages_max: 2, queue_full, ..Limits::default() }
+    }
+
+    /// Case Q05: the queue is bounded, by its policy.
+    #[test]
+    fn a_full_queue_follows_its_policy() {
+        for (policy, expected, first) in [
+            (QueueFull::Reject, Admission::Refused, "1"),
+            (QueueFull::DropNewest, Admission::DroppedNewest, "1"),
+            (QueueFull::DropOldest, Admission::DroppedOldest(1), "2"),
+        ] {
+            let limits = limits(policy);
+            let mut outbound = Outbound::new(&limits);
+            assert_eq!(outbound.enqueue(queued("1"), &limits), Admission::Queued);
+            assert_eq!(outbound.enqueue(queued("2"), &limits), Admission::Queued);
+            assert_eq!(outbound.enqueue(queued("3"), &limits), expected);
+            assert_eq!(outbound.queued(), 2);
+            assert_eq!(outbound.dequeue().expect("two are there").message.topic(), first);
+        }
+    }
+
+    #[test]
+    fn bytes_bound_the_queue_too_and_are_given_back() {
+        let limits = Limits { queued_bytes_max: 25, ..Limits::default() };
+        let mut outbound = Outbound::new(&limits);
+        assert_eq!(outbound.enqueue(queued("1"), &limits), Admission::Queued);
+        assert_eq!(outbound.enqueue(queued("2"), &limits), Admission::Queued);
+        assert_eq!(outbound.enqueue(queued("3"), &limits), Admission::Refused);
+        outbound.dequeue();
+        assert_eq!(outbound.enqueue(queued("3"), &limits), Admission::Queued);
+    }
+
+    #[test]
+    fn a_topic_taken_out_of_turn_is_not_replayed_again() {
+        let limits = Limits::default();
+        let mut outbound = Outbound::new(&limits);
+        let options = SubscriptionOptions {
+            qos: QoS::AtLeastOnce,
+            no_local: false,
+            retain_as_published: false,
+            retain_handling: RetainHandling::SendAtSubscribe,
+        };
+        let subscription = Subscription { options, subscription_id: None };
+        let messages = ["a", "b", "c"].map(|topic| queued(topic).message);
+        outbound.replay(Replay::new(messages.into(), subscription));
+        assert_eq!(outbound.replayed_of("b").len(), 1);
+        assert!(outbound.replayed_of("b").is_empty());
+        let rest: Vec<_> = std::iter::from_fn(|| outbound.next_replayed()).map(|(message, _)| message).collect();
+        assert_eq!(rest.iter().map(Message::topic).collect::<Vec<_>>(), ["a", "c"]);
+        assert!(!outbound.is_replaying());
+    }
+}

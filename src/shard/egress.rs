@@ -1,0 +1,218 @@
+//! Egress: bytes on their way to one connection.
+//!
+//! Duty: gather what a turn wants sent to a connection so that the turn is one send; count what is not yet sent, control
+//! packets apart. Small packets are copied into one buffer; a large payload is spliced in by reference. Must not: send, or
+//! decide what is dropped. Neighbours: the shard's rooms append; `runtime` (or a simulation) takes and reports what was sent.
+
+use bytes::Bytes;
+
+/// Unsent bytes of one connection.
+#[derive(Debug, Default)]
+pub struct Egress {
+    bytes: Vec<u8>,
+    splices: Vec<Splice>,
+    splice_bytes: usize,
+    control_bytes: usize,
+    taken_bytes: usize,
+    taken_control_bytes: usize,
+    is_dirty: bool,
+    report_below_bytes: usize,
+}
+
+/// A large payload that goes out between two bytes of the buffer.
+#[derive(Debug)]
+pub struct Splice {
+    /// Offset in the buffer before which the payload is sent.
+    pub at: usize,
+    /// The payload, shared with every other connection it goes to.
+    pub payload: Bytes,
+}
+
+/// What one flush takes: the buffer and the payloads spliced into it.
+#[derive(Debug, Default)]
+pub struct Flush {
+    /// Encoded packets.
+    pub bytes: Vec<u8>,
+    /// Large payloads, in rising order of `at`.
+    pub splices: Vec<Splice>,
+}
+
+impl Flush {
+    /// All bytes of the flush, spliced payloads included.
+    pub fn len(&self) -> usize {
+        self.bytes.len() + self.splices.iter().map(|splice| splice.payload.len()).sum::<usize>()
+    }
+
+    /// Whether there is nothing to send.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The flush as contiguous pieces, in order of sending. Empty pieces are left out.
+    pub fn pieces(&self) -> impl Iterator<Item = &[u8]> {
+        let mut from = 0;
+        let spliced = self.splices.iter().flat_map(move |splice| {
+            let before = &self.bytes[from..splice.at];
+            from = splice.at;
+            [before, &splice.payload[..]]
+        });
+        let rest_from = self.splices.last().map_or(0, |splice| splice.at);
+        spliced.chain(std::iter::once(&self.bytes[rest_from..])).filter(|piece| !piece.is_empty())
+    }
+}
+
+impl Egress {
+    /// Bytes not yet sent: queued here or taken by the sender.
+    pub fn backlog_bytes(&self) -> usize {
+        self.bytes.len() + self.splice_bytes + self.taken_bytes
+    }
+
+    /// Bytes of control packets not yet sent.
+    pub fn control_backlog_bytes(&self) -> usize {
+        self.control_bytes + self.taken_control_bytes
+    }
+
+    /// Whether there is something to take.
+    pub fn has_queued(&self) -> bool {
+        !self.bytes.is_empty() || !self.splices.is_empty()
+    }
+
+    /// Takes what is queued into `flush`, which must be empty; its buffers are kept for the next queue.
+    /// One flush at a time: the next may be taken only when [`Egress::sent`] has accounted for this one.
+    pub fn take(&mut self, flush: &mut Flush) {
+        debug_assert!(flush.is_empty() && self.taken_bytes == 0, "one flush at a time");
+        std::mem::swap(&mut self.bytes, &mut flush.bytes);
+        std::mem::swap(&mut self.splices, &mut flush.splices);
+        self.taken_bytes = flush.bytes.len() + self.splice_bytes;
+        self.taken_control_bytes = self.control_bytes;
+        self.splice_bytes = 0;
+        self.control_bytes = 0;
+    }
+
+    /// Accounts for `sent_bytes` of the taken flush. True once when the shard asked to hear that the backlog is low again.
+    #[must_use]
+    pub fn sent(&mut self, sent_bytes: usize) -> bool {
+        debug_assert!(sent_bytes <= self.taken_bytes, "no more is sent than was taken");
+        self.taken_bytes -= sent_bytes;
+        self.taken_control_bytes = self.taken_control_bytes.min(self.taken_bytes);
+        let is_low = self.report_below_bytes > 0 && self.backlog_bytes() < self.report_below_bytes;
+        if is_low {
+            self.report_below_bytes = 0;
+        }
+        is_low
+    }
+
+    /// Asks that the sender reports (`Input::Drained`) when the backlog has fallen below `bytes`.
+    pub(super) fn report_below(&mut self, bytes: usize) {
+        self.report_below_bytes = bytes.max(1);
+    }
+}
+
+/// The egress of every connection of a shard, and which of them have something new.
+#[derive(Debug, Default)]
+pub struct EgressTable {
+    by_slot: Vec<Egress>,
+    dirty: Vec<u32>,
+}
+
+impl EgressTable {
+    /// Makes room for the connection of `slot`, empty.
+    pub(super) fn open(&mut self, slot: u32) {
+        let index = slot as usize;
+        if index >= self.by_slot.len() {
+            self.by_slot.resize_with(index + 1, Egress::default);
+        }
+        let is_dirty = self.by_slot[index].is_dirty;
+        self.by_slot[index] = Egress { is_dirty, ..Egress::default() };
+    }
+
+    /// The egress of a slot that was opened.
+    pub fn at(&mut self, slot: u32) -> &mut Egress {
+        &mut self.by_slot[slot as usize]
+    }
+
+    /// Buffer to append packets to; the connection is sent to at the end of the turn.
+    pub(super) fn buffer(&mut self, slot: u32) -> &mut Vec<u8> {
+        let egress = &mut self.by_slot[slot as usize];
+        if !egress.is_dirty {
+            egress.is_dirty = true;
+            self.dirty.push(slot);
+        }
+        &mut egress.bytes
+    }
+
+    /// Appends a control packet by `encode`; its bytes are counted apart.
+    pub(super) fn control(&mut self, slot: u32, encode: impl FnOnce(&mut Vec<u8>)) {
+        let buffer = self.buffer(slot);
+        let before = buffer.len();
+        encode(buffer);
+        let added = buffer.len() - before;
+        self.by_slot[slot as usize].control_bytes += added;
+    }
+
+    /// Appends a payload by reference, after what is in the buffer.
+    pub(super) fn splice(&mut self, slot: u32, payload: Bytes) {
+        let at = self.buffer(slot).len();
+        let egress = &mut self.by_slot[slot as usize];
+        egress.splice_bytes += payload.len();
+        egress.splices.push(Splice { at, payload });
+    }
+
+    /// Takes the list of slots that have something new since the last call. `into` must be empty.
+    pub fn take_dirty(&mut self, into: &mut Vec<u32>) {
+        debug_assert!(into.is_empty());
+        std::mem::swap(&mut self.dirty, into);
+        for &slot in into.iter() {
+            self.by_slot[slot as usize].is_dirty = false;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flush_sends_buffer_and_spliced_payloads_in_the_order_they_were_queued() {
+        let mut table = EgressTable::default();
+        table.open(0);
+        table.buffer(0).extend_from_slice(b"head1");
+        table.splice(0, Bytes::from_static(b"PAYLOAD1"));
+        table.buffer(0).extend_from_slice(b"head2");
+        table.splice(0, Bytes::from_static(b"PAYLOAD2"));
+        table.control(0, |out| out.extend_from_slice(b"ack"));
+        let mut flush = Flush::default();
+        assert_eq!(table.at(0).backlog_bytes(), 29);
+        table.at(0).take(&mut flush);
+        assert_eq!(flush.pieces().collect::<Vec<_>>().concat(), b"head1PAYLOAD1head2PAYLOAD2ack");
+        assert_eq!(flush.len(), 29);
+        assert_eq!(table.at(0).backlog_bytes(), 29);
+        assert_eq!(table.at(0).control_backlog_bytes(), 3);
+        assert!(!table.at(0).sent(29));
+        assert_eq!(table.at(0).backlog_bytes(), 0);
+        assert_eq!(table.at(0).control_backlog_bytes(), 0);
+    }
+
+    #[test]
+    fn a_connection_is_listed_once_however_much_is_queued() {
+        let mut table = EgressTable::default();
+        table.open(3);
+        table.buffer(3).push(1);
+        table.buffer(3).push(2);
+        let mut dirty = Vec::new();
+        table.take_dirty(&mut dirty);
+        assert_eq!(dirty, [3]);
+    }
+
+    #[test]
+    fn a_low_backlog_is_reported_once_when_it_was_asked_for() {
+        let mut table = EgressTable::default();
+        table.open(0);
+        table.buffer(0).extend_from_slice(&[0; 100]);
+        table.at(0).report_below(50);
+        table.at(0).take(&mut Flush::default());
+        assert!(!table.at(0).sent(40));
+        assert!(table.at(0).sent(20));
+        assert!(!table.at(0).sent(40));
+    }
+}

@@ -1,0 +1,86 @@
+//! What the driver tells a shard, and what the shard answers about received bytes.
+//!
+//! Duty: the words of the boundary between pure core and world. Must not: decide anything. Neighbours: `runtime` and the
+//! simulation build inputs; `shard::Shard` takes them.
+
+use bytes::Bytes;
+
+use super::mesh_message::MeshBatch;
+use crate::id::{ConnectionId, Millis, ShardId};
+
+/// Something that happened to a shard, other than bytes received (see `Shard::receive`).
+#[derive(Debug)]
+pub enum Input {
+    /// A network connection is here, accepted just now or handed over by another shard. The driver chooses the slot, which
+    /// is free once the connection was closed by either side and nothing of it is in flight.
+    Opened {
+        /// The connection.
+        connection: ConnectionId,
+        /// When it was accepted; the time for CONNECT runs from here.
+        accepted_at: Millis,
+    },
+    /// The network connection ended without the shard's wish. Not sent for connections that the shard closed.
+    Closed {
+        /// The connection.
+        connection: ConnectionId,
+    },
+    /// The backlog of a connection is low again, as asked for (see `Egress::sent`).
+    Drained {
+        /// The connection.
+        connection: ConnectionId,
+    },
+    /// A batch from another shard, in the order of its sending.
+    Mesh {
+        /// The sender.
+        from: ShardId,
+        /// Its batch.
+        batch: MeshBatch,
+    },
+    /// `Shard::next_deadline` has come.
+    Deadline,
+    /// The store has everything up to this ticket, or has failed for good.
+    Stored {
+        /// Last ticket answered.
+        through: u64,
+        /// Whether it is safe.
+        is_safe: bool,
+    },
+    /// The broker stops: tell the clients (0x8B) and close.
+    Stop,
+}
+
+/// Bytes received on a connection: what was left over the last time, followed by what is new.
+#[derive(Clone, Copy, Debug)]
+pub struct Received<'a> {
+    /// The bytes.
+    pub bytes: &'a [u8],
+    /// The shared allocation that `bytes` are all of, if they were assembled in one: large payloads are then referenced.
+    pub shared: Option<&'a Bytes>,
+}
+
+/// What became of received bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Taken {
+    /// Bytes that were used up, from the start; the rest is to be kept and offered again, with more behind it.
+    pub consumed: usize,
+    /// What the connection wants next.
+    pub next: Next,
+}
+
+/// What a connection wants after received bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// More bytes. `needed`: length of the whole packet that begins the rest, if it is known, bytes.
+    Read {
+        /// Bytes of the whole packet.
+        needed: Option<usize>,
+    },
+    /// A PUBLISH waits for a full mesh queue: offer the rest again when no batch is refused any more; do not read on.
+    AwaitMesh,
+    /// Too many control packets are unsent: offer the rest again when the egress reports low; do not read on.
+    AwaitDrain,
+    /// The client belongs to another shard: hand over socket and rest (nothing was consumed). The shard has forgotten it.
+    Handoff(ShardId),
+    /// The connection is over; it stands in `Outbox::closes`.
+    Closed,
+}

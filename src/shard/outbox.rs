@@ -1,0 +1,76 @@
+//! Outbox: what a shard wants done, as data.
+//!
+//! Duty: carry a turn's wishes from the shard to the driver. Must not: do them. Neighbours: every room of the shard fills
+//! it; `runtime` (or a simulation) drains it completely before it waits.
+
+use super::egress::EgressTable;
+use super::mesh_message::MeshBatch;
+use crate::id::ConnectionId;
+use crate::wire::{ProtocolVersion, ReasonCode};
+
+/// What a shard wants done.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    /// Bytes for connections.
+    pub egress: EgressTable,
+    /// One batch per shard, in order of shard; the own place stays empty. A batch that the mesh refuses stays and grows.
+    pub mesh: Vec<MeshBatch>,
+    /// Connections to close once their egress is sent. The shard has forgotten them already.
+    pub closes: Vec<ConnectionId>,
+    /// Last store ticket given out; the store answers with `Input::Stored` in order.
+    pub store_ticket: u64,
+    /// What happened, for the log.
+    pub events: Vec<Event>,
+}
+
+impl Outbox {
+    /// An empty outbox of one of `shards` shards.
+    pub fn new(shards: usize) -> Self {
+        Self { mesh: std::iter::repeat_with(MeshBatch::default).take(shards).collect(), ..Self::default() }
+    }
+}
+
+/// Something an operator may want to read. Text from clients is not yet escaped.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A client's CONNECT was accepted.
+    Connected {
+        /// Its connection.
+        connection: ConnectionId,
+        /// Its client id.
+        client_id: Box<str>,
+        /// Its protocol.
+        version: ProtocolVersion,
+        /// Clean Start (Clean Session in 3.x).
+        clean_start: bool,
+        /// Keep alive that holds, seconds.
+        keep_alive_secs: u16,
+    },
+    /// A connection that had been accepted ended.
+    Disconnected {
+        /// Its connection.
+        connection: ConnectionId,
+        /// Its client id.
+        client_id: Box<str>,
+        /// Why.
+        cause: Cause,
+    },
+    /// A connection ended before its CONNECT was accepted.
+    Refused {
+        /// The connection.
+        connection: ConnectionId,
+        /// Why.
+        cause: Cause,
+    },
+}
+
+/// Why a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// The client sent DISCONNECT.
+    ClientDisconnected,
+    /// The network connection ended without DISCONNECT.
+    ConnectionLost,
+    /// The broker ended it: reason code and what exactly was wrong.
+    Broker(ReasonCode, &'static str),
+}

@@ -1,0 +1,197 @@
+//! What is kept for this filter? Values by topic name, looked up by filter.
+//!
+//! Duty: keep one value per name, and visit those whose name a filter matches, without recursion. Must not: know messages,
+//! expiry or limits (`shard` does). Neighbours: `tree` holds the nodes.
+
+use std::ops::ControlFlow;
+
+use super::filter::TopicFilter;
+use super::level_text::split_level;
+use super::name::TopicName;
+use super::tree::{LevelTree, ROOT};
+use super::trie::MatchCost;
+
+/// Values by topic name.
+#[derive(Debug)]
+pub struct RetainedTrie<V> {
+    tree: LevelTree<Option<V>>,
+    len: usize,
+}
+
+/// A node that a walk has yet to look at, with the part of the filter that stands below it.
+struct Pending<'f> {
+    node: u32,
+    rest: Option<&'f [u8]>,
+    /// The siblings after it are pending too. They are not pushed all at once, so that the list is never longer than the
+    /// filter is deep.
+    with_siblings: bool,
+}
+
+impl<V> RetainedTrie<V> {
+    /// An empty trie. The seed must be random and secret, because clients choose the texts that are hashed.
+    #[must_use]
+    pub fn new(hash_seed: u64) -> Self {
+        Self { tree: LevelTree::new(hash_seed), len: 0 }
+    }
+
+    /// Inserts or replaces; returns the value that was there.
+    pub fn insert(&mut self, topic: TopicName<'_>, value: V) -> Option<V> {
+        let node = self.tree.find_or_add(topic.as_str().as_bytes());
+        let replaced = self.tree.payload_mut(node).replace(value);
+        self.len += usize::from(replaced.is_none());
+        replaced
+    }
+
+    /// Removes and returns the value of the name; memory goes back as in [`super::SubscriptionTrie::remove`].
+    pub fn remove(&mut self, topic: TopicName<'_>) -> Option<V> {
+        let node = self.tree.find(topic.as_str().as_bytes())?;
+        let removed = self.take(node)?;
+        self.tree.give_back();
+        Some(removed)
+    }
+
+    /// The value of exactly this name.
+    #[must_use]
+    pub fn get(&self, topic: TopicName<'_>) -> Option<&V> {
+        self.tree.payload(self.tree.find(topic.as_str().as_bytes())?).as_ref()
+    }
+
+    /// The value of exactly this name, to change it in place.
+    pub fn get_mut(&mut self, topic: TopicName<'_>) -> Option<&mut V> {
+        let node = self.tree.find(topic.as_str().as_bytes())?;
+        self.tree.payload_mut(node).as_mut()
+    }
+
+    /// Visits each value whose name the filter matches, in no promised order, until the visitor breaks. The work is bounded
+    /// by the nodes of the trie, the room by the levels of the filter.
+    pub fn for_each_match<'t>(
+        &'t self,
+        filter: TopicFilter<'_>,
+        mut visit: impl FnMut(&'t V) -> ControlFlow<()>,
+    ) -> MatchCost {
+        let mut cost = MatchCost::default();
+        let mut pending = vec![Pending { node: ROOT, rest: Some(filter.as_str().as_bytes()), with_siblings: false }];
+        while let Some(Pending { node, rest, with_siblings }) = pending.pop() {
+            cost.nodes += 1;
+            if with_siblings && let Some(next) = self.tree.next_sibling(node) {
+                pending.push(Pending { node: next, rest, with_siblings });
+            }
+            if with_siblings && self.is_hidden(node) {
+                continue;
+            }
+            let flow = match rest {
+                None => self.visit(node, &mut visit),
+                Some(b"#") => self.visit_below(node, &mut cost, &mut visit),
+                Some(text) => {
+                    pending.extend(self.step(node, text));
+                    ControlFlow::Continue(())
+                }
+            };
+            if flow.is_break() {
+                break;
+            }
+        }
+        cost
+    }
+
+    /// Keeps the values that `keep` accepts. Time is linear in the trie; [`Self::retain_some`] does it in pieces.
+    pub fn retain(&mut self, mut keep: impl FnMut(&mut V) -> bool) {
+        let mut from = Some(0);
+        while let Some(start) = from {
+            from = self.retain_some(start, u32::MAX, &mut keep);
+        }
+    }
+
+    /// Looks at no more than `nodes_max` nodes from `from` on (0 to begin) and keeps the values that `keep` accepts. Returns
+    /// where to go on, or `None` at the end. A value that is inserted, or moved by the giving back of memory, between two
+    /// calls may be passed over until the next round.
+    pub fn retain_some(&mut self, from: u32, nodes_max: u32, mut keep: impl FnMut(&mut V) -> bool) -> Option<u32> {
+        let end = from.saturating_add(nodes_max).min(self.tree.index_end());
+        for node in from..end {
+            if self.tree.payload_mut(node).as_mut().is_some_and(|value| !keep(value)) {
+                self.take(node);
+            }
+        }
+        if end < self.tree.index_end() {
+            return Some(end);
+        }
+        self.tree.give_back();
+        None
+    }
+
+    /// Values.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there is no value.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Nodes, the bound of a match's cost: the distinct beginnings of the names, cut at slashes.
+    #[must_use]
+    pub fn nodes(&self) -> usize {
+        self.tree.nodes()
+    }
+
+    fn take(&mut self, node: u32) -> Option<V> {
+        let taken = self.tree.payload_mut(node).take()?;
+        self.tree.prune(node, Option::is_none);
+        self.len -= 1;
+        Some(taken)
+    }
+
+    /// What is next below `node` for the first level of `text`.
+    fn step<'f>(&self, node: u32, text: &'f [u8]) -> Option<Pending<'f>> {
+        let (level, rest) = split_level(text);
+        if level == b"+" {
+            return Some(Pending { node: self.tree.first_child(node)?, rest, with_siblings: true });
+        }
+        let child = self.tree.exact_child(node, level, self.tree.level_hash(level))?;
+        Some(Pending { node: child, rest, with_siblings: false })
+    }
+
+    /// Whether a wildcard that stands for this node's level must not see it [MQTT-4.7.2-1].
+    fn is_hidden(&self, node: u32) -> bool {
+        self.tree.parent(node) == Some(ROOT) && self.tree.level(node).first() == Some(&b'$')
+    }
+
+    fn visit<'t>(&'t self, node: u32, visit: &mut impl FnMut(&'t V) -> ControlFlow<()>) -> ControlFlow<()> {
+        self.tree.payload(node).as_ref().map_or(ControlFlow::Continue(()), visit)
+    }
+
+    /// Visits `top` itself, because `a/#` matches `a` (section 4.7.1.2), and all below it, children before siblings.
+    fn visit_below<'t>(
+        &'t self,
+        top: u32,
+        cost: &mut MatchCost,
+        visit: &mut impl FnMut(&'t V) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        let mut at = Some(top);
+        while let Some(node) = at {
+            cost.nodes += 1;
+            let hidden = top == ROOT && self.is_hidden(node);
+            if hidden {
+                at = self.next_after(node, top);
+                continue;
+            }
+            self.visit(node, visit)?;
+            at = self.tree.first_child(node).or_else(|| self.next_after(node, top));
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// The next sibling of the node or of the nearest ancestor that has one, without leaving what is below `top`.
+    fn next_after(&self, mut node: u32, top: u32) -> Option<u32> {
+        while node != top {
+            if let Some(next) = self.tree.next_sibling(node) {
+                return Some(next);
+            }
+            node = self.tree.parent(node)?;
+        }
+        None
+    }
+}

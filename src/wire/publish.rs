@@ -1,0 +1,327 @@
+//! PUBLISH (section 3.3), the packet that all speed is measured by.
+//!
+//! Duty: decode and encode it, and hand on its properties as bytes. Must not: allocate, judge topic names (wildcards are
+//! the topic floor's), resolve aliases. Neighbours: `property_block`; `shard` encodes with [`OutgoingPublish`].
+
+use super::packet::kind;
+use super::property::{Property, id};
+use super::property_block::{IdSet, Properties, Rules, read_block};
+use super::reader::Reader;
+use super::writer::{fitting, put_four_bytes, put_string, put_two_bytes, put_variable, variable_len};
+use super::{ProtocolVersion, QoS, Sender, WireError};
+
+const FROM_CLIENT: Rules = Rules::of(&[
+    id::PAYLOAD_FORMAT_INDICATOR,
+    id::MESSAGE_EXPIRY_INTERVAL,
+    id::CONTENT_TYPE,
+    id::RESPONSE_TOPIC,
+    id::CORRELATION_DATA,
+    id::TOPIC_ALIAS,
+    id::USER_PROPERTY,
+]);
+
+const FROM_SERVER: Rules = Rules::of(&[
+    id::PAYLOAD_FORMAT_INDICATOR,
+    id::MESSAGE_EXPIRY_INTERVAL,
+    id::CONTENT_TYPE,
+    id::RESPONSE_TOPIC,
+    id::CORRELATION_DATA,
+    id::SUBSCRIPTION_IDENTIFIER,
+    id::TOPIC_ALIAS,
+    id::USER_PROPERTY,
+])
+.repeatable(&[id::USER_PROPERTY, id::SUBSCRIPTION_IDENTIFIER]);
+
+/// What a will may carry (section 3.1.3.2).
+pub(super) const WILL: Rules = Rules::of(&[
+    id::PAYLOAD_FORMAT_INDICATOR,
+    id::MESSAGE_EXPIRY_INTERVAL,
+    id::CONTENT_TYPE,
+    id::RESPONSE_TOPIC,
+    id::CORRELATION_DATA,
+    id::WILL_DELAY_INTERVAL,
+    id::USER_PROPERTY,
+]);
+
+/// What a broker passes on unchanged ([MQTT-3.3.2-4], -15 to -18, -20).
+const FORWARDED: IdSet = IdSet::of(&[
+    id::PAYLOAD_FORMAT_INDICATOR,
+    id::CONTENT_TYPE,
+    id::RESPONSE_TOPIC,
+    id::CORRELATION_DATA,
+    id::USER_PROPERTY,
+]);
+
+const SUBSCRIPTION_IDS: IdSet = IdSet::of(&[id::SUBSCRIPTION_IDENTIFIER]);
+
+/// A PUBLISH as it was received.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Publish<'a> {
+    /// The sender has sent it before; never set with QoS 0 [MQTT-3.3.1-2].
+    pub dup: bool,
+    /// Delivery guarantee from this sender.
+    pub qos: QoS,
+    /// To be kept for later subscribers, or kept for them.
+    pub retain: bool,
+    /// Well-formed, and not yet judged as a name. Empty only beside a topic alias.
+    pub topic: &'a str,
+    /// 0 for QoS 0, and for no other [MQTT-2.2.1-2].
+    pub packet_id: u16,
+    /// Empty before 5.0.
+    pub properties: PublishProperties<'a>,
+    /// The application's bytes, whatever they are.
+    pub payload: &'a [u8],
+}
+
+/// The properties of a PUBLISH or of a will. Encoding takes the typed fields from here and everything else from `raw`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PublishProperties<'a> {
+    /// The validated block without its length.
+    pub raw: &'a [u8],
+    /// Lifetime of the message, seconds.
+    pub message_expiry_secs: Option<u32>,
+    /// Not 0.
+    pub topic_alias: Option<u16>,
+    /// Well-formed, and not yet judged as a name [MQTT-3.3.2-14].
+    pub response_topic: Option<&'a str>,
+    /// The sender says that the payload is UTF-8.
+    pub payload_is_utf8: bool,
+    /// Number of user properties.
+    pub user_properties: u32,
+    /// All of `raw` may be passed on as it is: no expiry, alias, subscription id or will delay in it.
+    pub forward_raw: bool,
+}
+
+impl Default for PublishProperties<'_> {
+    fn default() -> Self {
+        Self::EMPTY
+    }
+}
+
+impl<'a> PublishProperties<'a> {
+    /// No properties.
+    pub const EMPTY: Self = Self {
+        raw: &[],
+        message_expiry_secs: None,
+        topic_alias: None,
+        response_topic: None,
+        payload_is_utf8: false,
+        user_properties: 0,
+        forward_raw: true,
+    };
+
+    /// The properties in the sender's order.
+    pub fn iter(&self) -> impl Iterator<Item = Property<'a>> + use<'a> {
+        Properties { raw: self.raw }.iter()
+    }
+
+    /// Subscription identifiers, which only a server sends.
+    pub fn subscription_ids(&self) -> impl Iterator<Item = u32> + use<'a> {
+        self.iter().filter_map(|property| match property {
+            Property::SubscriptionIdentifier(value) => Some(value),
+            _ => None,
+        })
+    }
+
+    /// Appends what a broker passes on unchanged and in order: payload format, content type, response topic, correlation
+    /// data, user properties ([MQTT-3.3.2-4], -15 to -18, -20). No length before them.
+    pub fn forward_into(&self, out: &mut Vec<u8>) {
+        if self.forward_raw {
+            out.extend_from_slice(self.raw);
+        } else {
+            Properties { raw: self.raw }.encode_only(FORWARDED, out);
+        }
+    }
+
+    /// Reads the block of a PUBLISH or, by `rules`, of a will; a will's delay goes to `delay_secs`.
+    #[inline]
+    pub(super) fn read(reader: &mut Reader<'a>, rules: Rules, delay_secs: &mut u32) -> Result<Self, WireError> {
+        let mut found = Self::EMPTY;
+        let block = read_block(reader, rules, |property| match property {
+            Property::PayloadFormatIndicator(value) => found.payload_is_utf8 = value == 1,
+            Property::ResponseTopic(topic) => found.response_topic = Some(topic),
+            Property::UserProperty(..) => found.user_properties += 1,
+            Property::MessageExpiryInterval(secs) => {
+                found.message_expiry_secs = Some(secs);
+                found.forward_raw = false;
+            }
+            Property::TopicAlias(alias) => {
+                found.topic_alias = Some(alias);
+                found.forward_raw = false;
+            }
+            Property::WillDelayInterval(secs) => {
+                *delay_secs = secs;
+                found.forward_raw = false;
+            }
+            Property::SubscriptionIdentifier(_) => found.forward_raw = false,
+            _ => {}
+        })?;
+        Ok(Self { raw: block.raw, ..found })
+    }
+
+    /// Appends the properties without their length, the typed ones first.
+    pub(super) fn encode(&self, out: &mut Vec<u8>) {
+        if let Some(secs) = self.message_expiry_secs {
+            Property::MessageExpiryInterval(secs).encode(out);
+        }
+        if let Some(alias) = self.topic_alias {
+            Property::TopicAlias(alias).encode(out);
+        }
+        Properties { raw: self.raw }.encode_only(SUBSCRIPTION_IDS, out);
+        self.forward_into(out);
+    }
+}
+
+impl<'a> Publish<'a> {
+    /// Reads a PUBLISH. Malformed: QoS 3 [MQTT-3.3.1-4], DUP with QoS 0 [MQTT-3.3.1-2], a topic that is no string.
+    /// Protocol error: packet id 0, an empty topic without alias (section 3.3.2.1), a subscription identifier of a client.
+    #[inline]
+    pub(super) fn decode(
+        first_byte: u8,
+        body: &'a [u8],
+        version: ProtocolVersion,
+        sender: Sender,
+    ) -> Result<Self, WireError> {
+        let Some(qos) = QoS::from_bits(first_byte >> 1 & 3) else {
+            return Err(WireError::malformed("PUBLISH QoS 3"));
+        };
+        let dup = first_byte & 8 != 0;
+        if dup && qos == QoS::AtMostOnce {
+            return Err(WireError::malformed("PUBLISH DUP with QoS 0"));
+        }
+        let mut reader = Reader::new(body);
+        let topic = reader.string("PUBLISH topic")?;
+        let packet_id = if qos == QoS::AtMostOnce { 0 } else { read_packet_id(&mut reader)? };
+        let properties = if version == ProtocolVersion::V5 {
+            let rules = if sender == Sender::Client { FROM_CLIENT } else { FROM_SERVER };
+            PublishProperties::read(&mut reader, rules, &mut 0)?
+        } else {
+            PublishProperties::EMPTY
+        };
+        if topic.is_empty() && properties.topic_alias.is_none() {
+            return Err(WireError::protocol("PUBLISH without topic and topic alias"));
+        }
+        let retain = first_byte & 1 != 0;
+        Ok(Self { dup, qos, retain, topic, packet_id, properties, payload: reader.rest() })
+    }
+
+    /// Appends the packet. Before 5.0 its properties are left out.
+    pub fn encode(&self, version: ProtocolVersion, out: &mut Vec<u8>) {
+        let first_byte = first_byte(self.dup, self.qos, self.retain);
+        super::writer::put_packet(out, first_byte, |out| {
+            put_string(out, self.topic);
+            if self.qos != QoS::AtMostOnce {
+                put_two_bytes(out, self.packet_id);
+            }
+            if version == ProtocolVersion::V5 {
+                super::writer::put_measured(out, |out| self.properties.encode(out));
+            }
+            out.extend_from_slice(self.payload);
+        });
+    }
+}
+
+#[inline]
+fn read_packet_id(reader: &mut Reader<'_>) -> Result<u16, WireError> {
+    match reader.two_bytes("PUBLISH packet id")? {
+        0 => Err(WireError::protocol("PUBLISH packet id 0")),
+        packet_id => Ok(packet_id),
+    }
+}
+
+/// DUP is never sent with QoS 0 [MQTT-3.3.1-2].
+#[inline]
+fn first_byte(dup: bool, qos: QoS, retain: bool) -> u8 {
+    let dup = dup && qos != QoS::AtMostOnce;
+    kind::PUBLISH | u8::from(dup) << 3 | (qos as u8) << 1 | u8::from(retain)
+}
+
+/// All but the payload of a PUBLISH that the broker sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OutgoingPublish<'a> {
+    /// Sent before; left out with QoS 0 [MQTT-3.3.1-2].
+    pub dup: bool,
+    /// Delivery guarantee to this receiver.
+    pub qos: QoS,
+    /// The RETAIN flag that this receiver sees [MQTT-3.3.1-12].
+    pub retain: bool,
+    /// Empty only beside a topic alias.
+    pub topic: &'a str,
+    /// Not written with QoS 0.
+    pub packet_id: u16,
+    /// What is left of the message's lifetime, seconds [MQTT-3.3.2-6].
+    pub message_expiry_secs: Option<u32>,
+    /// Not 0.
+    pub topic_alias: Option<u16>,
+    /// Of every subscription that matched, none of them 0 (section 3.3.2.3.8).
+    pub subscription_ids: &'a [u32],
+    /// What [`PublishProperties::forward_into`] wrote.
+    pub properties: &'a [u8],
+    /// Bytes of the payload that follows the head.
+    pub payload_len: usize,
+}
+
+impl OutgoingPublish<'_> {
+    /// Bytes of the whole packet, fixed header and payload included.
+    #[inline]
+    pub fn encoded_len(&self, version: ProtocolVersion) -> usize {
+        let remaining = self.remaining_len(version);
+        1 + variable_len(remaining as u32) + remaining
+    }
+
+    /// Appends all but the payload. Returns where in `out` the packet id stands (QoS 1 and 2), so that a copy of the bytes
+    /// can be given another one.
+    #[inline]
+    pub fn encode_head(&self, version: ProtocolVersion, out: &mut Vec<u8>) -> Option<usize> {
+        let remaining = self.remaining_len(version);
+        out.reserve(5 + remaining - self.payload_len);
+        out.push(first_byte(self.dup, self.qos, self.retain));
+        put_variable(out, remaining as u32);
+        put_string(out, self.topic);
+        let packet_id_at = (self.qos != QoS::AtMostOnce).then(|| {
+            put_two_bytes(out, self.packet_id);
+            out.len() - 2
+        });
+        if version == ProtocolVersion::V5 {
+            self.encode_properties(out);
+        }
+        packet_id_at
+    }
+
+    #[inline]
+    fn remaining_len(&self, version: ProtocolVersion) -> usize {
+        let packet_id = if self.qos == QoS::AtMostOnce { 0 } else { 2 };
+        let properties = if version == ProtocolVersion::V5 {
+            let length = self.properties_len();
+            variable_len(length as u32) + length
+        } else {
+            0
+        };
+        2 + fitting(self.topic).len() + packet_id + properties + self.payload_len
+    }
+
+    #[inline]
+    fn properties_len(&self) -> usize {
+        let expiry = if self.message_expiry_secs.is_some() { 5 } else { 0 };
+        let alias = if self.topic_alias.is_some() { 3 } else { 0 };
+        let ids: usize = self.subscription_ids.iter().map(|value| 1 + variable_len(*value)).sum();
+        expiry + alias + ids + self.properties.len()
+    }
+
+    fn encode_properties(&self, out: &mut Vec<u8>) {
+        put_variable(out, self.properties_len() as u32);
+        if let Some(secs) = self.message_expiry_secs {
+            out.push(id::MESSAGE_EXPIRY_INTERVAL);
+            put_four_bytes(out, secs);
+        }
+        if let Some(alias) = self.topic_alias {
+            out.push(id::TOPIC_ALIAS);
+            put_two_bytes(out, alias);
+        }
+        for value in self.subscription_ids {
+            out.push(id::SUBSCRIPTION_IDENTIFIER);
+            put_variable(out, *value);
+        }
+        out.extend_from_slice(self.properties);
+    }
+}
