@@ -26,7 +26,7 @@ pub mod limits;
 pub mod message;
 #[cfg(feature = "runtime")]
 pub mod runtime;
-pub mod shard;
 pub mod session;
+pub mod shard;
 pub mod topic;
 pub mod wire;

@@ -62,11 +62,23 @@ impl Inbound {
         self.owed.is_empty()
     }
 
+    /// The number that the next acknowledgement will have.
+    pub fn next_number(&self) -> u64 {
+        self.first_number + self.owed.len() as u64
+    }
+
+    /// Uses up a number for an acknowledgement that leaves at once, so that none is ever used twice.
+    pub fn skip_number(&mut self) {
+        debug_assert!(self.owed.is_empty(), "nothing is overtaken");
+        self.first_number += 1;
+    }
+
     /// Registers an acknowledgement; returns its number.
     pub fn owe(&mut self, owed: Owed) -> u64 {
         self.owed_qos1 += usize::from(owed.qos == QoS::AtLeastOnce);
+        let number = self.next_number();
         self.owed.push_back(owed);
-        self.first_number + self.owed.len() as u64 - 1
+        number
     }
 
     /// The entry of that number, if it still waits.

@@ -54,6 +54,8 @@ pub struct Subscription {
 pub struct LastWill {
     /// The message to publish.
     pub message: Message,
+    /// Lifetime of the message from its publication, seconds.
+    pub expiry_secs: Option<u32>,
     /// Will Delay Interval, seconds (section 3.1.3.2.2).
     pub delay_secs: u32,
     /// When a delayed will is published; set when the connection ends.

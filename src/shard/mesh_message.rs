@@ -147,6 +147,8 @@ pub enum MeshMessage {
         tried: Vec<GlobalSessionId>,
         /// Who waits for the ack, and the number of the message in the pair of its first hop.
         origin: Option<GroupOrigin>,
+        /// Whether the sender is the publisher's shard, so that the receiver answers by its `MeshAck`.
+        is_first_hop: bool,
     },
     /// A message that was passed on has found its end. To the shard of its origin.
     GroupTaken {

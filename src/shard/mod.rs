@@ -4,29 +4,52 @@
 //! is *handle, drain, wait*: the outbox is drained before the driver waits. Must not: know clocks, sockets, threads, locks.
 //! Neighbours: `session`, `topic` and `wire` below; `runtime` and the simulation above.
 
+mod acknowledge;
+mod connect;
+mod connection;
+mod counters;
+mod deadline;
+mod deliver;
+mod disconnect;
 mod egress;
+mod group;
 mod input;
+mod interest;
+mod matches;
+mod mesh;
 mod mesh_message;
 mod outbox;
+mod publish;
+mod receive;
+mod retain;
+mod route;
+mod sessions;
+mod subscribe;
+mod timers;
 
+pub use connect::owner_of;
+pub use counters::Counters;
 pub use egress::{Egress, EgressTable, Flush, Splice};
 pub use input::{Input, Next, Received, Taken};
 pub use mesh_message::{Cursor, GroupOrigin, MemberChange, MeshAck, MeshBatch, MeshMessage, Outcome, Stamp};
 pub use outbox::{Cause, Event, Outbox};
 
-use crate::id::{ConnectionId, Millis, ShardId};
+use std::collections::VecDeque;
+
+use crate::id::{ConnectionId, Millis, SessionId, ShardId};
 use crate::limits::Limits;
+use crate::wire::ReasonCode;
 
 /// What a shard is told at its making.
 #[derive(Clone, Debug)]
 pub struct ShardConfig {
     /// Which shard this is.
     pub shard: ShardId,
-    /// How many there are.
+    /// How many there are; at most `SHARDS_MAX`.
     pub shards: usize,
     /// Seed of every keyed hash, and of the placement of client ids; the same on all shards.
     pub hash_seed: u64,
-    /// Seed of generated client ids.
+    /// Seed of generated client ids; different on each shard.
     pub id_seed: u64,
     /// Bounds.
     pub limits: Limits,
@@ -36,39 +59,115 @@ pub struct ShardConfig {
 #[derive(Debug)]
 pub struct Shard {
     config: ShardConfig,
+    connections: connection::Connections,
+    sessions: sessions::Sessions,
+    subscribers: matches::Subscribers,
+    interests: interest::Interests,
+    groups: group::Groups,
+    retained: retain::Retained,
+    peers: mesh::Peers,
+    timers: timers::Timers,
+    counters: Counters,
+    ids_generated: u64,
+    scratch: deliver::Scratch,
+    /// Acknowledgements that wait for the store, by ticket.
+    store_waits: VecDeque<(u64, acknowledge::StoreWait)>,
+    store_tickets: u64,
 }
 
 impl Shard {
     /// A shard with no connections, sessions or subscriptions.
     pub fn new(config: ShardConfig) -> Self {
-        Self { config }
+        let seed = config.hash_seed;
+        Self {
+            connections: connection::Connections::default(),
+            sessions: sessions::Sessions::new(seed),
+            subscribers: matches::Subscribers::new(seed, config.limits.match_cache_topics_max),
+            interests: interest::Interests::default(),
+            groups: group::Groups::default(),
+            retained: retain::Retained::new(seed),
+            peers: mesh::Peers::new(config.shard, config.shards),
+            timers: timers::Timers::new(),
+            counters: Counters::default(),
+            ids_generated: 0,
+            scratch: deliver::Scratch::default(),
+            store_waits: VecDeque::new(),
+            store_tickets: 0,
+            config,
+        }
     }
 
     /// Takes what happened.
     pub fn handle(&mut self, now: Millis, input: Input, outbox: &mut Outbox) {
-        let _ = (now, input, outbox, &self.config);
-    }
-
-    /// Takes bytes received on a connection; handles all whole packets in them.
-    pub fn receive(
-        &mut self,
-        now: Millis,
-        connection: ConnectionId,
-        received: Received<'_>,
-        outbox: &mut Outbox,
-    ) -> Taken {
-        let _ = (now, connection, outbox);
-        Taken { consumed: received.bytes.len(), next: Next::Read { needed: None } }
-    }
-
-    /// Whether a connection with `Next::AwaitMesh` may be offered its bytes again.
-    pub fn takes_publishes(&self, outbox: &Outbox) -> bool {
-        let _ = outbox;
-        true
+        match input {
+            Input::Opened { connection, accepted_at } => self.open(connection, accepted_at, outbox),
+            Input::Closed { connection } => self.connection_lost(now, connection, outbox),
+            Input::Drained { connection } => self.drained(now, connection, outbox),
+            Input::Mesh { from, batch } => self.mesh_batch(now, from, batch, outbox),
+            Input::Deadline => self.deadlines(now, outbox),
+            Input::Stored { through, is_safe } => self.stored(through, is_safe, outbox),
+            Input::Stop => self.stop(now, outbox),
+        }
+        self.release_waiting(now, outbox);
     }
 
     /// When `Input::Deadline` is wanted.
     pub fn next_deadline(&self) -> Option<Millis> {
-        None
+        self.timers.next()
     }
+
+    /// Whether a connection with `Next::AwaitMesh` may be offered its bytes again.
+    pub fn takes_publishes(&self, outbox: &Outbox) -> bool {
+        let limits = &self.config.limits;
+        outbox
+            .mesh
+            .iter()
+            .all(|batch| batch.publishes < limits.mesh_publishes_max && batch.publish_bytes < limits.mesh_bytes_max)
+    }
+
+    /// What has happened so far.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Connections, sessions, subscriptions (own and for other shards) and retained messages, as they stand.
+    pub fn sizes(&self) -> Sizes {
+        Sizes {
+            connections: self.connections.len(),
+            sessions: self.sessions.len(),
+            subscriptions: self.subscribers.len(),
+            retained_messages: self.retained.messages(),
+        }
+    }
+
+    fn id(&self) -> ShardId {
+        self.config.shard
+    }
+
+    fn open(&mut self, id: ConnectionId, accepted_at: Millis, outbox: &mut Outbox) {
+        outbox.egress.open(id.slot);
+        self.connections.insert(connection::Connection::new(id, accepted_at));
+        let deadline = accepted_at.after_millis(self.config.limits.connect_timeout_ms);
+        self.timers.set(deadline, timers::Timer::Connect(id));
+        if self.connections.len() > self.config.limits.connections_per_shard_max {
+            self.refuse_connection(id, ReasonCode::QuotaExceeded, "connections_per_shard_max is reached", outbox);
+        }
+    }
+
+    fn connected_session(&mut self, id: ConnectionId) -> Option<SessionId> {
+        self.connections.get_mut(id)?.session
+    }
+}
+
+/// How much a shard holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sizes {
+    /// Network connections.
+    pub connections: usize,
+    /// Sessions, connected or not.
+    pub sessions: usize,
+    /// Entries of the subscription trie: subscriptions, groups, interests of other shards.
+    pub subscriptions: usize,
+    /// Retained messages.
+    pub retained_messages: usize,
 }

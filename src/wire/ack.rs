@@ -25,6 +25,18 @@ pub enum AckKind {
 }
 
 impl AckKind {
+    /// The acknowledgement of a packet type, flags 0.
+    #[inline]
+    pub(super) fn of_type(packet_type: u8) -> Option<Self> {
+        match packet_type {
+            kind::PUBACK => Some(Self::Puback),
+            kind::PUBREC => Some(Self::Pubrec),
+            kind::PUBREL => Some(Self::Pubrel),
+            kind::PUBCOMP => Some(Self::Pubcomp),
+            _ => None,
+        }
+    }
+
     fn first_byte(self) -> u8 {
         match self {
             Self::Puback => kind::PUBACK,
@@ -63,6 +75,7 @@ impl<'a> Ack<'a> {
 
     /// Reads the body: 2 bytes mean success, 3 a reason without properties (section 3.4.2.1). Malformed: another length.
     /// Protocol error: packet id 0, a reason code that this packet does not have.
+    #[inline]
     pub(super) fn decode(kind: AckKind, body: &'a [u8], version: ProtocolVersion) -> Result<Self, WireError> {
         let mut reader = Reader::new(body);
         let packet_id = reader.two_bytes("acknowledgement packet id")?;
@@ -113,4 +126,36 @@ pub(super) fn read_reason(reader: &mut Reader<'_>, allowed: &[u8]) -> Result<Rea
         return Err(WireError::protocol("reason code not allowed in this packet"));
     }
     ReasonCode::from_byte(byte).ok_or_else(|| WireError::protocol("unknown reason code"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Sections 3.4.2.1 and 3.4.2.2.1: reason and properties are left out when they say nothing.
+    #[test]
+    fn an_acknowledgement_takes_its_shortest_form() {
+        let written = |ack: Ack<'_>, version| {
+            let mut out = Vec::new();
+            ack.encode(version, &mut out);
+            out
+        };
+        let success = Ack::new(AckKind::Pubrel, 7, ReasonCode::Success);
+        assert_eq!(written(success, ProtocolVersion::V5), [0x62, 2, 0, 7]);
+        let missing = Ack::new(AckKind::Pubcomp, 7, ReasonCode::PacketIdentifierNotFound);
+        assert_eq!(written(missing, ProtocolVersion::V5), [0x70, 3, 0, 7, 0x92]);
+        assert_eq!(written(missing, ProtocolVersion::V311), [0x70, 2, 0, 7]);
+        let properties = Properties { raw: &[0x1f, 0, 1, b'x'] };
+        let explained = Ack { properties, ..success };
+        assert_eq!(written(explained, ProtocolVersion::V5), [0x62, 8, 0, 7, 0, 4, 0x1f, 0, 1, b'x']);
+        assert_eq!(explained.properties.reason_string(), Some("x"));
+    }
+
+    /// Section 3.4.2.2.1: a property length of 0 may stand there, and means the same as none.
+    #[test]
+    fn an_acknowledgement_with_an_empty_block_is_one_without() {
+        let ack = Ack::decode(AckKind::Puback, &[0, 7, 0x10, 0], ProtocolVersion::V5);
+        assert_eq!(ack, Ok(Ack::new(AckKind::Puback, 7, ReasonCode::NoMatchingSubscribers)));
+        assert_eq!(ack, Ack::decode(AckKind::Puback, &[0, 7, 0x10], ProtocolVersion::V5));
+    }
 }

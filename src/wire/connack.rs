@@ -175,3 +175,35 @@ impl<'a> Connack<'a> {
         self.user_properties.encode_only(IdSet::USER, out);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(connack: &Connack<'_>, version: ProtocolVersion) -> Vec<u8> {
+        let mut out = Vec::new();
+        connack.encode(version, &mut out);
+        out
+    }
+
+    /// [MQTT-3.2.2-6]: no session is present beside a refusal; 3.1 has a reserved byte in its place.
+    #[test]
+    fn a_session_is_present_only_where_it_can_be() {
+        let admitted = Connack { session_present: true, ..Connack::default() };
+        assert_eq!(written(&admitted, ProtocolVersion::V5), [0x20, 3, 1, 0, 0]);
+        assert_eq!(written(&admitted, ProtocolVersion::V311), [0x20, 2, 1, 0]);
+        assert_eq!(written(&admitted, ProtocolVersion::V31), [0x20, 2, 0, 0]);
+        let refused = Connack { session_present: true, ..Connack::refusal(ReasonCode::NotAuthorized) };
+        assert_eq!(written(&refused, ProtocolVersion::V5), [0x20, 3, 0, 0x87, 0]);
+        assert_eq!(written(&refused, ProtocolVersion::V311), [0x20, 2, 0, 5]);
+    }
+
+    /// Section 3.2.2.3.4: a maximum QoS of 2 cannot be written, and is the default.
+    #[test]
+    fn a_maximum_qos_of_2_is_left_out() {
+        let connack = Connack { maximum_qos: Some(QoS::ExactlyOnce), ..Connack::default() };
+        assert_eq!(written(&connack, ProtocolVersion::V5), [0x20, 3, 0, 0, 0]);
+        let connack = Connack { maximum_qos: Some(QoS::AtMostOnce), ..Connack::default() };
+        assert_eq!(written(&connack, ProtocolVersion::V5), [0x20, 5, 0, 0, 2, 0x24, 0]);
+    }
+}

@@ -298,3 +298,45 @@ fn check_flags(flags: u8, version: ProtocolVersion) -> Result<(), WireError> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn dialect_of(name: &str, level: u8) -> Option<ProtocolVersion> {
+        let mut body = Vec::new();
+        put_string(&mut body, name);
+        body.push(level);
+        Connect::dialect(&Frame { first_byte: kind::CONNECT, body: &body, len: 0 })
+    }
+
+    /// [MQTT-3.1.2-2], W17: a client of an unknown level is refused in the dialect next to it, a stranger not at all.
+    #[test]
+    fn a_refusal_is_said_in_the_nearest_dialect() {
+        assert_eq!(dialect_of("MQTT", 6), Some(ProtocolVersion::V5));
+        assert_eq!(dialect_of("MQTT", 5), Some(ProtocolVersion::V5));
+        assert_eq!(dialect_of("MQTT", 0x84), Some(ProtocolVersion::V311));
+        assert_eq!(dialect_of("MQTT", 3), Some(ProtocolVersion::V311));
+        assert_eq!(dialect_of("MQIsdp", 9), Some(ProtocolVersion::V31));
+        assert_eq!(dialect_of("HTTP", 5), None);
+        assert_eq!(Connect::dialect(&Frame { first_byte: 0x30, body: b"\0\x04MQTT\x05", len: 0 }), None);
+    }
+
+    /// The level 0x83 or 0x84 is a Mosquitto bridge's; 5.0 has no such form.
+    #[test]
+    fn a_bridge_is_known_by_its_level() {
+        assert_eq!(read_version("MQIsdp", 0x83), Ok((ProtocolVersion::V31, true)));
+        assert_eq!(read_version("MQTT", 0x84), Ok((ProtocolVersion::V311, true)));
+        assert_eq!(read_version("MQTT", 4), Ok((ProtocolVersion::V311, false)));
+        assert!(read_version("MQTT", 0x85).is_err());
+    }
+
+    /// 3.1 section 3.1: a user name that the flags promise and the length denies is absent, and no error.
+    #[test]
+    fn a_31_client_may_promise_a_user_name_and_send_none() {
+        let body = b"\0\x06MQIsdp\x03\xc2\0\x3c\0\x01x";
+        let connect = Connect::decode(body).expect("valid in 3.1");
+        assert_eq!((connect.user_name, connect.password), (None, None));
+        assert!(Connect::decode(b"\0\x06MQIsdp\x03\xc2\0\x3c\0\x01x\0").is_err_and(|error| error.is_malformed()));
+    }
+}

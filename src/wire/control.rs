@@ -165,3 +165,40 @@ fn shorten(out: &mut Vec<u8>, start: usize) {
         out.push(0);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Section 3.14.2.1: normal disconnection is said by saying nothing; 3.1.1 cannot say anything else.
+    #[test]
+    fn a_disconnect_takes_its_shortest_form() {
+        let written = |reason, version| {
+            let mut out = vec![9];
+            Disconnect::new(reason).encode(version, &mut out);
+            out
+        };
+        assert_eq!(written(ReasonCode::Success, ProtocolVersion::V5), [9, 0xe0, 0]);
+        assert_eq!(written(ReasonCode::SessionTakenOver, ProtocolVersion::V5), [9, 0xe0, 2, 0x8e, 0]);
+        assert_eq!(written(ReasonCode::SessionTakenOver, ProtocolVersion::V311), [9, 0xe0, 0]);
+    }
+
+    /// Section 3.14.2.2.1: a DISCONNECT of one byte has a reason and no properties.
+    #[test]
+    fn a_disconnect_of_one_byte_is_a_reason() {
+        let found = Disconnect::decode(&[0x04], ProtocolVersion::V5, Sender::Client);
+        assert_eq!(found, Ok(Disconnect::new(ReasonCode::DisconnectWithWill)));
+    }
+
+    /// Section 3.15.2.1: an AUTH without a body is a server's success.
+    #[test]
+    fn an_auth_without_a_body_is_success() {
+        assert_eq!(Auth::decode(&[], Sender::Server), Ok(Auth::default()));
+        assert!(Auth::decode(&[], Sender::Client).is_err_and(|error| error.is_protocol()));
+        let mut out = Vec::new();
+        Auth::default().encode(ProtocolVersion::V311, &mut out);
+        assert_eq!(out, [0; 0]);
+        Auth::default().encode(ProtocolVersion::V5, &mut out);
+        assert_eq!(out, [0xf0, 0]);
+    }
+}

@@ -127,13 +127,19 @@ pub fn frame(bytes: &[u8], packet_bytes_max: u32) -> Result<Framed<'_>, WireErro
 /// is a protocol error whatever its body; type 0, and AUTH before 5.0, are malformed (table 2-1).
 #[inline]
 pub fn decode<'a>(frame: &Frame<'a>, version: ProtocolVersion, sender: Sender) -> Result<Packet<'a>, WireError> {
-    if frame.first_byte & 0xf0 == kind::PUBLISH {
+    let packet_type = frame.first_byte & 0xf0;
+    if packet_type == kind::PUBLISH {
         return Publish::decode(frame.first_byte, frame.body, version, sender).map(Packet::Publish);
     }
-    decode_other(frame, version, sender)
+    if let Some(ack_kind) = AckKind::of_type(packet_type) {
+        check_flags(packet_type, frame.first_byte & 0x0f, version)?;
+        return Ack::decode(ack_kind, frame.body, version).map(Packet::Ack);
+    }
+    decode_rarer(frame, version, sender)
 }
 
-fn decode_other<'a>(frame: &Frame<'a>, version: ProtocolVersion, sender: Sender) -> Result<Packet<'a>, WireError> {
+/// Every packet but PUBLISH and its acknowledgements, which [`decode`] inlines into its caller.
+fn decode_rarer<'a>(frame: &Frame<'a>, version: ProtocolVersion, sender: Sender) -> Result<Packet<'a>, WireError> {
     let packet_type = frame.first_byte & 0xf0;
     check_sender(packet_type, version, sender)?;
     check_flags(packet_type, frame.first_byte & 0x0f, version)?;
@@ -141,10 +147,6 @@ fn decode_other<'a>(frame: &Frame<'a>, version: ProtocolVersion, sender: Sender)
     match packet_type {
         kind::CONNECT => Connect::decode(body).map(Packet::Connect),
         kind::CONNACK => Connack::decode(body, version).map(Packet::Connack),
-        kind::PUBACK => Ack::decode(AckKind::Puback, body, version).map(Packet::Ack),
-        kind::PUBREC => Ack::decode(AckKind::Pubrec, body, version).map(Packet::Ack),
-        kind::PUBREL => Ack::decode(AckKind::Pubrel, body, version).map(Packet::Ack),
-        kind::PUBCOMP => Ack::decode(AckKind::Pubcomp, body, version).map(Packet::Ack),
         kind::SUBSCRIBE => Subscribe::decode(body, version).map(Packet::Subscribe),
         kind::SUBACK => Suback::decode(body, version).map(Packet::Suback),
         kind::UNSUBSCRIBE => Unsubscribe::decode(body, version).map(Packet::Unsubscribe),
@@ -162,6 +164,7 @@ fn empty<'a>(body: &[u8], packet: Packet<'a>) -> Result<Packet<'a>, WireError> {
 }
 
 /// Direction of flow (table 2-1).
+#[inline]
 fn check_sender(packet_type: u8, version: ProtocolVersion, sender: Sender) -> Result<(), WireError> {
     let allowed = match packet_type {
         kind::AUTH if version < ProtocolVersion::V5 => return Err(WireError::malformed("AUTH before 5.0")),
@@ -174,6 +177,7 @@ fn check_sender(packet_type: u8, version: ProtocolVersion, sender: Sender) -> Re
 }
 
 /// Reserved flags have the value that table 2-2 lists [MQTT-2.1.3-1].
+#[inline]
 fn check_flags(packet_type: u8, flags: u8, version: ProtocolVersion) -> Result<(), WireError> {
     let valid = match packet_type {
         kind::PUBREL | kind::SUBSCRIBE | kind::UNSUBSCRIBE if version == ProtocolVersion::V31 => {

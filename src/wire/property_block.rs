@@ -181,3 +181,46 @@ fn refuse(property_id: u8, foreign: ReasonCode) -> WireError {
         WireError::malformed("unknown property")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RULES: Rules = Rules::of(&[id::REASON_STRING, id::USER_PROPERTY]);
+
+    fn refusal(block: &[u8], rules: Rules) -> Option<u8> {
+        read_block(&mut Reader::new(block), rules, |_| {}).err().map(|error| error.reason as u8)
+    }
+
+    /// Section 2.2.2.2: which of the two errors a property is that does not belong to its packet.
+    #[test]
+    fn a_foreign_property_is_refused_as_its_packet_says_and_an_unknown_one_is_malformed() {
+        assert_eq!(refusal(&[2, id::PAYLOAD_FORMAT_INDICATOR, 0], RULES), Some(0x82));
+        assert_eq!(refusal(&[2, id::PAYLOAD_FORMAT_INDICATOR, 0], Rules::strict(&[])), Some(0x81));
+        for unknown in (0..=255).filter(|byte| !KNOWN.has(*byte)) {
+            assert_eq!(refusal(&[2, unknown, 0], RULES), Some(0x81), "{unknown:#04x}");
+        }
+    }
+
+    /// Section 2.2.2.2: user properties may come again, others may not, and the block ends where its length says.
+    #[test]
+    fn only_a_user_property_is_given_twice() {
+        let user = [id::USER_PROPERTY, 0, 1, b'n', 0, 0];
+        assert_eq!(refusal(&[&[12][..], &user, &user].concat(), RULES), None);
+        let reason = [id::REASON_STRING, 0, 0];
+        assert_eq!(refusal(&[&[6][..], &reason, &reason].concat(), RULES), Some(0x82));
+        assert_eq!(refusal(&[&[5][..], &user].concat(), RULES), Some(0x81));
+    }
+
+    /// Section 3.2.2.3.10: the user properties of a block are found between others.
+    #[test]
+    fn the_user_part_reaches_from_the_first_to_the_last_user_property() {
+        let reason = [id::REASON_STRING, 0, 0];
+        let user = [id::USER_PROPERTY, 0, 1, b'n', 0, 0];
+        let raw = [&reason[..], &user, &user, &reason].concat();
+        let part = Properties { raw: &raw }.user_part();
+        assert_eq!(part.raw, [user, user].concat());
+        assert_eq!(part.user_properties().collect::<Vec<_>>(), [("n", ""), ("n", "")]);
+        assert_eq!(Properties { raw: &reason }.user_part(), Properties::EMPTY);
+    }
+}

@@ -325,3 +325,75 @@ impl OutgoingPublish<'_> {
         out.extend_from_slice(self.properties);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(body: &[u8], sender: Sender) -> Publish<'_> {
+        Publish::decode(0x30, body, ProtocolVersion::V5, sender).expect("well formed")
+    }
+
+    /// [MQTT-3.3.2-4] [MQTT-3.3.2-15] to [MQTT-3.3.2-18]: what belongs to the message goes on unchanged and in order, what
+    /// belongs to the hop stays.
+    #[test]
+    fn the_properties_of_the_message_are_forwarded_and_those_of_the_hop_are_not() {
+        let user = [0x26, 0, 1, b'b', 0, 1, b'1', 0x26, 0, 1, b'a', 0, 1, b'2'];
+        let mut body = vec![0, 1, b't', 24, 0x23, 0, 5, 0x02, 0, 0, 0, 9];
+        body.extend_from_slice(&user);
+        body.extend_from_slice(&[0x01, 1, b'x']);
+        let publish = read(&body, Sender::Client);
+        assert_eq!((publish.properties.topic_alias, publish.properties.message_expiry_secs), (Some(5), Some(9)));
+        assert_eq!((publish.properties.user_properties, publish.properties.payload_is_utf8), (2, true));
+        assert_eq!(publish.payload, b"x");
+        let mut forwarded = Vec::new();
+        publish.properties.forward_into(&mut forwarded);
+        assert_eq!(forwarded, [&user[..], &[0x01, 1]].concat());
+        assert!(!publish.properties.forward_raw);
+    }
+
+    /// The block of most messages is copied without a second look.
+    #[test]
+    fn a_block_of_the_message_alone_is_forwarded_as_it_is() {
+        let publish = read(&[0, 1, b't', 6, 0x08, 0, 1, b'r', 0x01, 0], Sender::Client);
+        assert!(publish.properties.forward_raw);
+        assert_eq!(publish.properties.response_topic, Some("r"));
+        let with_id = read(&[0, 1, b't', 4, 0x0b, 1, 0x01, 0], Sender::Server);
+        assert!(!with_id.properties.forward_raw);
+        assert_eq!(with_id.properties.subscription_ids().collect::<Vec<_>>(), [1]);
+    }
+
+    /// Section 3.3: the head and the payload are the packet, and the place of the packet id is told.
+    #[test]
+    fn the_packet_id_of_a_copied_head_can_be_replaced() {
+        let outgoing = OutgoingPublish {
+            dup: true,
+            qos: QoS::AtLeastOnce,
+            retain: false,
+            topic: "a/b",
+            packet_id: 1,
+            message_expiry_secs: Some(10),
+            topic_alias: Some(2),
+            subscription_ids: &[3, 300],
+            properties: &[0x01, 1],
+            payload_len: 200,
+        };
+        for version in [ProtocolVersion::V311, ProtocolVersion::V5] {
+            let mut out = vec![0; 11];
+            let at = outgoing.encode_head(version, &mut out).expect("QoS 1 has a packet id");
+            out[at..at + 2].copy_from_slice(&0x0102u16.to_be_bytes());
+            out.resize(out.len() + 200, b'x');
+            assert_eq!(out.len() - 11, outgoing.encoded_len(version));
+            let Ok(super::super::Framed::Whole(found)) = super::super::frame(&out[11..], 999) else { panic!("whole") };
+            let publish = Publish::decode(found.first_byte, found.body, version, Sender::Server).expect("well formed");
+            assert_eq!((publish.packet_id, publish.topic, publish.payload.len()), (0x0102, "a/b", 200));
+        }
+    }
+
+    /// [MQTT-3.3.1-2]: DUP never goes out with QoS 0, whatever is asked.
+    #[test]
+    fn dup_is_left_out_with_qos_0() {
+        assert_eq!(first_byte(true, QoS::AtMostOnce, true), 0x31);
+        assert_eq!(first_byte(true, QoS::ExactlyOnce, false), 0x3c);
+    }
+}

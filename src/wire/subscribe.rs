@@ -318,3 +318,30 @@ fn check_reasons<'a>(reasons: &'a [u8], allowed: &[u8]) -> Result<&'a [u8], Wire
         Err(WireError::protocol("reason code not allowed in this packet"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 3.1.1 section 3.9.3: 3.x knows one failure.
+    #[test]
+    fn every_failure_of_a_v3_suback_is_0x80() {
+        let suback = Suback { packet_id: 1, properties: Properties::EMPTY, reasons: &[0, 2, 0x8f, 0x87] };
+        let mut out = Vec::new();
+        suback.encode(ProtocolVersion::V311, &mut out);
+        assert_eq!(out, [0x90, 6, 0, 1, 0, 2, 0x80, 0x80]);
+    }
+
+    /// Section 3.8.3.1: every byte is its options and back, or refused [MQTT-3.8.3-5].
+    #[test]
+    fn the_options_of_a_byte_make_the_same_byte() {
+        let valid = |version| {
+            let read = |byte| SubscriptionOptions::from_byte(byte, version);
+            assert!((0..=255).all(|byte| read(byte).is_none_or(|options| options.to_byte(version) == byte)));
+            (0..=255).filter(|byte| read(*byte).is_some()).count()
+        };
+        assert_eq!(valid(ProtocolVersion::V5), 3 * 2 * 2 * 3);
+        assert_eq!(valid(ProtocolVersion::V311), 3);
+        assert_eq!(valid(ProtocolVersion::V31), 3);
+    }
+}

@@ -1,0 +1,184 @@
+//! Acknowledgements, in both directions.
+//!
+//! Duty: PUBACK, PUBREC, PUBREL, PUBCOMP from clients (sections 3.4 to 3.7); ours to publishers, which leave in the order
+//! of the PUBLISH packets and only when every shard and the store have the message. Must not: route. Neighbours:
+//! `publish` owes, `mesh` and the store complete, `deliver` pumps when the window opens.
+
+use super::receive::{Source, Step};
+use super::route::Routed;
+use super::{Outbox, Outcome, Shard};
+use crate::id::{Millis, SessionId, ShardId};
+use crate::session::{AckError, Owed};
+use crate::wire::{Ack, AckKind, ProtocolVersion, QoS, ReasonCode};
+
+/// Who waits for an answer: an entry of a session's owed acknowledgements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Waiter {
+    pub(super) session: SessionId,
+    pub(super) number: u64,
+}
+
+/// What waits for the store.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum StoreWait {
+    /// A publisher of this shard.
+    Owed(Waiter),
+    /// The acknowledgement of a message from another shard.
+    Peer { from: ShardId, number: u64, outcome: Outcome },
+}
+
+impl Shard {
+    /// Owes PUBACK or PUBREC for a PUBLISH that was routed; answers at once if nothing is open.
+    pub(super) fn owe(&mut self, source: Source<'_>, packet_id: u16, qos: QoS, routed: Routed, outbox: &mut Outbox) {
+        let owed = Owed {
+            packet_id,
+            qos,
+            waits: routed.waits,
+            is_taken: routed.is_taken,
+            is_refused: routed.is_refused,
+            is_awaited: true,
+        };
+        let Some(session) = self.sessions.get_mut(source.session) else { return };
+        if owed.waits == 0 && session.inbound.owes_nothing() {
+            session.inbound.skip_number();
+            self.answer_owed(source.session, owed, outbox);
+        } else {
+            session.inbound.owe(owed);
+        }
+    }
+
+    /// One answer has come for a waiter.
+    pub(super) fn complete(&mut self, waiter: Waiter, outcome: Outcome, outbox: &mut Outbox) {
+        let Some(session) = self.sessions.get_mut(waiter.session) else { return };
+        if let Some(owed) = session.inbound.owed_mut(waiter.number) {
+            owed.waits -= 1;
+            owed.is_taken |= outcome == Outcome::Taken;
+            owed.is_refused |= outcome == Outcome::Refused;
+        }
+        while let Some(owed) = self.sessions.get_mut(waiter.session).and_then(|session| session.inbound.pop_complete())
+        {
+            self.answer_owed(waiter.session, owed, outbox);
+        }
+    }
+
+    fn answer_owed(&mut self, session_id: SessionId, owed: Owed, outbox: &mut Outbox) {
+        let reason = match owed {
+            Owed { is_taken: true, .. } => ReasonCode::Success,
+            Owed { is_refused: true, .. } => ReasonCode::QuotaExceeded,
+            _ => ReasonCode::NoMatchingSubscribers,
+        };
+        let Some(session) = self.sessions.get_mut(session_id) else { return };
+        if reason.is_error() && owed.qos == QoS::ExactlyOnce {
+            // PUBREC with an error ends the handshake: the packet id is free again [MQTT-4.3.3-9].
+            session.inbound.release(owed.packet_id);
+        }
+        let Some(connection) = session.connection.filter(|_| owed.is_awaited) else { return };
+        let Some(version) = self.connections.get_mut(connection).map(|record| record.version) else { return };
+        let source = Source { connection, session: session_id, version, shared: None };
+        self.answer(source, owed.packet_id, owed.qos, reason, outbox);
+    }
+
+    /// Sends PUBACK or PUBREC.
+    pub(super) fn answer(
+        &mut self,
+        source: Source<'_>,
+        packet_id: u16,
+        qos: QoS,
+        reason: ReasonCode,
+        outbox: &mut Outbox,
+    ) {
+        let kind = if qos == QoS::AtLeastOnce { AckKind::Puback } else { AckKind::Pubrec };
+        send_ack(source, kind, packet_id, reason, outbox);
+    }
+
+    /// A fresh ticket of the store.
+    pub(super) fn next_store_ticket(&mut self, outbox: &mut Outbox) -> u64 {
+        self.store_tickets += 1;
+        outbox.store_ticket = self.store_tickets;
+        self.store_tickets
+    }
+
+    /// The store has answered.
+    pub(super) fn stored(&mut self, through: u64, is_safe: bool, outbox: &mut Outbox) {
+        while let Some((_, wait)) = self.store_waits.pop_front_if(|(ticket, _)| *ticket <= through) {
+            match wait {
+                StoreWait::Owed(waiter) => {
+                    let outcome = if is_safe { Outcome::NoMatch } else { Outcome::Refused };
+                    self.complete(waiter, outcome, outbox);
+                }
+                StoreWait::Peer { from, number, outcome } => {
+                    let outcome = if is_safe { outcome } else { Outcome::Refused };
+                    self.acknowledge_peer(from, number, outcome, outbox);
+                }
+            }
+        }
+    }
+
+    /// PUBACK from a subscriber.
+    pub(super) fn puback(&mut self, now: Millis, source: Source<'_>, ack: &Ack<'_>, outbox: &mut Outbox) -> Step {
+        let Some(session) = self.sessions.get_mut(source.session) else { return Step::Done };
+        let result = session.outbound.inflight.puback(ack.packet_id);
+        self.acknowledged(now, source, result, outbox)
+    }
+
+    /// PUBREC from a subscriber.
+    pub(super) fn pubrec(&mut self, now: Millis, source: Source<'_>, ack: &Ack<'_>, outbox: &mut Outbox) -> Step {
+        let Some(session) = self.sessions.get_mut(source.session) else { return Step::Done };
+        let inflight = &mut session.outbound.inflight;
+        if ack.reason.is_error() {
+            let result = inflight.pubrec_refused(ack.packet_id);
+            return self.acknowledged(now, source, result, outbox);
+        }
+        match inflight.pubrec(ack.packet_id) {
+            Ok(()) => send_ack(source, AckKind::Pubrel, ack.packet_id, ReasonCode::Success, outbox),
+            Err(AckError::Unknown) => {
+                send_ack(source, AckKind::Pubrel, ack.packet_id, ReasonCode::PacketIdentifierNotFound, outbox);
+            }
+            Err(AckError::WrongStage) => return self.misfit(now, source, outbox),
+        }
+        Step::Done
+    }
+
+    /// PUBREL from a publisher [MQTT-4.3.3-11].
+    pub(super) fn pubrel(&mut self, source: Source<'_>, ack: &Ack<'_>, outbox: &mut Outbox) -> Step {
+        let Some(session) = self.sessions.get_mut(source.session) else { return Step::Done };
+        let is_known = session.inbound.release(ack.packet_id);
+        let reason = if is_known { ReasonCode::Success } else { ReasonCode::PacketIdentifierNotFound };
+        send_ack(source, AckKind::Pubcomp, ack.packet_id, reason, outbox);
+        Step::Done
+    }
+
+    /// PUBCOMP from a subscriber.
+    pub(super) fn pubcomp(&mut self, now: Millis, source: Source<'_>, ack: &Ack<'_>, outbox: &mut Outbox) -> Step {
+        let Some(session) = self.sessions.get_mut(source.session) else { return Step::Done };
+        let result = session.outbound.inflight.pubcomp(ack.packet_id);
+        self.acknowledged(now, source, result, outbox)
+    }
+
+    fn acknowledged(
+        &mut self,
+        now: Millis,
+        source: Source<'_>,
+        result: Result<(), AckError>,
+        outbox: &mut Outbox,
+    ) -> Step {
+        match result {
+            Ok(()) => self.pump(now, source.session, outbox),
+            // An acknowledgement of something we no longer know is harmless (section 4.3, case Q07).
+            Err(AckError::Unknown) => {}
+            Err(AckError::WrongStage) => return self.misfit(now, source, outbox),
+        }
+        Step::Done
+    }
+
+    fn misfit(&mut self, now: Millis, source: Source<'_>, outbox: &mut Outbox) -> Step {
+        let what = "an acknowledgement that does not fit the message's QoS";
+        self.close(now, source.connection, ReasonCode::ProtocolError, what, outbox)
+    }
+}
+
+/// Queues an acknowledgement; 3.x knows no reasons and gets the plain packet.
+fn send_ack(source: Source<'_>, kind: AckKind, packet_id: u16, reason: ReasonCode, outbox: &mut Outbox) {
+    let reason = if source.version == ProtocolVersion::V5 { reason } else { ReasonCode::Success };
+    outbox.egress.control(source.connection.slot, |out| Ack::new(kind, packet_id, reason).encode(source.version, out));
+}

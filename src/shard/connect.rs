@@ -1,0 +1,243 @@
+//! CONNECT: from the first bytes of a connection to CONNACK (section 3.1).
+//!
+//! Duty: find the owner shard, refuse what may not connect, take over or resume or make the session, say what we grant.
+//! Must not: deliver (that is `deliver`). Neighbours: `receive` calls; `disconnect` ends sessions.
+
+use std::sync::Arc;
+
+use super::connection::AliasesOut;
+use super::retain::will_message;
+use super::timers::Timer;
+use super::{Event, Next, Outbox, Shard};
+use crate::id::{ConnectionId, Millis, SessionId, ShardId};
+use crate::limits::Limits;
+use crate::session::{LastWill, Session};
+use crate::topic::{TopicLimits, TopicName};
+use crate::wire::{self, Connack, Connect, Framed, Packet, ProtocolVersion, ReasonCode, Sender};
+
+/// The shard on which a client lives for as long as the broker runs.
+pub fn owner_of(client_id: &str, hash_seed: u64, shards: usize) -> ShardId {
+    let hash = ahash::RandomState::with_seeds(hash_seed, 0x9e37, 0x79b9, 0x7f4a).hash_one(client_id);
+    let index = (u128::from(hash) * shards as u128) >> 64;
+    ShardId(u16::try_from(index).expect("fewer shards than SHARDS_MAX"))
+}
+
+impl Shard {
+    /// The first packet of a connection.
+    pub(super) fn receive_connect(
+        &mut self,
+        now: Millis,
+        id: ConnectionId,
+        bytes: &[u8],
+        outbox: &mut Outbox,
+    ) -> Result<usize, Next> {
+        // CONNECT is known by its first byte: anything else is not buffered (cases W01 to W09).
+        if bytes.first().is_some_and(|&first| first >> 4 != 1) {
+            return Err(self.refuse_silently(id, ReasonCode::ProtocolError, "the first packet is not CONNECT", outbox));
+        }
+        let frame = match wire::frame(bytes, self.config.limits.preauth_bytes_max) {
+            Ok(Framed::Whole(frame)) => frame,
+            Ok(Framed::Partial { needed }) => return Err(Next::Read { needed }),
+            Err(error) => return Err(self.refuse_silently(id, error.reason, error.what, outbox)),
+        };
+        let connect = match wire::decode(&frame, ProtocolVersion::V5, Sender::Client) {
+            Ok(Packet::Connect(connect)) => connect,
+            Ok(_) => return Err(self.refuse_silently(id, ReasonCode::ProtocolError, "not a CONNECT", outbox)),
+            Err(error) => {
+                let dialect = Connect::dialect(&frame);
+                return Err(self.refuse_connect(id, dialect, error.reason, error.what, outbox));
+            }
+        };
+        if !connect.client_id.is_empty() {
+            let owner = owner_of(connect.client_id, self.config.hash_seed, self.config.shards);
+            if owner != self.id() {
+                self.connections.remove(id);
+                return Err(Next::Handoff(owner));
+            }
+        }
+        match check(&connect, &self.config.limits) {
+            Ok(()) => self.accept(now, id, &connect, outbox),
+            Err((reason, what)) => return Err(self.refuse_connect(id, Some(connect.version), reason, what, outbox)),
+        }
+        Ok(frame.len)
+    }
+
+    fn accept(&mut self, now: Millis, id: ConnectionId, connect: &Connect<'_>, outbox: &mut Outbox) {
+        let generated = connect.client_id.is_empty().then(|| self.generate_client_id());
+        let client_id = generated.as_deref().unwrap_or(connect.client_id);
+        let (session_id, is_present) = self.admit(now, id, client_id, connect, outbox);
+        let keep_alive_secs = granted_keep_alive_secs(connect, &self.config.limits);
+        let limits = &self.config.limits;
+        let connection = self.connections.get_mut(id).expect("found by the caller");
+        connection.session = Some(session_id);
+        connection.version = connect.version;
+        connection.heard_at = now;
+        connection.silence_millis_max = match keep_alive_secs {
+            0 => limits.idle_secs_max.saturating_mul(1000),
+            secs => u64::from(secs) * 1500,
+        };
+        connection.packet_bytes_max = connect.maximum_packet_size.map_or(usize::MAX, |bytes| bytes as usize);
+        connection.aliases_out = AliasesOut::new(connect.topic_alias_maximum.min(limits.topic_alias_out_max));
+        let deadline = now.after_millis(connection.silence_millis_max);
+        self.timers.set(deadline, Timer::KeepAlive(id));
+        let expiry_secs = self.sessions.get_mut(session_id).map_or(0, |session| session.expiry_secs);
+        let is_v5 = connect.version == ProtocolVersion::V5;
+        let connack = Connack {
+            session_present: is_present,
+            session_expiry_secs: (connect.session_expiry_secs.is_some_and(|secs| secs != expiry_secs))
+                .then_some(expiry_secs),
+            receive_maximum: Some(limits.receive_maximum),
+            maximum_packet_size: Some(limits.packet_bytes_max),
+            assigned_client_id: generated.as_deref(),
+            topic_alias_maximum: (limits.topic_alias_max > 0).then_some(limits.topic_alias_max),
+            server_keep_alive: (is_v5 && keep_alive_secs != connect.keep_alive_secs).then_some(keep_alive_secs),
+            ..Connack::default()
+        };
+        outbox.egress.control(id.slot, |out| connack.encode(connect.version, out));
+        self.counters.connects += 1;
+        outbox.events.push(Event::Connected {
+            connection: id,
+            client_id: client_id.into(),
+            version: connect.version,
+            clean_start: connect.clean_start,
+            keep_alive_secs,
+        });
+        self.groups_of_session_online(session_id, true, outbox);
+        self.pump(now, session_id, outbox);
+    }
+
+    /// Takes over, resumes or makes the session. Says whether it was there.
+    fn admit(
+        &mut self,
+        now: Millis,
+        id: ConnectionId,
+        client_id: &str,
+        connect: &Connect<'_>,
+        outbox: &mut Outbox,
+    ) -> (SessionId, bool) {
+        let mut existing = self.sessions.by_client_id(client_id);
+        if let Some(session_id) = existing {
+            let online = self.sessions.get_mut(session_id).and_then(|session| session.connection);
+            if let Some(old) = online {
+                // [MQTT-3.1.4-3]: the older connection is told and closed; its will is due as for any lost connection.
+                self.close(now, old, ReasonCode::SessionTakenOver, "another connection uses the client id", outbox);
+            }
+            if connect.clean_start {
+                self.end_session(now, session_id, outbox);
+            }
+            existing = self.sessions.by_client_id(client_id);
+        }
+        let session_id = existing.unwrap_or_else(|| {
+            let session = Session::new(Arc::from(client_id), &self.config.limits);
+            self.sessions.insert(session)
+        });
+        let limits = &self.config.limits;
+        let session = self.sessions.get_mut(session_id).expect("just found or made");
+        session.connection = Some(id);
+        session.ends_at = None;
+        session.expiry_secs = granted_expiry_secs(connect).min(limits.session_expiry_secs_max);
+        // A will that still waits is not published when the client is back in time [MQTT-3.1.3-9].
+        session.last_will = connect.last_will.as_ref().map(|will| LastWill {
+            message: will_message(will, self.config.shard, session_id),
+            expiry_secs: will.properties.message_expiry_secs,
+            delay_secs: will.delay_secs,
+            due_at: None,
+        });
+        let receive_maximum = connect.receive_maximum.unwrap_or(u16::MAX);
+        session.outbound.inflight.resume(receive_maximum.min(limits.inflight_messages_max));
+        (session_id, existing.is_some())
+    }
+
+    /// An id that nobody uses and that belongs here [MQTT-3.1.3-6].
+    fn generate_client_id(&mut self) -> Box<str> {
+        loop {
+            self.ids_generated += 1;
+            let hasher = ahash::RandomState::with_seeds(self.config.id_seed, 1, 2, 3);
+            let client_id = format!("auto-{:016X}", hasher.hash_one(self.ids_generated));
+            let is_ours = owner_of(&client_id, self.config.hash_seed, self.config.shards) == self.id();
+            if is_ours && self.sessions.by_client_id(&client_id).is_none() {
+                return client_id.into();
+            }
+        }
+    }
+
+    fn refuse_connect(
+        &mut self,
+        id: ConnectionId,
+        dialect: Option<ProtocolVersion>,
+        reason: ReasonCode,
+        what: &'static str,
+        outbox: &mut Outbox,
+    ) -> Next {
+        // 3.x knows no code for a CONNECT that does not parse: close without an answer (cases W11 to W15).
+        let is_told = |version: &ProtocolVersion| {
+            *version == ProtocolVersion::V5
+                || !matches!(reason, ReasonCode::MalformedPacket | ReasonCode::ProtocolError)
+        };
+        if let Some(version) = dialect.filter(is_told) {
+            outbox.egress.control(id.slot, |out| Connack::refusal(reason).encode(version, out));
+        }
+        self.refuse_silently(id, reason, what, outbox)
+    }
+
+    fn refuse_silently(
+        &mut self,
+        id: ConnectionId,
+        reason: ReasonCode,
+        what: &'static str,
+        outbox: &mut Outbox,
+    ) -> Next {
+        self.refuse_connection(id, reason, what, outbox);
+        Next::Closed
+    }
+}
+
+/// Session Expiry Interval as asked for; 3.x knows only "now" and "never" (section 3.1.2.4).
+fn granted_expiry_secs(connect: &Connect<'_>) -> u32 {
+    match connect.version {
+        ProtocolVersion::V5 => connect.session_expiry_secs.unwrap_or(0),
+        ProtocolVersion::V31 | ProtocolVersion::V311 if connect.clean_start => 0,
+        ProtocolVersion::V31 | ProtocolVersion::V311 => u32::MAX,
+    }
+}
+
+fn granted_keep_alive_secs(connect: &Connect<'_>, limits: &Limits) -> u16 {
+    let is_bounded = connect.version == ProtocolVersion::V5 && limits.keep_alive_secs_max > 0;
+    match connect.keep_alive_secs {
+        0 if is_bounded => limits.keep_alive_secs_max,
+        secs if is_bounded => secs.min(limits.keep_alive_secs_max),
+        secs => secs,
+    }
+}
+
+/// What a CONNECT that parses may still be refused for.
+fn check(connect: &Connect<'_>, limits: &Limits) -> Result<(), (ReasonCode, &'static str)> {
+    if connect.client_id.len() > limits.client_id_bytes_max {
+        return Err((ReasonCode::ClientIdentifierNotValid, "client id longer than client_id_bytes_max"));
+    }
+    // [MQTT-3.1.3-8] of 3.1.1: without an id there is no state to come back to; 3.1 wants an id always.
+    let may_be_empty = match connect.version {
+        ProtocolVersion::V31 => false,
+        ProtocolVersion::V311 => connect.clean_start,
+        ProtocolVersion::V5 => true,
+    };
+    if connect.client_id.is_empty() && !may_be_empty {
+        return Err((ReasonCode::ClientIdentifierNotValid, "an empty client id"));
+    }
+    if connect.authentication_method.is_some() {
+        return Err((ReasonCode::BadAuthenticationMethod, "no extended authentication is configured"));
+    }
+    if connect.user_properties as usize > limits.user_properties_max {
+        return Err((ReasonCode::QuotaExceeded, "more user properties than user_properties_max"));
+    }
+    let Some(will) = &connect.last_will else { return Ok(()) };
+    let topic = TopicName::new(will.topic, TopicLimits::from(limits));
+    let topic = topic.map_err(|_| (ReasonCode::TopicNameInvalid, "the will's topic name is not valid"))?;
+    if topic.is_dollar() {
+        return Err((ReasonCode::TopicNameInvalid, "the will's topic name begins with $"));
+    }
+    if will.properties.user_properties as usize > limits.user_properties_max {
+        return Err((ReasonCode::QuotaExceeded, "more user properties in the will than user_properties_max"));
+    }
+    Ok(())
+}

@@ -1,0 +1,111 @@
+//! What a shard knows of one network connection, and the table of them.
+//!
+//! Duty: the state that ends with the connection: protocol, keep alive, topic aliases, limits that the client announced.
+//! Must not: outlive it (that is the session's). Neighbours: every room that reads or answers packets.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::id::{ConnectionId, Millis, SessionId};
+use crate::limits::REMAINING_LENGTH_MAX;
+use crate::wire::ProtocolVersion;
+
+/// One network connection.
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) id: ConnectionId,
+    /// Set once CONNECT was accepted.
+    pub(super) session: Option<SessionId>,
+    pub(super) version: ProtocolVersion,
+    /// When the last packet came.
+    pub(super) heard_at: Millis,
+    /// Silence after which the connection is closed, milliseconds.
+    pub(super) silence_millis_max: u64,
+    /// Whether the silence is ours: the connection is not being read.
+    pub(super) is_parked: bool,
+    /// The client's Maximum Packet Size, bytes.
+    pub(super) packet_bytes_max: usize,
+    /// Topics by alias, as the client set them; index 0 is alias 1.
+    pub(super) aliases_in: Vec<Option<Arc<str>>>,
+    pub(super) aliases_out: AliasesOut,
+}
+
+impl Connection {
+    pub(super) fn new(id: ConnectionId, accepted_at: Millis) -> Self {
+        Self {
+            id,
+            session: None,
+            version: ProtocolVersion::V311,
+            heard_at: accepted_at,
+            silence_millis_max: u64::MAX,
+            is_parked: false,
+            packet_bytes_max: REMAINING_LENGTH_MAX as usize + 5,
+            aliases_in: Vec::new(),
+            aliases_out: AliasesOut::default(),
+        }
+    }
+}
+
+/// Topic aliases that we set towards the client (section 3.3.2.3.4). The first topics get them, and keep them.
+#[derive(Debug, Default)]
+pub(super) struct AliasesOut {
+    max: u16,
+    by_topic: HashMap<Box<str>, u16>,
+}
+
+impl AliasesOut {
+    pub(super) fn new(max: u16) -> Self {
+        Self { max, by_topic: HashMap::new() }
+    }
+
+    /// The alias of a topic, and whether the client knows it already. `None`: the topic goes without.
+    pub(super) fn of(&mut self, topic: &str) -> Option<(u16, bool)> {
+        if self.max == 0 {
+            return None;
+        }
+        if let Some(&alias) = self.by_topic.get(topic) {
+            return Some((alias, true));
+        }
+        let alias = u16::try_from(self.by_topic.len() + 1).ok().filter(|&alias| alias <= self.max)?;
+        self.by_topic.insert(topic.into(), alias);
+        Some((alias, false))
+    }
+}
+
+/// The connections of a shard, by slot.
+#[derive(Debug, Default)]
+pub(super) struct Connections {
+    by_slot: Vec<Option<Connection>>,
+    live: usize,
+}
+
+impl Connections {
+    pub(super) fn insert(&mut self, connection: Connection) {
+        let index = connection.id.slot as usize;
+        if index >= self.by_slot.len() {
+            self.by_slot.resize_with(index + 1, || None);
+        }
+        debug_assert!(self.by_slot[index].is_none(), "a slot is free before it is opened");
+        self.by_slot[index] = Some(connection);
+        self.live += 1;
+    }
+
+    pub(super) fn get_mut(&mut self, id: ConnectionId) -> Option<&mut Connection> {
+        let connection = self.by_slot.get_mut(id.slot as usize)?.as_mut()?;
+        (connection.id == id).then_some(connection)
+    }
+
+    pub(super) fn remove(&mut self, id: ConnectionId) -> Option<Connection> {
+        self.get_mut(id)?;
+        self.live -= 1;
+        self.by_slot[id.slot as usize].take()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.live
+    }
+
+    pub(super) fn ids(&self) -> Vec<ConnectionId> {
+        self.by_slot.iter().flatten().map(|connection| connection.id).collect()
+    }
+}

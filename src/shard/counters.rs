@@ -1,0 +1,34 @@
+//! Counters of one shard: nothing is dropped or refused without one.
+//!
+//! Duty: name and hold them. Must not: print. Neighbours: every room of the shard adds; `runtime` reads.
+
+/// What has happened on a shard since its start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Accepted CONNECT packets.
+    pub connects: u64,
+    /// Connections closed by the broker.
+    pub broker_closes: u64,
+    /// PUBLISH packets received.
+    pub publishes_received: u64,
+    /// PUBLISH packets queued for clients.
+    pub publishes_sent: u64,
+    /// QoS 0 messages dropped because the reader is slow (`egress_bytes_max`).
+    pub dropped_slow_reader: u64,
+    /// Messages dropped because the session's queue is full, by whatever policy.
+    pub dropped_queue_full: u64,
+    /// Messages that ended before they could be sent.
+    pub dropped_expired: u64,
+    /// Messages larger than the client's Maximum Packet Size.
+    pub dropped_too_large: u64,
+    /// Messages that nobody subscribed to.
+    pub unmatched: u64,
+    /// Retained messages refused (`retained_messages_max`, `retained_bytes_max`).
+    pub retained_refused: u64,
+    /// PUBLISH packets to a topic that clients may not publish to.
+    pub publishes_denied: u64,
+    /// Messages for a shared subscription whose member was on another shard.
+    pub group_forwards: u64,
+    /// Messages forwarded to other shards.
+    pub mesh_publishes: u64,
+}

@@ -1,0 +1,61 @@
+//! What happens when a deadline has come.
+//!
+//! Duty: CONNECT that did not come, silence beyond keep alive, sessions, wills and retained messages at their end. Must not:
+//! read a clock. Neighbours: `timers` holds the deadlines; none is cancelled, so each is checked against the state first.
+
+use super::timers::Timer;
+use super::{Outbox, Shard};
+use crate::id::{ConnectionId, Millis, SessionId};
+use crate::wire::ReasonCode;
+
+impl Shard {
+    pub(super) fn deadlines(&mut self, now: Millis, outbox: &mut Outbox) {
+        let mut due = Vec::new();
+        self.timers.advance(now, &mut due);
+        for timer in due {
+            match timer {
+                Timer::Connect(connection) => self.connect_overdue(connection, outbox),
+                Timer::KeepAlive(connection) => self.keep_alive(now, connection, outbox),
+                Timer::SessionExpiry(session) => self.session_expiry(now, session, outbox),
+                Timer::WillDelay(session) => self.will_delay(now, session, outbox),
+                Timer::RetainedExpiry(message) => self.expire_retained(now, &message, outbox),
+            }
+        }
+    }
+
+    fn connect_overdue(&mut self, id: ConnectionId, outbox: &mut Outbox) {
+        let is_waiting = self.connections.get_mut(id).is_some_and(|connection| connection.session.is_none());
+        if is_waiting {
+            self.refuse_connection(id, ReasonCode::UnspecifiedError, "no CONNECT within connect_timeout_ms", outbox);
+        }
+    }
+
+    /// [MQTT-3.1.2-22]: one and a half times Keep Alive without a packet.
+    fn keep_alive(&mut self, now: Millis, id: ConnectionId, outbox: &mut Outbox) {
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        if connection.is_parked {
+            // The silence is ours.
+            connection.heard_at = now;
+        }
+        let due = connection.heard_at.after_millis(connection.silence_millis_max);
+        if due > now {
+            self.timers.set(due, Timer::KeepAlive(id));
+            return;
+        }
+        self.close(now, id, ReasonCode::KeepAliveTimeout, "no packet within 1.5 times keep alive", outbox);
+    }
+
+    fn session_expiry(&mut self, now: Millis, id: SessionId, outbox: &mut Outbox) {
+        let ends_at = self.sessions.get_mut(id).and_then(|session| session.ends_at);
+        if ends_at.is_some_and(|end| end <= now) {
+            self.end_session(now, id, outbox);
+        }
+    }
+
+    fn will_delay(&mut self, now: Millis, id: SessionId, outbox: &mut Outbox) {
+        let will = self.sessions.get_mut(id).and_then(|session| session.last_will.as_ref());
+        if will.and_then(|will| will.due_at).is_some_and(|due| due <= now) {
+            self.publish_will(now, id, outbox);
+        }
+    }
+}

@@ -1,0 +1,379 @@
+//! From a message to the bytes of one client: encode once, copy or reference, or queue.
+//!
+//! Duty: QoS and RETAIN flag as the subscription says, window, queue, slow readers, expiry, the client's Maximum Packet
+//! Size, topic aliases; pump what waits when there is room. Must not: choose who gets a message. Neighbours: `route`,
+//! `group`, `retain` call; `egress` holds the bytes.
+
+use std::sync::Arc;
+
+use super::matches::{Delivery, Own};
+use super::{Outbox, Outcome, Shard};
+use crate::id::{ConnectionId, GlobalSessionId, Millis, SessionId};
+use crate::message::{Message, MessageView};
+use crate::session::{Admission, Queued, Sent, Stage, Subscription};
+use crate::wire::{Ack, AckKind, OutgoingPublish, ProtocolVersion, QoS, ReasonCode};
+
+/// Buffers kept between messages.
+#[derive(Debug, Default)]
+pub(super) struct Scratch {
+    encoded: Vec<u8>,
+}
+
+/// A message on its way to its receivers: borrowed as long as may be, owned once somebody keeps it, encoded once per layout.
+#[derive(Debug)]
+pub(super) struct Carrier<'a> {
+    view: MessageView<'a>,
+    message: Option<Message>,
+    encoded: Vec<u8>,
+    layout: Option<Layout>,
+    packet_id_at: Option<usize>,
+}
+
+/// What makes two encodings of one message equal, but for the packet id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Layout {
+    is_v5: bool,
+    qos: QoS,
+    retain: bool,
+}
+
+impl Carrier<'_> {
+    pub(super) fn view(&self) -> &MessageView<'_> {
+        &self.view
+    }
+
+    /// The message, owned; made at the first call.
+    pub(super) fn message(&mut self) -> &Message {
+        self.message.get_or_insert_with(|| Message::new(&self.view))
+    }
+}
+
+/// How one client gets one message.
+#[derive(Clone, Debug)]
+pub(super) struct Manner {
+    pub(super) qos: QoS,
+    pub(super) retain: bool,
+    pub(super) subscription_ids: Option<Arc<[u32]>>,
+}
+
+/// What became of a delivery.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Delivered {
+    pub(super) outcome: Outcome,
+    pub(super) needs_store: bool,
+}
+
+impl Delivered {
+    const NO_MATCH: Self = Self { outcome: Outcome::NoMatch, needs_store: false };
+    const TAKEN: Self = Self { outcome: Outcome::Taken, needs_store: false };
+}
+
+impl Shard {
+    pub(super) fn carrier<'a>(&mut self, view: MessageView<'a>) -> Carrier<'a> {
+        let encoded = std::mem::take(&mut self.scratch.encoded);
+        Carrier { view, message: None, encoded, layout: None, packet_id_at: None }
+    }
+
+    /// A carrier of a message that is owned already.
+    pub(super) fn carrier_of<'a>(&mut self, message: &'a Message) -> Carrier<'a> {
+        let mut carrier = self.carrier(message.view());
+        carrier.message = Some(message.clone());
+        carrier
+    }
+
+    pub(super) fn give_back(&mut self, carrier: Carrier<'_>) {
+        self.scratch.encoded = carrier.encoded;
+    }
+
+    /// Delivers to one session as its matching subscriptions want it.
+    pub(super) fn deliver(
+        &mut self,
+        now: Millis,
+        delivery: &Delivery,
+        carrier: &mut Carrier<'_>,
+        outbox: &mut Outbox,
+    ) -> Delivered {
+        let shard = self.config.shard;
+        let Some((session, _)) = self.sessions.at(delivery.session) else { return Delivered::NO_MATCH };
+        let is_own = carrier.view.publisher == Some(GlobalSessionId { shard, session });
+        let delivery = match &delivery.own {
+            Own::Nothing if is_own => return Delivered::NO_MATCH,
+            Own::Other(other) if is_own => other,
+            _ => delivery,
+        };
+        let manner = Manner {
+            qos: carrier.view.qos.min(delivery.qos),
+            retain: carrier.view.retain && delivery.retain_as_published,
+            subscription_ids: delivery.subscription_ids.clone(),
+        };
+        self.give(now, session, manner, carrier, outbox)
+    }
+
+    /// Gives a live message to a session: now if it can be sent, else it waits or is dropped and counted.
+    pub(super) fn give(
+        &mut self,
+        now: Millis,
+        session_id: SessionId,
+        manner: Manner,
+        carrier: &mut Carrier<'_>,
+        outbox: &mut Outbox,
+    ) -> Delivered {
+        let Some(session) = self.sessions.get_mut(session_id) else { return Delivered::NO_MATCH };
+        if session.outbound.is_replaying() {
+            // Never an older message after a newer one: what is retained of this topic goes first.
+            for (message, subscription) in session.outbound.replayed_of(carrier.view.topic) {
+                let mut retained = Carrier {
+                    view: message.view(),
+                    message: Some(message.clone()),
+                    encoded: Vec::new(),
+                    layout: None,
+                    packet_id_at: None,
+                };
+                let manner = replay_manner(&message, subscription);
+                self.give_in_order(now, session_id, manner, &mut retained, outbox);
+            }
+        }
+        self.give_in_order(now, session_id, manner, carrier, outbox)
+    }
+
+    fn give_in_order(
+        &mut self,
+        now: Millis,
+        session_id: SessionId,
+        manner: Manner,
+        carrier: &mut Carrier<'_>,
+        outbox: &mut Outbox,
+    ) -> Delivered {
+        let limits = &self.config.limits;
+        let Some(session) = self.sessions.get_mut(session_id) else { return Delivered::NO_MATCH };
+        let is_persistent = session.is_persistent();
+        let needs_store = is_persistent && manner.qos != QoS::AtMostOnce;
+        if let Some(connection) = session.connection {
+            let is_slow = outbox.egress.at(connection.slot).backlog_bytes() > limits.egress_bytes_max;
+            if manner.qos == QoS::AtMostOnce {
+                if is_slow {
+                    self.counters.dropped_slow_reader += 1;
+                } else {
+                    self.send(now, connection, session_id, &manner, carrier, outbox);
+                }
+                return Delivered::TAKEN;
+            }
+            if !is_slow && session.outbound.may_send_at_once() {
+                self.send(now, connection, session_id, &manner, carrier, outbox);
+                return Delivered { outcome: Outcome::Taken, needs_store };
+            }
+            if is_slow {
+                outbox.egress.at(connection.slot).report_below(limits.egress_bytes_max / 2);
+            }
+        } else if manner.qos == QoS::AtMostOnce {
+            return Delivered::TAKEN;
+        }
+        let Manner { qos, retain, subscription_ids } = manner;
+        let queued = Queued { message: carrier.message().clone(), qos, retain, subscription_ids };
+        let admission = session.outbound.enqueue(queued, limits);
+        self.counters.dropped_queue_full += match admission {
+            Admission::Queued => 0,
+            Admission::DroppedOldest(dropped) => dropped as u64,
+            Admission::DroppedNewest | Admission::Refused => 1,
+        };
+        match admission {
+            Admission::Refused => Delivered { outcome: Outcome::Refused, needs_store: false },
+            Admission::DroppedNewest => Delivered::TAKEN,
+            Admission::Queued | Admission::DroppedOldest(_) => Delivered { outcome: Outcome::Taken, needs_store },
+        }
+    }
+
+    /// Sends now, taking a place in the window for QoS 1 and 2. The caller has seen that there is room.
+    fn send(
+        &mut self,
+        now: Millis,
+        id: ConnectionId,
+        session_id: SessionId,
+        manner: &Manner,
+        carrier: &mut Carrier<'_>,
+        outbox: &mut Outbox,
+    ) {
+        if !self.fits(now, id, manner, carrier) {
+            return;
+        }
+        let mut packet_id = 0;
+        if manner.qos != QoS::AtMostOnce {
+            let Some(session) = self.sessions.get_mut(session_id) else { return };
+            packet_id = session.outbound.inflight.insert(Sent {
+                message: Some(carrier.message().clone()),
+                retain: manner.retain,
+                subscription_ids: manner.subscription_ids.clone(),
+                stage: if manner.qos == QoS::AtLeastOnce { Stage::AwaitPuback } else { Stage::AwaitPubrec },
+            });
+        }
+        self.encode(now, id, manner, packet_id, false, carrier, outbox);
+    }
+
+    /// Whether a message may be sent to this client at all: not expired, not above its Maximum Packet Size [MQTT-3.1.2-24].
+    fn fits(&mut self, now: Millis, id: ConnectionId, manner: &Manner, carrier: &Carrier<'_>) -> bool {
+        if carrier.view.is_expired(now) {
+            self.counters.dropped_expired += 1;
+            return false;
+        }
+        let Some(connection) = self.connections.get_mut(id) else { return false };
+        if connection.packet_bytes_max == usize::MAX {
+            return true;
+        }
+        let publish = outgoing(now, &carrier.view, manner, 0, false);
+        // An alias may add three bytes.
+        let fits = publish.encoded_len(connection.version) + 3 <= connection.packet_bytes_max;
+        self.counters.dropped_too_large += u64::from(!fits);
+        fits
+    }
+
+    fn encode(
+        &mut self,
+        now: Millis,
+        id: ConnectionId,
+        manner: &Manner,
+        packet_id: u16,
+        dup: bool,
+        carrier: &mut Carrier<'_>,
+        outbox: &mut Outbox,
+    ) {
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        self.counters.publishes_sent += 1;
+        let version = connection.version;
+        let is_v5 = version == ProtocolVersion::V5;
+        let alias = if is_v5 { connection.aliases_out.of(carrier.view.topic) } else { None };
+        let is_plain = alias.is_none() && !dup && (!is_v5 || manner.subscription_ids.is_none());
+        let payload = carrier.view.payload;
+        if carrier.view.is_large() || !is_plain {
+            let mut publish = outgoing(now, &carrier.view, manner, packet_id, dup);
+            publish.topic_alias = alias.map(|(alias, _)| alias);
+            if let Some((_, true)) = alias {
+                publish.topic = "";
+            }
+            publish.encode_head(version, outbox.egress.buffer(id.slot));
+            if carrier.view.is_large() {
+                let shared = carrier.message().view().shared_payload.cloned();
+                outbox.egress.splice(id.slot, shared.expect("an owned message shares its payload"));
+            } else {
+                outbox.egress.buffer(id.slot).extend_from_slice(payload);
+            }
+            return;
+        }
+        let layout = Layout { is_v5, qos: manner.qos, retain: manner.retain };
+        if carrier.layout != Some(layout) {
+            carrier.encoded.clear();
+            let publish = outgoing(now, &carrier.view, manner, packet_id, false);
+            carrier.packet_id_at = publish.encode_head(version, &mut carrier.encoded);
+            carrier.encoded.extend_from_slice(payload);
+            carrier.layout = Some(layout);
+        }
+        let buffer = outbox.egress.buffer(id.slot);
+        let start = buffer.len();
+        buffer.extend_from_slice(&carrier.encoded);
+        if let Some(at) = carrier.packet_id_at {
+            buffer[start + at..start + at + 2].copy_from_slice(&packet_id.to_be_bytes());
+        }
+    }
+
+    /// The egress of a connection has room again.
+    pub(super) fn drained(&mut self, now: Millis, id: ConnectionId, outbox: &mut Outbox) {
+        if let Some(session) = self.connected_session(id) {
+            self.pump(now, session, outbox);
+        }
+    }
+
+    /// Sends what waits, as far as window and egress have room: repetitions, then the queue, then retained messages.
+    pub(super) fn pump(&mut self, now: Millis, session_id: SessionId, outbox: &mut Outbox) {
+        let egress_bytes_max = self.config.limits.egress_bytes_max;
+        while let Some(session) = self.sessions.get_mut(session_id) {
+            let Some(connection) = session.connection else { return };
+            let outbound = &mut session.outbound;
+            if outbound.inflight.is_empty() && outbound.queued() == 0 && !outbound.is_replaying() {
+                return;
+            }
+            let egress = outbox.egress.at(connection.slot);
+            if egress.backlog_bytes() > egress_bytes_max {
+                egress.report_below(egress_bytes_max / 2);
+                return;
+            }
+            if let Some((packet_id, sent)) = outbound.inflight.next_resend() {
+                self.resend(now, connection, session_id, packet_id, &sent, outbox);
+                continue;
+            }
+            if !outbound.inflight.has_room() {
+                return;
+            }
+            let (message, manner) = if let Some(queued) = outbound.dequeue() {
+                let Queued { message, qos, retain, subscription_ids } = queued;
+                (message, Manner { qos, retain, subscription_ids })
+            } else if let Some((message, subscription)) = outbound.next_replayed() {
+                let manner = replay_manner(&message, subscription);
+                (message, manner)
+            } else {
+                return;
+            };
+            let mut carrier = self.carrier_of(&message);
+            self.send(now, connection, session_id, &manner, &mut carrier, outbox);
+            self.give_back(carrier);
+        }
+    }
+
+    /// Repeats a message of the window on a new connection [MQTT-4.4.0-1], with DUP [MQTT-3.3.1-1].
+    fn resend(
+        &mut self,
+        now: Millis,
+        connection: ConnectionId,
+        session_id: SessionId,
+        packet_id: u16,
+        sent: &Sent,
+        outbox: &mut Outbox,
+    ) {
+        let version = self.connections.get_mut(connection).map_or(ProtocolVersion::V311, |record| record.version);
+        let Some(message) = &sent.message else {
+            let pubrel = Ack::new(AckKind::Pubrel, packet_id, ReasonCode::Success);
+            outbox.egress.control(connection.slot, |out| pubrel.encode(version, out));
+            return;
+        };
+        let manner =
+            Manner { qos: sent.stage.qos(), retain: sent.retain, subscription_ids: sent.subscription_ids.clone() };
+        let mut carrier = self.carrier_of(message);
+        // A QoS 2 packet id that the client may have seen must not get another message, so only QoS 1 is given up.
+        if manner.qos == QoS::AtLeastOnce && !self.fits(now, connection, &manner, &carrier) {
+            if let Some(session) = self.sessions.get_mut(session_id) {
+                session.outbound.inflight.abandon(packet_id);
+            }
+        } else {
+            self.encode(now, connection, &manner, packet_id, true, &mut carrier, outbox);
+        }
+        self.give_back(carrier);
+    }
+}
+
+/// How a retained message goes to a new subscription: RETAIN is set [MQTT-3.3.1-8].
+fn replay_manner(message: &Message, subscription: Subscription) -> Manner {
+    Manner {
+        qos: message.view().qos.min(subscription.options.qos),
+        retain: true,
+        subscription_ids: subscription.subscription_id.map(|id| Arc::from([id])),
+    }
+}
+
+fn outgoing<'a>(
+    now: Millis,
+    view: &MessageView<'a>,
+    manner: &'a Manner,
+    packet_id: u16,
+    dup: bool,
+) -> OutgoingPublish<'a> {
+    OutgoingPublish {
+        dup,
+        qos: manner.qos,
+        retain: manner.retain,
+        topic: view.topic,
+        packet_id,
+        message_expiry_secs: view.expiry_secs_left(now),
+        topic_alias: None,
+        subscription_ids: manner.subscription_ids.as_deref().unwrap_or(&[]),
+        properties: view.properties,
+        payload_len: view.payload.len(),
+    }
+}

@@ -1,0 +1,142 @@
+//! How connections and sessions end.
+//!
+//! Duty: DISCONNECT from the client, closing by the broker, the lost connection, the end of a session, the will
+//! (sections 3.14, 3.1.2.5, 4.13). Must not: decide when to close. Neighbours: every room calls `close`.
+
+use super::receive::{Source, Step};
+use super::timers::Timer;
+use super::{Cause, Event, Outbox, Shard};
+use crate::id::{ConnectionId, Millis, SessionId};
+use crate::message::MessageView;
+use crate::wire::{Disconnect, ProtocolVersion, ReasonCode};
+
+impl Shard {
+    /// DISCONNECT from the client.
+    pub(super) fn disconnect(
+        &mut self,
+        now: Millis,
+        source: Source<'_>,
+        disconnect: &Disconnect<'_>,
+        outbox: &mut Outbox,
+    ) -> Step {
+        if let Some(session) = self.sessions.get_mut(source.session) {
+            if let Some(secs) = disconnect.session_expiry_secs {
+                // [MQTT-3.14.2-2] and section 3.14.2.2.2: what was 0 at CONNECT stays 0 (case W79).
+                if session.expiry_secs == 0 && secs > 0 {
+                    let what = "DISCONNECT raises a session expiry of 0";
+                    return self.close(now, source.connection, ReasonCode::ProtocolError, what, outbox);
+                }
+                session.expiry_secs = secs.min(self.config.limits.session_expiry_secs_max);
+            }
+            if disconnect.reason != ReasonCode::DisconnectWithWill {
+                session.last_will = None;
+            }
+        }
+        outbox.closes.push(source.connection);
+        self.forget_connection(now, source.connection, Cause::ClientDisconnected, outbox);
+        Step::Closed
+    }
+
+    /// The network connection ended without DISCONNECT.
+    pub(super) fn connection_lost(&mut self, now: Millis, id: ConnectionId, outbox: &mut Outbox) {
+        self.forget_connection(now, id, Cause::ConnectionLost, outbox);
+    }
+
+    /// Ends a connection from our side; an MQTT 5.0 client is told why.
+    pub(super) fn close(
+        &mut self,
+        now: Millis,
+        id: ConnectionId,
+        reason: ReasonCode,
+        what: &'static str,
+        outbox: &mut Outbox,
+    ) -> Step {
+        let Some(connection) = self.connections.get_mut(id) else { return Step::Closed };
+        if connection.session.is_some() && connection.version == ProtocolVersion::V5 {
+            outbox.egress.control(id.slot, |out| Disconnect::new(reason).encode(ProtocolVersion::V5, out));
+        }
+        self.counters.broker_closes += 1;
+        outbox.closes.push(id);
+        self.forget_connection(now, id, Cause::Broker(reason, what), outbox);
+        Step::Closed
+    }
+
+    /// Ends a connection whose CONNECT was not accepted.
+    pub(super) fn refuse_connection(
+        &mut self,
+        id: ConnectionId,
+        reason: ReasonCode,
+        what: &'static str,
+        outbox: &mut Outbox,
+    ) {
+        self.connections.remove(id);
+        self.counters.broker_closes += 1;
+        outbox.closes.push(id);
+        outbox.events.push(Event::Refused { connection: id, cause: Cause::Broker(reason, what) });
+    }
+
+    fn forget_connection(&mut self, now: Millis, id: ConnectionId, cause: Cause, outbox: &mut Outbox) {
+        let Some(connection) = self.connections.remove(id) else { return };
+        let Some(session_id) = connection.session else {
+            outbox.events.push(Event::Refused { connection: id, cause });
+            return;
+        };
+        let Some(session) = self.sessions.get_mut(session_id) else { return };
+        outbox.events.push(Event::Disconnected { connection: id, client_id: (*session.client_id).into(), cause });
+        session.connection = None;
+        session.inbound.disconnect();
+        let delay_secs = session.last_will.as_ref().map(|will| will.delay_secs);
+        let expiry_secs = session.expiry_secs;
+        if expiry_secs == 0 {
+            self.end_session(now, session_id, outbox);
+            return;
+        }
+        if expiry_secs != u32::MAX {
+            let ends_at = now.after_secs(u64::from(expiry_secs));
+            session.ends_at = Some(ends_at);
+            self.timers.set(ends_at, Timer::SessionExpiry(session_id));
+        }
+        match delay_secs {
+            None => {}
+            Some(0) => self.publish_will(now, session_id, outbox),
+            Some(secs) => {
+                let due_at = now.after_secs(u64::from(secs));
+                if let Some(will) = self.sessions.get_mut(session_id).and_then(|session| session.last_will.as_mut()) {
+                    will.due_at = Some(due_at);
+                }
+                self.timers.set(due_at, Timer::WillDelay(session_id));
+            }
+        }
+        self.groups_of_session_online(session_id, false, outbox);
+    }
+
+    /// Ends a session: its will is published now if it still waits [MQTT-3.1.2-8], its subscriptions leave.
+    pub(super) fn end_session(&mut self, now: Millis, id: SessionId, outbox: &mut Outbox) {
+        self.publish_will(now, id, outbox);
+        let Some(session) = self.sessions.get_mut(id) else { return };
+        let subscriptions = std::mem::take(&mut session.subscriptions);
+        for filter in subscriptions.keys() {
+            self.withdraw(id, filter, outbox);
+        }
+        self.sessions.remove(id);
+    }
+
+    /// Publishes the will, once [MQTT-3.1.2-10].
+    pub(super) fn publish_will(&mut self, now: Millis, id: SessionId, outbox: &mut Outbox) {
+        let Some(will) = self.sessions.get_mut(id).and_then(|session| session.last_will.take()) else { return };
+        let expires_at = will.expiry_secs.map(|secs| now.after_secs(u64::from(secs)));
+        let view = MessageView { expires_at, ..will.message.view() };
+        self.route(now, &view, None, outbox);
+    }
+
+    /// The broker stops.
+    pub(super) fn stop(&mut self, now: Millis, outbox: &mut Outbox) {
+        for id in self.connections.ids() {
+            if self.connected_session(id).is_some() {
+                self.close(now, id, ReasonCode::ServerShuttingDown, "the broker stops", outbox);
+            } else {
+                self.refuse_connection(id, ReasonCode::ServerShuttingDown, "the broker stops", outbox);
+            }
+        }
+    }
+}

@@ -1,0 +1,351 @@
+//! Shared subscriptions (section 4.8.2) over all shards.
+//!
+//! Duty: the same ordered list of members on every shard, one cursor for all of them, so that messages go round strictly in
+//! the order of subscription wherever members and publishers live; online members before offline ones; pass on what a
+//! member cannot take. Must not: deliver itself. Neighbours: `subscribe` joins and leaves, `route` publishes, `mesh` carries.
+
+use std::collections::BTreeMap;
+use std::ops::Bound::{Excluded, Included};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::acknowledge::Waiter;
+use super::deliver::{Carrier, Delivered, Manner};
+use super::interest::PendingSuback;
+use super::matches::{Subscriber, Wish};
+use super::route::Routed;
+use super::{Cursor, GroupOrigin, MemberChange, MeshMessage, Outbox, Outcome, Shard, Stamp};
+use crate::id::{GlobalSessionId, Millis, SessionId, ShardId};
+use crate::message::Message;
+use crate::topic::SubscriptionFilter;
+use crate::wire::QoS;
+
+#[derive(Debug)]
+struct Member {
+    since: Stamp,
+    id: GlobalSessionId,
+    is_online: bool,
+}
+
+/// One `$share/group/filter`.
+#[derive(Debug)]
+struct Group {
+    name: Arc<str>,
+    /// In the order of subscription.
+    members: Vec<Member>,
+    /// The members among whom messages go round now: those online or, if there are none, all.
+    eligible: Vec<GlobalSessionId>,
+    cursor: Cursor,
+}
+
+impl Group {
+    fn find(&mut self, id: GlobalSessionId) -> Option<&mut Member> {
+        self.members.iter_mut().find(|member| member.id == id)
+    }
+
+    fn refresh(&mut self) {
+        self.eligible.clear();
+        self.eligible.extend(self.members.iter().filter(|member| member.is_online).map(|member| member.id));
+        if self.eligible.is_empty() {
+            self.eligible.extend(self.members.iter().map(|member| member.id));
+        }
+    }
+
+    /// The member whose turn it is.
+    fn next(&self) -> Option<GlobalSessionId> {
+        let turn = self.cursor.next.fetch_add(1, Ordering::Relaxed);
+        let count = self.eligible.len() as u64;
+        (count > 0).then(|| self.eligible[(turn % count) as usize])
+    }
+
+    /// Somebody who was not tried, online members first.
+    fn next_untried(&self, tried: &[GlobalSessionId]) -> Option<GlobalSessionId> {
+        let mut all = self.eligible.iter().copied().chain(self.members.iter().map(|member| member.id));
+        all.find(|id| !tried.contains(id))
+    }
+}
+
+/// The parts of a `MeshMessage::GroupPublish`.
+#[derive(Debug)]
+pub(super) struct Forward {
+    pub(super) message: Message,
+    pub(super) group: Arc<str>,
+    pub(super) member: SessionId,
+    pub(super) tried: Vec<GlobalSessionId>,
+    pub(super) origin: Option<GroupOrigin>,
+    pub(super) is_first_hop: bool,
+}
+
+/// The shared subscriptions of the whole broker, as this shard knows them.
+#[derive(Debug, Default)]
+pub(super) struct Groups {
+    slots: Vec<Option<Group>>,
+    free: Vec<u32>,
+    by_name: BTreeMap<Arc<str>, u32>,
+}
+
+impl Groups {
+    fn get_mut(&mut self, name: &str) -> Option<&mut Group> {
+        let slot = *self.by_name.get(name)?;
+        self.slots[slot as usize].as_mut()
+    }
+
+    fn insert(&mut self, group: Group) -> u32 {
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(None);
+            u32::try_from(self.slots.len() - 1).expect("fewer groups than 2^32")
+        });
+        self.by_name.insert(Arc::clone(&group.name), slot);
+        self.slots[slot as usize] = Some(group);
+        slot
+    }
+
+    fn remove(&mut self, name: &str) -> Option<u32> {
+        let slot = self.by_name.remove(name)?;
+        self.slots[slot as usize] = None;
+        self.free.push(slot);
+        Some(slot)
+    }
+}
+
+impl Shard {
+    /// A session of this shard subscribes to a group.
+    pub(super) fn join_group(
+        &mut self,
+        name: &Arc<str>,
+        session: SessionId,
+        is_new: bool,
+        pending: &mut PendingSuback,
+        outbox: &mut Outbox,
+    ) {
+        let id = GlobalSessionId { shard: self.id(), session };
+        let known = self.groups.get_mut(name).and_then(|group| {
+            let cursor = group.cursor.clone();
+            group.find(id).map(|member| (member.since, cursor))
+        });
+        let (since, cursor) = known.filter(|_| !is_new).unwrap_or_else(|| {
+            let since = self.peers.tick();
+            let made = || Cursor { made: since, next: Arc::new(AtomicU64::new(0)) };
+            (since, self.groups.get_mut(name).map_or_else(made, |group| group.cursor.clone()))
+        });
+        let change = MemberChange::Joined { since, is_online: true, cursor };
+        self.change_member(name, id, change.clone());
+        if self.config.shards > 1 {
+            let ticket = self.interests.raise_barrier(&self.peers);
+            self.interests.wait(ticket, pending);
+            self.tell_member(name, session, &change, ticket, outbox);
+        }
+    }
+
+    /// A session of this shard leaves a group.
+    pub(super) fn leave_group(&mut self, name: &str, session: SessionId, outbox: &mut Outbox) {
+        let id = GlobalSessionId { shard: self.id(), session };
+        self.change_member(name, id, MemberChange::Left);
+        self.tell_member(&Arc::from(name), session, &MemberChange::Left, 0, outbox);
+    }
+
+    /// The client of a session came or went.
+    pub(super) fn groups_of_session_online(&mut self, session_id: SessionId, is_online: bool, outbox: &mut Outbox) {
+        let Some(session) = self.sessions.get_mut(session_id) else { return };
+        if session.subscriptions.is_empty() {
+            return;
+        }
+        // '0' follows '/', so the range is all that begins with "$share/".
+        let shared = session.subscriptions.range::<str, _>((Included("$share/"), Excluded("$share0")));
+        let names: Vec<Arc<str>> = shared.map(|(name, _)| Arc::clone(name)).collect();
+        let id = GlobalSessionId { shard: self.id(), session: session_id };
+        for name in names {
+            self.change_member(&name, id, MemberChange::Online(is_online));
+            self.tell_member(&name, session_id, &MemberChange::Online(is_online), 0, outbox);
+        }
+    }
+
+    fn tell_member(
+        &mut self,
+        name: &Arc<str>,
+        session: SessionId,
+        change: &MemberChange,
+        ticket: u64,
+        outbox: &mut Outbox,
+    ) {
+        for peer in self.peers.others() {
+            let group = Arc::clone(name);
+            let message = MeshMessage::GroupMember { group, session, change: change.clone(), ticket };
+            self.send_mesh(peer, message, outbox);
+        }
+    }
+
+    /// Applies a change of membership, own or told by another shard.
+    pub(super) fn change_member(&mut self, name: &str, id: GlobalSessionId, change: MemberChange) {
+        match change {
+            MemberChange::Joined { since, is_online, cursor } => {
+                self.add_member(name, Member { since, id, is_online }, cursor);
+            }
+            MemberChange::Left => self.remove_member(name, id),
+            MemberChange::Online(is_online) => {
+                if let Some(group) = self.groups.get_mut(name) {
+                    if let Some(member) = group.find(id) {
+                        member.is_online = is_online;
+                    }
+                    group.refresh();
+                }
+            }
+        }
+    }
+
+    fn add_member(&mut self, name: &str, member: Member, cursor: Cursor) {
+        if self.groups.get_mut(name).is_none() {
+            let group =
+                Group { name: Arc::from(name), members: Vec::new(), eligible: Vec::new(), cursor: cursor.clone() };
+            let slot = self.groups.insert(group);
+            let filter = SubscriptionFilter::trusted(name).filter();
+            self.subscribers.insert(filter, Subscriber::Group(slot), Wish::ANY);
+        }
+        let Some(group) = self.groups.get_mut(name) else { return };
+        // Two shards may have founded the group at once: the older cursor wins everywhere.
+        if cursor.made < group.cursor.made {
+            group.cursor = cursor;
+        }
+        group.members.retain(|known| known.id != member.id);
+        let place = group.members.partition_point(|known| known.since < member.since);
+        group.members.insert(place, member);
+        group.refresh();
+    }
+
+    fn remove_member(&mut self, name: &str, id: GlobalSessionId) {
+        let Some(group) = self.groups.get_mut(name) else { return };
+        group.members.retain(|member| member.id != id);
+        group.refresh();
+        if group.members.is_empty()
+            && let Some(slot) = self.groups.remove(name)
+        {
+            let filter = SubscriptionFilter::trusted(name).filter();
+            self.subscribers.remove(filter, Subscriber::Group(slot));
+        }
+    }
+
+    /// Gives a message that was published here to one member of a group. `PassedOn`: another shard will answer the waiter.
+    pub(super) fn deliver_to_group(
+        &mut self,
+        now: Millis,
+        slot: u32,
+        carrier: &mut Carrier<'_>,
+        waiter: Option<Waiter>,
+        routed: &mut Routed,
+        outbox: &mut Outbox,
+    ) -> Outcome {
+        let Some(group) = &self.groups.slots[slot as usize] else { return Outcome::NoMatch };
+        let name = Arc::clone(&group.name);
+        let mut next = group.next();
+        let mut tried = Vec::new();
+        let mut outcome = Outcome::NoMatch;
+        while let Some(member) = next {
+            if member.shard != self.id() {
+                self.forward_first(&name, member, tried, carrier.message().clone(), waiter, outbox);
+                return if waiter.is_some() { Outcome::PassedOn } else { Outcome::Taken };
+            }
+            let delivered = self.deliver_to_member(now, &name, member.session, carrier, outbox);
+            routed.needs_store |= delivered.needs_store;
+            outcome = delivered.outcome;
+            if outcome == Outcome::Taken {
+                return outcome;
+            }
+            tried.push(member);
+            next = self.groups.get_mut(&name).and_then(|group| group.next_untried(&tried));
+        }
+        outcome
+    }
+
+    fn forward_first(
+        &mut self,
+        name: &Arc<str>,
+        member: GlobalSessionId,
+        tried: Vec<GlobalSessionId>,
+        message: Message,
+        waiter: Option<Waiter>,
+        outbox: &mut Outbox,
+    ) {
+        self.counters.group_forwards += 1;
+        let number = waiter.map(|waiter| self.peers.expect_ack(member.shard, waiter));
+        let origin = number.map(|number| GroupOrigin { shard: self.id(), first_hop: member.shard, number });
+        let bytes = message.counted_bytes();
+        let group = Arc::clone(name);
+        let forward =
+            MeshMessage::GroupPublish { message, group, member: member.session, tried, origin, is_first_hop: true };
+        self.send_mesh_publish(member.shard, forward, bytes, outbox);
+    }
+
+    fn deliver_to_member(
+        &mut self,
+        now: Millis,
+        name: &str,
+        session_id: SessionId,
+        carrier: &mut Carrier<'_>,
+        outbox: &mut Outbox,
+    ) -> Delivered {
+        let gone = Delivered { outcome: Outcome::NoMatch, needs_store: false };
+        let Some(session) = self.sessions.get_mut(session_id) else { return gone };
+        let Some(subscription) = session.subscriptions.get(name) else { return gone };
+        let view = carrier.view();
+        let manner = Manner {
+            qos: view.qos.min(subscription.options.qos),
+            retain: view.retain && subscription.options.retain_as_published,
+            subscription_ids: subscription.subscription_id.map(|id| Arc::from([id])),
+        };
+        // A member that is away cannot take QoS 0 [section 4.8.2]: somebody else may.
+        if session.connection.is_none() && manner.qos == QoS::AtMostOnce {
+            return gone;
+        }
+        self.give(now, session_id, manner, carrier, outbox)
+    }
+
+    /// A message for a member of this shard, chosen elsewhere.
+    pub(super) fn group_publish(&mut self, now: Millis, from: ShardId, forward: Forward, outbox: &mut Outbox) {
+        let Forward { message, group, member, mut tried, origin, is_first_hop } = forward;
+        let mut next = Some(GlobalSessionId { shard: self.id(), session: member });
+        let mut outcome = Outcome::NoMatch;
+        let mut needs_store = false;
+        let mut carrier = self.carrier_of(&message);
+        while let Some(member) = next {
+            if member.shard != self.id() {
+                let (message, group) = (message.clone(), Arc::clone(&group));
+                let onward = MeshMessage::GroupPublish {
+                    message,
+                    group,
+                    member: member.session,
+                    tried: std::mem::take(&mut tried),
+                    origin,
+                    is_first_hop: false,
+                };
+                // Passed on above the limit of the queue: bounded by the members of the group.
+                self.send_mesh(member.shard, onward, outbox);
+                outcome = Outcome::PassedOn;
+                break;
+            }
+            let delivered = self.deliver_to_member(now, &group, member.session, &mut carrier, outbox);
+            needs_store |= delivered.needs_store;
+            outcome = delivered.outcome;
+            if outcome == Outcome::Taken {
+                break;
+            }
+            tried.push(member);
+            next = self.groups.get_mut(&group).and_then(|group| group.next_untried(&tried));
+        }
+        self.give_back(carrier);
+        let Some(origin) = origin else { return };
+        if is_first_hop {
+            self.peer_message_done(from, outcome, needs_store, outbox);
+        } else if outcome != Outcome::PassedOn {
+            self.tell_taken(origin, outcome, outbox);
+        }
+    }
+
+    fn tell_taken(&mut self, origin: GroupOrigin, outcome: Outcome, outbox: &mut Outbox) {
+        let GroupOrigin { shard, first_hop, number } = origin;
+        if shard == self.id() {
+            self.group_taken(first_hop, number, outcome, outbox);
+        } else {
+            self.send_mesh(shard, MeshMessage::GroupTaken { first_hop, number, outcome }, outbox);
+        }
+    }
+}

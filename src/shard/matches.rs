@@ -1,0 +1,232 @@
+//! The answer to "who wants this topic?", remembered.
+//!
+//! Duty: turn the trie's matches into one delivery per session (overlapping subscriptions merged [MQTT-3.3.4-2]), the set
+//! of other shards, and the groups; remember it until a subscription changes. Must not: deliver. Neighbours: `topic` below;
+//! `route` asks, `subscribe`, `interest` and `group` change the trie.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crate::id::ShardId;
+use crate::topic::{SubscriptionTrie, TopicFilter, TopicName};
+use crate::wire::{QoS, SubscriptionOptions};
+
+/// Who subscribes to a filter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Subscriber {
+    /// A session of this shard, by slot: its subscriptions leave the trie before the slot is reused.
+    Session(u32),
+    /// A shared subscription, by slot.
+    Group(u32),
+    /// Some session of another shard.
+    Shard(ShardId),
+}
+
+/// How a subscriber wants its messages.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wish {
+    pub(super) qos: QoS,
+    pub(super) no_local: bool,
+    pub(super) retain_as_published: bool,
+    /// 0: none.
+    pub(super) subscription_id: u32,
+}
+
+impl Wish {
+    /// For subscribers that are not sessions.
+    pub(super) const ANY: Self =
+        Self { qos: QoS::ExactlyOnce, no_local: false, retain_as_published: true, subscription_id: 0 };
+
+    pub(super) fn new(options: SubscriptionOptions, subscription_id: Option<u32>) -> Self {
+        Self {
+            qos: options.qos,
+            no_local: options.no_local,
+            retain_as_published: options.retain_as_published,
+            subscription_id: subscription_id.unwrap_or(0),
+        }
+    }
+}
+
+/// One session that gets a message, once.
+#[derive(Clone, Debug)]
+pub(super) struct Delivery {
+    /// Slot of the session.
+    pub(super) session: u32,
+    /// The greatest QoS of the matching subscriptions.
+    pub(super) qos: QoS,
+    /// Whether the RETAIN flag is kept.
+    pub(super) retain_as_published: bool,
+    /// Identifiers of all matching subscriptions [MQTT-3.3.4-4].
+    pub(super) subscription_ids: Option<Arc<[u32]>>,
+    /// What of it holds for the session's own messages.
+    pub(super) own: Own,
+}
+
+/// What a session gets of its own messages [MQTT-3.8.3-3].
+#[derive(Clone, Debug)]
+pub(super) enum Own {
+    /// The same as of others' messages.
+    Same,
+    /// Nothing: all matching subscriptions are No Local.
+    Nothing,
+    /// What the subscriptions that are not No Local ask for.
+    Other(Box<Delivery>),
+}
+
+/// Everybody who wants a topic.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Matches {
+    pub(super) deliveries: Vec<Delivery>,
+    pub(super) groups: Vec<u32>,
+    /// One bit per other shard.
+    pub(super) shards: u128,
+}
+
+impl Matches {
+    pub(super) fn is_empty(&self) -> bool {
+        self.deliveries.is_empty() && self.groups.is_empty() && self.shards == 0
+    }
+}
+
+/// The subscriptions of a shard, with remembered matches.
+#[derive(Debug)]
+pub(super) struct Subscribers {
+    trie: SubscriptionTrie<Subscriber, Wish>,
+    remembered: HashMap<Box<str>, Rc<Matches>, ahash::RandomState>,
+    remembered_generation: u64,
+    topics_max: usize,
+}
+
+impl Subscribers {
+    pub(super) fn new(hash_seed: u64, topics_max: usize) -> Self {
+        let hasher = ahash::RandomState::with_seeds(hash_seed, !hash_seed, 0x5bd1_e995, 3);
+        Self {
+            trie: SubscriptionTrie::new(hash_seed),
+            remembered: HashMap::with_hasher(hasher),
+            remembered_generation: 0,
+            topics_max,
+        }
+    }
+
+    /// Adds or replaces; returns what was there.
+    pub(super) fn insert(&mut self, filter: TopicFilter<'_>, subscriber: Subscriber, wish: Wish) -> Option<Wish> {
+        self.trie.insert(filter, subscriber, wish)
+    }
+
+    pub(super) fn remove(&mut self, filter: TopicFilter<'_>, subscriber: Subscriber) -> Option<Wish> {
+        self.trie.remove(filter, subscriber)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.trie.len()
+    }
+
+    /// Everybody who wants `topic`.
+    pub(super) fn of(&mut self, topic: TopicName<'_>) -> Rc<Matches> {
+        if self.remembered_generation != self.trie.generation() {
+            self.remembered.clear();
+            self.remembered_generation = self.trie.generation();
+        }
+        if let Some(matches) = self.remembered.get(topic.as_str()) {
+            return Rc::clone(matches);
+        }
+        let matches = Rc::new(self.look_up(topic));
+        if self.remembered.len() >= self.topics_max {
+            self.remembered.clear();
+        }
+        self.remembered.insert(topic.as_str().into(), Rc::clone(&matches));
+        matches
+    }
+
+    fn look_up(&self, topic: TopicName<'_>) -> Matches {
+        let mut found = Matches::default();
+        let mut sessions: Vec<(u32, Wish)> = Vec::new();
+        self.trie.for_each_match(topic, |subscriber, wish| match subscriber {
+            Subscriber::Session(slot) => sessions.push((slot, *wish)),
+            Subscriber::Group(slot) => found.groups.push(slot),
+            Subscriber::Shard(shard) => found.shards |= 1 << shard.index(),
+        });
+        sessions.sort_by_key(|(slot, _)| *slot);
+        found.groups.sort_unstable();
+        found.deliveries = sessions.chunk_by(|one, other| one.0 == other.0).filter_map(merge).collect();
+        found
+    }
+}
+
+/// One delivery for all matching subscriptions of a session.
+fn merge(subscriptions: &[(u32, Wish)]) -> Option<Delivery> {
+    let mut delivery = combine(subscriptions.iter())?;
+    if subscriptions.iter().any(|(_, wish)| wish.no_local) {
+        delivery.own = match combine(subscriptions.iter().filter(|(_, wish)| !wish.no_local)) {
+            Some(other) => Own::Other(Box::new(other)),
+            None => Own::Nothing,
+        };
+    }
+    Some(delivery)
+}
+
+fn combine<'a>(subscriptions: impl Iterator<Item = &'a (u32, Wish)> + Clone) -> Option<Delivery> {
+    let session = subscriptions.clone().next()?.0;
+    let ids: Vec<u32> = subscriptions.clone().map(|(_, wish)| wish.subscription_id).filter(|&id| id != 0).collect();
+    Some(Delivery {
+        session,
+        qos: subscriptions.clone().map(|(_, wish)| wish.qos).max()?,
+        retain_as_published: subscriptions.clone().any(|(_, wish)| wish.retain_as_published),
+        subscription_ids: (!ids.is_empty()).then(|| ids.into()),
+        own: Own::Same,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wish(qos: QoS, no_local: bool, subscription_id: u32) -> Wish {
+        Wish { qos, no_local, retain_as_published: false, subscription_id }
+    }
+
+    fn subscribers(entries: &[(&str, Wish)]) -> Subscribers {
+        let mut subscribers = Subscribers::new(1, 2);
+        for (filter, wish) in entries {
+            subscribers.insert(TopicFilter::trusted(filter), Subscriber::Session(0), *wish);
+        }
+        subscribers
+    }
+
+    /// [MQTT-3.3.4-2], [MQTT-3.3.4-4]: one copy with the greatest QoS and every identifier.
+    #[test]
+    fn overlapping_subscriptions_are_one_delivery() {
+        let mut subscribers =
+            subscribers(&[("a/#", wish(QoS::AtMostOnce, false, 1)), ("a/b", wish(QoS::ExactlyOnce, false, 2))]);
+        let matches = subscribers.of(TopicName::trusted("a/b"));
+        assert_eq!(matches.deliveries.len(), 1);
+        assert_eq!(matches.deliveries[0].qos, QoS::ExactlyOnce);
+        let mut ids = matches.deliveries[0].subscription_ids.as_deref().expect("two").to_vec();
+        ids.sort_unstable();
+        assert_eq!(ids, [1, 2]);
+    }
+
+    /// [MQTT-3.8.3-3]
+    #[test]
+    fn no_local_takes_away_only_its_own_subscription() {
+        let mut subscribers =
+            subscribers(&[("a/#", wish(QoS::AtMostOnce, false, 1)), ("a/b", wish(QoS::ExactlyOnce, true, 2))]);
+        let matches = subscribers.of(TopicName::trusted("a/b"));
+        let Own::Other(own) = &matches.deliveries[0].own else { panic!("one is not No Local") };
+        assert_eq!((own.qos, own.subscription_ids.as_deref()), (QoS::AtMostOnce, Some(&[1][..])));
+        let matches = subscribers.of(TopicName::trusted("a/c"));
+        assert!(matches!(matches.deliveries[0].own, Own::Same));
+    }
+
+    #[test]
+    fn a_change_is_seen_at_once_and_memory_of_topics_is_bounded() {
+        let mut subscribers = subscribers(&[]);
+        for topic in ["a", "b", "c", "d"] {
+            assert!(subscribers.of(TopicName::trusted(topic)).is_empty());
+        }
+        assert!(subscribers.remembered.len() <= 2);
+        subscribers.insert(TopicFilter::trusted("d"), Subscriber::Shard(ShardId(3)), Wish::ANY);
+        assert_eq!(subscribers.of(TopicName::trusted("d")).shards, 8);
+    }
+}

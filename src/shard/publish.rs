@@ -1,0 +1,166 @@
+//! PUBLISH from a client (section 3.3): the third of the seven rooms a message walks through.
+//!
+//! Duty: alias, validity, what may not be published, QoS 2 identity, quota; then hand the message to `route` and owe the
+//! acknowledgement. Must not: match or deliver. Neighbours: `receive` before, `route` and `acknowledge` after.
+
+use std::sync::Arc;
+
+use super::acknowledge::Waiter;
+use super::receive::{Source, Step};
+use super::{Outbox, Shard};
+use crate::id::{GlobalSessionId, Millis};
+use crate::limits::SHARED_PAYLOAD_BYTES_MIN;
+use crate::message::MessageView;
+use crate::topic::{TopicLimits, TopicName};
+use crate::wire::{ProtocolVersion, Publish, QoS, ReasonCode};
+
+/// Why a PUBLISH ends its connection.
+type Fault = (ReasonCode, &'static str);
+
+impl Shard {
+    /// A PUBLISH of a connected client.
+    pub(super) fn publish(
+        &mut self,
+        now: Millis,
+        source: Source<'_>,
+        publish: &Publish<'_>,
+        outbox: &mut Outbox,
+    ) -> Step {
+        if !self.takes_publishes(outbox) {
+            return Step::AwaitMesh;
+        }
+        self.counters.publishes_received += 1;
+        match self.check_and_route(now, source, publish, outbox) {
+            Ok(()) => Step::Done,
+            Err((reason, what)) => self.close(now, source.connection, reason, what, outbox),
+        }
+    }
+
+    fn check_and_route(
+        &mut self,
+        now: Millis,
+        source: Source<'_>,
+        publish: &Publish<'_>,
+        outbox: &mut Outbox,
+    ) -> Result<(), Fault> {
+        let alias = self.resolve_alias(source, publish)?;
+        let topic = check(publish, alias.as_deref(), TopicLimits::from(&self.config.limits))?;
+        if publish.properties.user_properties as usize > self.config.limits.user_properties_max {
+            return Err((ReasonCode::QuotaExceeded, "more user properties than user_properties_max"));
+        }
+        if publish.qos != QoS::AtMostOnce && !self.is_new(source, publish, outbox)? {
+            return Ok(());
+        }
+        if topic.is_dollar() {
+            self.counters.publishes_denied += 1;
+            self.answer_denied(source, publish, outbox);
+            return Ok(());
+        }
+        let mut filtered = Vec::new();
+        let properties = if publish.properties.forward_raw {
+            publish.properties.raw
+        } else {
+            publish.properties.forward_into(&mut filtered);
+            &filtered
+        };
+        let is_large = publish.payload.len() >= SHARED_PAYLOAD_BYTES_MIN;
+        let shared = source.shared.filter(|_| is_large).map(|bytes| bytes.slice_ref(publish.payload));
+        let view = MessageView {
+            topic: topic.as_str(),
+            properties,
+            payload: publish.payload,
+            shared_payload: shared.as_ref(),
+            qos: publish.qos,
+            retain: publish.retain,
+            expires_at: publish.properties.message_expiry_secs.map(|secs| now.after_secs(u64::from(secs))),
+            publisher: Some(GlobalSessionId { shard: self.id(), session: source.session }),
+        };
+        self.route_and_owe(now, source, publish, &view, outbox);
+        Ok(())
+    }
+
+    fn route_and_owe(
+        &mut self,
+        now: Millis,
+        source: Source<'_>,
+        publish: &Publish<'_>,
+        view: &MessageView<'_>,
+        outbox: &mut Outbox,
+    ) {
+        if publish.qos == QoS::AtMostOnce {
+            self.route(now, view, None, outbox);
+            return;
+        }
+        let Some(session) = self.sessions.get_mut(source.session) else { return };
+        if publish.qos == QoS::ExactlyOnce {
+            session.inbound.receive(publish.packet_id);
+        }
+        let waiter = Waiter { session: source.session, number: session.inbound.next_number() };
+        let routed = self.route(now, view, Some(waiter), outbox);
+        self.owe(source, publish.packet_id, publish.qos, routed, outbox);
+    }
+
+    /// Whether a QoS 1 or 2 PUBLISH is not a repetition of one whose acknowledgement is owed or, for QoS 2, was sent.
+    fn is_new(&mut self, source: Source<'_>, publish: &Publish<'_>, outbox: &mut Outbox) -> Result<bool, Fault> {
+        let receive_maximum = usize::from(self.config.limits.receive_maximum);
+        let Some(session) = self.sessions.get_mut(source.session) else { return Ok(false) };
+        let inbound = &mut session.inbound;
+        let is_known_qos2 = publish.qos == QoS::ExactlyOnce && inbound.is_received(publish.packet_id);
+        if (publish.dup || is_known_qos2) && inbound.join(publish.packet_id, publish.qos) {
+            return Ok(false);
+        }
+        if is_known_qos2 {
+            self.answer(source, publish.packet_id, publish.qos, ReasonCode::Success, outbox);
+            return Ok(false);
+        }
+        // [MQTT-3.3.4-7], case Q02. 3.x has no such promise; packet ids bound it there.
+        if source.version == ProtocolVersion::V5 && inbound.unacknowledged() >= receive_maximum {
+            return Err((ReasonCode::ReceiveMaximumExceeded, "more unacknowledged PUBLISH than Receive Maximum"));
+        }
+        Ok(true)
+    }
+
+    fn answer_denied(&mut self, source: Source<'_>, publish: &Publish<'_>, outbox: &mut Outbox) {
+        if publish.qos != QoS::AtMostOnce {
+            self.answer(source, publish.packet_id, publish.qos, ReasonCode::NotAuthorized, outbox);
+        }
+    }
+
+    /// The topic behind an alias, if the packet names none itself [MQTT-3.3.2-12] (section 3.3.2.3.4).
+    fn resolve_alias(&mut self, source: Source<'_>, publish: &Publish<'_>) -> Result<Option<Arc<str>>, Fault> {
+        let Some(alias) = publish.properties.topic_alias else { return Ok(None) };
+        if alias == 0 || alias > self.config.limits.topic_alias_max {
+            return Err((ReasonCode::TopicAliasInvalid, "a topic alias of 0 or above Topic Alias Maximum"));
+        }
+        let Some(connection) = self.connections.get_mut(source.connection) else { return Ok(None) };
+        let index = usize::from(alias) - 1;
+        if index >= connection.aliases_in.len() {
+            connection.aliases_in.resize(index + 1, None);
+        }
+        let known = &mut connection.aliases_in[index];
+        if publish.topic.is_empty() {
+            return match known {
+                Some(topic) => Ok(Some(Arc::clone(topic))),
+                None => Err((ReasonCode::ProtocolError, "a topic alias that was never set")),
+            };
+        }
+        if known.as_deref() != Some(publish.topic) {
+            *known = Some(Arc::from(publish.topic));
+        }
+        Ok(None)
+    }
+}
+
+fn check<'a>(publish: &Publish<'a>, alias: Option<&'a str>, limits: TopicLimits) -> Result<TopicName<'a>, Fault> {
+    if let Some(response_topic) = publish.properties.response_topic {
+        // [MQTT-3.3.2-14], case W46
+        TopicName::new(response_topic, limits)
+            .map_err(|_| (ReasonCode::ProtocolError, "the response topic is not a topic name"))?;
+    }
+    match alias {
+        // Checked when the alias was set.
+        Some(topic) => Ok(TopicName::trusted(topic)),
+        None => TopicName::new(publish.topic, limits)
+            .map_err(|_| (ReasonCode::TopicNameInvalid, "the topic name is not valid")),
+    }
+}

@@ -1,0 +1,125 @@
+//! From received bytes to packets to the rooms that act on them.
+//!
+//! Duty: cut packets, decode, route each kind to its room, close on what is malformed. Must not: act itself. Neighbours:
+//! `wire` below; one room per packet kind beside it.
+
+use bytes::Bytes;
+
+use super::{Next, Outbox, Received, Shard, Taken};
+use crate::id::{ConnectionId, Millis, SessionId};
+use crate::wire::{self, AckKind, Framed, Packet, ProtocolVersion, ReasonCode, Sender, WireError};
+
+/// What a packet's room says about going on.
+pub(super) enum Step {
+    /// The packet is done.
+    Done,
+    /// The packet was not taken: offer it again when the mesh has room.
+    AwaitMesh,
+    /// The connection is over.
+    Closed,
+}
+
+/// Where the bytes of a packet came from.
+#[derive(Clone, Copy)]
+pub(super) struct Source<'a> {
+    pub(super) connection: ConnectionId,
+    pub(super) session: SessionId,
+    pub(super) version: ProtocolVersion,
+    /// The allocation that the packet lies in, if it may be shared.
+    pub(super) shared: Option<&'a Bytes>,
+}
+
+impl Shard {
+    /// Takes bytes received on a connection; handles all whole packets in them.
+    pub fn receive(
+        &mut self,
+        now: Millis,
+        connection: ConnectionId,
+        received: Received<'_>,
+        outbox: &mut Outbox,
+    ) -> Taken {
+        let mut consumed = 0;
+        loop {
+            let rest = &received.bytes[consumed..];
+            match self.receive_packet(now, connection, rest, received.shared, outbox) {
+                Ok(length) => consumed += length,
+                Err(next) => {
+                    self.release_waiting(now, outbox);
+                    if let Some(record) = self.connections.get_mut(connection) {
+                        record.is_parked = matches!(next, Next::AwaitMesh | Next::AwaitDrain);
+                    }
+                    return Taken { consumed, next };
+                }
+            }
+        }
+    }
+
+    /// Takes the first packet of `bytes`. Ok: its length. Err: what the connection wants instead.
+    fn receive_packet(
+        &mut self,
+        now: Millis,
+        id: ConnectionId,
+        bytes: &[u8],
+        shared: Option<&Bytes>,
+        outbox: &mut Outbox,
+    ) -> Result<usize, Next> {
+        let connection = self.connections.get_mut(id).ok_or(Next::Closed)?;
+        let Some(session) = connection.session else {
+            return self.receive_connect(now, id, bytes, outbox);
+        };
+        let version = connection.version;
+        let limits = &self.config.limits;
+        let frame = match wire::frame(bytes, limits.packet_bytes_max) {
+            Ok(Framed::Whole(frame)) => frame,
+            Ok(Framed::Partial { needed }) => return Err(Next::Read { needed }),
+            Err(error) => return Err(self.refuse(now, id, error, outbox)),
+        };
+        if outbox.egress.at(id.slot).control_backlog_bytes() > limits.egress_control_bytes_max {
+            outbox.egress.at(id.slot).report_below(limits.egress_control_bytes_max / 2);
+            return Err(Next::AwaitDrain);
+        }
+        connection.heard_at = now;
+        let packet =
+            wire::decode(&frame, version, Sender::Client).map_err(|error| self.refuse(now, id, error, outbox))?;
+        let source = Source { connection: id, session, version, shared };
+        match self.act(now, source, packet, outbox) {
+            Step::Done => Ok(frame.len),
+            Step::AwaitMesh => Err(Next::AwaitMesh),
+            Step::Closed => Err(Next::Closed),
+        }
+    }
+
+    fn act(&mut self, now: Millis, source: Source<'_>, packet: Packet<'_>, outbox: &mut Outbox) -> Step {
+        match packet {
+            Packet::Publish(publish) => self.publish(now, source, &publish, outbox),
+            Packet::Ack(ack) => match ack.kind {
+                AckKind::Puback => self.puback(now, source, &ack, outbox),
+                AckKind::Pubrec => self.pubrec(now, source, &ack, outbox),
+                AckKind::Pubrel => self.pubrel(source, &ack, outbox),
+                AckKind::Pubcomp => self.pubcomp(now, source, &ack, outbox),
+            },
+            Packet::Subscribe(subscribe) => self.subscribe(now, source, &subscribe, outbox),
+            Packet::Unsubscribe(unsubscribe) => self.unsubscribe(source, &unsubscribe, outbox),
+            Packet::Pingreq => {
+                outbox.egress.control(source.connection.slot, |out| Packet::Pingresp.encode(source.version, out));
+                Step::Done
+            }
+            Packet::Disconnect(disconnect) => self.disconnect(now, source, &disconnect, outbox),
+            Packet::Auth(_) => {
+                let what = "AUTH without an authentication method at CONNECT";
+                self.close(now, source.connection, ReasonCode::ProtocolError, what, outbox)
+            }
+            Packet::Connect(_) => {
+                self.close(now, source.connection, ReasonCode::ProtocolError, "a second CONNECT", outbox)
+            }
+            Packet::Connack(_) | Packet::Suback(_) | Packet::Unsuback(_) | Packet::Pingresp => {
+                self.close(now, source.connection, ReasonCode::ProtocolError, "a packet only a server sends", outbox)
+            }
+        }
+    }
+
+    fn refuse(&mut self, now: Millis, id: ConnectionId, error: WireError, outbox: &mut Outbox) -> Next {
+        self.close(now, id, error.reason, error.what, outbox);
+        Next::Closed
+    }
+}

@@ -1,0 +1,186 @@
+//! Retained messages (section 3.3.1.3): one replica per shard.
+//!
+//! Duty: keep the newest per topic, the same on every shard; replay them to new subscriptions. Must not: choose live
+//! receivers. Neighbours: `route` and `mesh` set, `interest` starts replays, `deliver` paces them, `deadline` ends them.
+//!
+//! Writers on several shards are ordered by stamp (logical clock, shard), whatever the order in which the mesh brings them.
+//! A deletion keeps its stamp as a tombstone, so that an older message that is still on its way cannot come back; it is
+//! freed when every shard's clock has passed it, as nothing older can be sent from then on.
+
+use std::collections::VecDeque;
+use std::ops::ControlFlow;
+
+use super::mesh::Peers;
+use super::timers::Timer;
+use super::{Outbox, Shard, Stamp};
+use crate::id::{GlobalSessionId, Millis, SessionId, ShardId};
+use crate::limits::Limits;
+use crate::message::{Message, MessageView};
+use crate::session::{Replay, Subscription};
+use crate::topic::{RetainedTrie, TopicFilter, TopicName};
+use crate::wire::LastWill;
+
+#[derive(Debug)]
+struct Entry {
+    stamp: Stamp,
+    /// `None`: a tombstone.
+    message: Option<Message>,
+}
+
+/// The retained messages of the broker.
+#[derive(Debug)]
+pub(super) struct Retained {
+    trie: RetainedTrie<Entry>,
+    messages: usize,
+    bytes: usize,
+    tombstones: VecDeque<(Stamp, Box<str>)>,
+}
+
+impl Retained {
+    pub(super) fn new(hash_seed: u64) -> Self {
+        Self { trie: RetainedTrie::new(hash_seed), messages: 0, bytes: 0, tombstones: VecDeque::new() }
+    }
+
+    pub(super) fn messages(&self) -> usize {
+        self.messages
+    }
+
+    /// Whether a retained PUBLISH is within the bounds; decided by the publisher's shard alone.
+    pub(super) fn admits(&self, topic: TopicName<'_>, view: &MessageView<'_>, limits: &Limits) -> bool {
+        if view.payload.is_empty() {
+            return true;
+        }
+        let old = self.trie.get(topic).and_then(|entry| entry.message.as_ref());
+        let old_bytes = old.map_or(0, Message::counted_bytes);
+        self.messages + usize::from(old.is_none()) <= limits.retained_messages_max
+            && self.bytes - old_bytes + view.counted_bytes() <= limits.retained_bytes_max
+    }
+
+    /// Sets (`Some`) or clears (`None`) if `stamp` is newer than what is there. Says whether it was.
+    fn apply(&mut self, topic: &str, message: Option<Message>, stamp: Stamp, keeps_tombstones: bool) -> bool {
+        let name = TopicName::trusted(topic);
+        if self.trie.get(name).is_some_and(|entry| entry.stamp >= stamp) {
+            return false;
+        }
+        let is_removal = message.is_none() && !keeps_tombstones;
+        self.count(message.as_ref(), 1);
+        if message.is_none() && keeps_tombstones {
+            self.tombstones.push_back((stamp, topic.into()));
+        }
+        let old = if is_removal { self.trie.remove(name) } else { self.trie.insert(name, Entry { stamp, message }) };
+        self.count(old.and_then(|entry| entry.message).as_ref(), -1);
+        true
+    }
+
+    fn count(&mut self, message: Option<&Message>, sign: isize) {
+        if let Some(message) = message {
+            self.messages = self.messages.saturating_add_signed(sign);
+            self.bytes = self.bytes.saturating_add_signed(sign * message.counted_bytes() as isize);
+        }
+    }
+
+    /// Frees tombstones that every shard's clock has passed.
+    pub(super) fn free_tombstones(&mut self, passed_clock: u64) {
+        while self.tombstones.front().is_some_and(|(stamp, _)| stamp.clock <= passed_clock) {
+            let Some((stamp, topic)) = self.tombstones.pop_front() else { return };
+            let name = TopicName::trusted(&topic);
+            if self.trie.get(name).is_some_and(|entry| entry.message.is_none() && entry.stamp == stamp) {
+                self.trie.remove(name);
+            }
+        }
+    }
+
+    fn matching(&self, filter: TopicFilter<'_>, now: Millis) -> VecDeque<Message> {
+        let mut found = VecDeque::new();
+        self.trie.for_each_match(filter, |entry| {
+            found.extend(entry.message.iter().filter(|message| !message.view().is_expired(now)).cloned());
+            ControlFlow::Continue(())
+        });
+        found
+    }
+}
+
+impl Shard {
+    /// Sets or (empty payload [MQTT-3.3.1-6]) clears the retained message of a topic.
+    pub(super) fn set_retained(&mut self, now: Millis, message: &Message, stamp: Stamp, outbox: &mut Outbox) {
+        let view = message.view();
+        let is_kept = !view.payload.is_empty() && !view.is_expired(now);
+        let keeps_tombstones = self.config.shards > 1;
+        let kept = is_kept.then(|| message.clone());
+        if !self.retained.apply(view.topic, kept, stamp, keeps_tombstones) {
+            return;
+        }
+        if let Some(end) = view.expires_at.filter(|_| is_kept) {
+            self.timers.set(end, Timer::RetainedExpiry(message.clone()));
+        }
+        if !is_kept {
+            self.owe_clock(outbox);
+        }
+    }
+
+    /// A retained message has come to its end, unless a newer one has replaced it.
+    pub(super) fn expire_retained(&mut self, now: Millis, message: &Message, outbox: &mut Outbox) {
+        let name = TopicName::trusted(message.topic());
+        let Some(entry) = self.retained.trie.get(name) else { return };
+        let is_over = entry.message.as_ref().is_some_and(|kept| kept.view().is_expired(now));
+        if !is_over {
+            return;
+        }
+        // The end was agreed when the message was sent, so every shard reaches it alone, under the message's own stamp.
+        let stamp = entry.stamp;
+        if let Some(old) = self.retained.trie.remove(name) {
+            self.retained.count(old.message.as_ref(), -1);
+        }
+        if self.config.shards > 1 {
+            self.retained.trie.insert(name, Entry { stamp, message: None });
+            self.retained.tombstones.push_back((stamp, message.topic().into()));
+            self.owe_clock(outbox);
+        }
+    }
+
+    /// Frees what the clocks of all shards allow.
+    pub(super) fn free_tombstones(&mut self) {
+        if !self.retained.tombstones.is_empty() {
+            self.retained.free_tombstones(self.peers.passed_clock());
+        }
+    }
+
+    /// The clock is news to all others: they wait for it to free tombstones.
+    fn owe_clock(&mut self, outbox: &mut Outbox) {
+        for peer in self.peers.others() {
+            let batch = &mut outbox.mesh[peer.index()];
+            batch.is_clock_owed = true;
+            batch.clock = Peers::clock(&self.peers);
+        }
+    }
+
+    /// Begins to send the retained messages of a new subscription.
+    pub(super) fn start_replay(
+        &mut self,
+        now: Millis,
+        session_id: SessionId,
+        filter: &str,
+        subscription: Subscription,
+    ) {
+        let messages = self.retained.matching(TopicFilter::trusted(filter), now);
+        if let Some(session) = self.sessions.get_mut(session_id) {
+            session.outbound.replay(Replay::new(messages, subscription));
+        }
+    }
+}
+
+/// The message of a will, as it will be published (section 3.1.2.5).
+pub(super) fn will_message(will: &LastWill<'_>, shard: ShardId, session: SessionId) -> Message {
+    let mut properties = Vec::new();
+    will.properties.forward_into(&mut properties);
+    Message::new(&MessageView {
+        topic: will.topic,
+        properties: &properties,
+        payload: will.payload,
+        shared_payload: None,
+        qos: will.qos,
+        retain: will.retain,
+        expires_at: None,
+        publisher: Some(GlobalSessionId { shard, session }),
+    })
+}

@@ -1,0 +1,112 @@
+//! Who gets a message: one walk, then deliveries here and forwards to other shards.
+//!
+//! Duty: ask `matches`, set the retained message, deliver locally, forward once per shard, choose group members, and say
+//! what is still to be waited for. Must not: touch packets of the publisher. Neighbours: `publish` and `mesh` call;
+//! `deliver`, `group`, `retain`, `mesh` do the parts.
+
+use super::acknowledge::{StoreWait, Waiter};
+use super::deliver::Carrier;
+use super::{Outbox, Outcome, Shard};
+use crate::id::{Millis, ShardId};
+use crate::message::MessageView;
+use crate::topic::TopicName;
+use crate::wire::QoS;
+
+/// What became of a message here, and what is still open elsewhere.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Routed {
+    pub(super) is_taken: bool,
+    pub(super) is_refused: bool,
+    /// Answers that the waiter will get: other shards, the store.
+    pub(super) waits: u16,
+    /// Whether a session that outlives its connection holds the message, so that it must be stored before it is acknowledged.
+    pub(super) needs_store: bool,
+}
+
+impl Routed {
+    pub(super) fn note(&mut self, outcome: Outcome) {
+        match outcome {
+            Outcome::Taken => self.is_taken = true,
+            Outcome::Refused => self.is_refused = true,
+            Outcome::NoMatch => {}
+            Outcome::PassedOn => self.waits += 1,
+        }
+    }
+
+    pub(super) fn outcome(self) -> Outcome {
+        match self {
+            Self { is_taken: true, .. } => Outcome::Taken,
+            Self { is_refused: true, .. } => Outcome::Refused,
+            _ => Outcome::NoMatch,
+        }
+    }
+}
+
+impl Shard {
+    /// Routes a message that was published on this shard. `waiter` gets the answers that are counted in `waits`.
+    pub(super) fn route(
+        &mut self,
+        now: Millis,
+        view: &MessageView<'_>,
+        waiter: Option<Waiter>,
+        outbox: &mut Outbox,
+    ) -> Routed {
+        let mut routed = Routed::default();
+        let topic = TopicName::trusted(view.topic);
+        let mut carrier = self.carrier(*view);
+        if view.retain {
+            if !self.retained.admits(topic, view, &self.config.limits) {
+                self.counters.retained_refused += 1;
+                routed.is_refused = true;
+                self.give_back(carrier);
+                return routed;
+            }
+            let stamp = self.peers.tick();
+            self.set_retained(now, carrier.message(), stamp, outbox);
+            routed.needs_store = view.qos != QoS::AtMostOnce;
+            for peer in self.peers.others() {
+                self.send_retain(peer, carrier.message(), stamp, waiter, outbox);
+                routed.waits += u16::from(waiter.is_some());
+            }
+        }
+        let matches = self.subscribers.of(topic);
+        self.counters.unmatched += u64::from(matches.is_empty());
+        for delivery in &matches.deliveries {
+            let delivered = self.deliver(now, delivery, &mut carrier, outbox);
+            routed.note(delivered.outcome);
+            routed.needs_store |= delivered.needs_store;
+        }
+        for &group in &matches.groups {
+            let outcome = self.deliver_to_group(now, group, &mut carrier, waiter, &mut routed, outbox);
+            routed.note(outcome);
+        }
+        if !view.retain {
+            let mut shards = matches.shards;
+            while shards != 0 {
+                let peer = ShardId(shards.trailing_zeros() as u16);
+                shards &= shards - 1;
+                self.send_publish(peer, carrier.message(), waiter, outbox);
+                routed.waits += u16::from(waiter.is_some());
+            }
+        }
+        if let Some(waiter) = waiter.filter(|_| routed.needs_store) {
+            let ticket = self.next_store_ticket(outbox);
+            self.store_waits.push_back((ticket, StoreWait::Owed(waiter)));
+            routed.waits += 1;
+        }
+        self.give_back(carrier);
+        routed
+    }
+
+    /// Delivers a message that another shard sent: to sessions here, never further.
+    pub(super) fn route_here(&mut self, now: Millis, carrier: &mut Carrier<'_>, outbox: &mut Outbox) -> Routed {
+        let mut routed = Routed::default();
+        let matches = self.subscribers.of(TopicName::trusted(carrier.view().topic));
+        for delivery in &matches.deliveries {
+            let delivered = self.deliver(now, delivery, carrier, outbox);
+            routed.note(delivered.outcome);
+            routed.needs_store |= delivered.needs_store;
+        }
+        routed
+    }
+}

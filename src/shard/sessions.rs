@@ -1,0 +1,71 @@
+//! The sessions of a shard, by slot and by client id.
+//!
+//! Duty: find them, reuse slots with a new generation. Must not: know what a session is about. Neighbours: every room.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::id::SessionId;
+use crate::session::Session;
+
+#[derive(Debug)]
+pub(super) struct Sessions {
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+    by_client_id: HashMap<Arc<str>, u32, ahash::RandomState>,
+}
+
+#[derive(Debug)]
+struct Slot {
+    generation: u32,
+    session: Option<Box<Session>>,
+}
+
+impl Sessions {
+    pub(super) fn new(hash_seed: u64) -> Self {
+        let hasher = ahash::RandomState::with_seeds(hash_seed, !hash_seed, 0x27d4_eb2f, 5);
+        Self { slots: Vec::new(), free: Vec::new(), by_client_id: HashMap::with_hasher(hasher) }
+    }
+
+    pub(super) fn insert(&mut self, session: Session) -> SessionId {
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(Slot { generation: 0, session: None });
+            u32::try_from(self.slots.len() - 1).expect("fewer sessions than 2^32")
+        });
+        self.by_client_id.insert(Arc::clone(&session.client_id), slot);
+        let place = &mut self.slots[slot as usize];
+        place.session = Some(Box::new(session));
+        SessionId { slot, generation: place.generation }
+    }
+
+    pub(super) fn remove(&mut self, id: SessionId) -> Option<Box<Session>> {
+        self.get_mut(id)?;
+        let place = &mut self.slots[id.slot as usize];
+        place.generation = place.generation.wrapping_add(1);
+        self.free.push(id.slot);
+        let session = place.session.take()?;
+        self.by_client_id.remove(&session.client_id);
+        Some(session)
+    }
+
+    pub(super) fn get_mut(&mut self, id: SessionId) -> Option<&mut Session> {
+        let place = self.slots.get_mut(id.slot as usize)?;
+        if place.generation == id.generation { place.session.as_deref_mut() } else { None }
+    }
+
+    /// The session that uses a slot now.
+    pub(super) fn at(&mut self, slot: u32) -> Option<(SessionId, &mut Session)> {
+        let place = self.slots.get_mut(slot as usize)?;
+        let id = SessionId { slot, generation: place.generation };
+        Some((id, place.session.as_deref_mut()?))
+    }
+
+    pub(super) fn by_client_id(&self, client_id: &str) -> Option<SessionId> {
+        let slot = *self.by_client_id.get(client_id)?;
+        Some(SessionId { slot, generation: self.slots[slot as usize].generation })
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.by_client_id.len()
+    }
+}

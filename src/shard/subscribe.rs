@@ -1,0 +1,135 @@
+//! SUBSCRIBE and UNSUBSCRIBE (sections 3.8 to 3.11).
+//!
+//! Duty: judge each filter, install or remove the subscription, answer; SUBACK and the retained messages wait until every
+//! shard knows the interest (`interest`). Must not: deliver. Neighbours: `interest`, `group`, `retain`, `matches`.
+
+use std::sync::Arc;
+
+use super::interest::PendingSuback;
+use super::matches::{Subscriber, Wish};
+use super::receive::{Source, Step};
+use super::{Outbox, Shard};
+use crate::id::{Millis, SessionId};
+use crate::session::Subscription;
+use crate::topic::{SubscriptionFilter, TopicLimits};
+use crate::wire::property::Properties;
+use crate::wire::{
+    ProtocolVersion, QoS, ReasonCode, RetainHandling, Subscribe, SubscriptionOptions, Unsuback, Unsubscribe,
+};
+
+impl Shard {
+    /// A SUBSCRIBE of a connected client.
+    pub(super) fn subscribe(
+        &mut self,
+        now: Millis,
+        source: Source<'_>,
+        subscribe: &Subscribe<'_>,
+        outbox: &mut Outbox,
+    ) -> Step {
+        let mut pending = PendingSuback::new(source, subscribe.packet_id);
+        for (text, options) in subscribe.filters() {
+            if options.no_local && text.starts_with("$share/") {
+                // [MQTT-3.8.3-4]
+                let what = "No Local on a shared subscription";
+                self.interests.abandon(pending);
+                return self.close(now, source.connection, ReasonCode::ProtocolError, what, outbox);
+            }
+            let subscription = Subscription { options, subscription_id: subscribe.subscription_id };
+            let reason = match self.install(source.session, text, subscription, &mut pending, outbox) {
+                Ok(qos) => qos as u8,
+                Err(reason) => reason as u8,
+            };
+            pending.reasons.push(reason);
+        }
+        self.finish_or_wait(now, pending, outbox);
+        Step::Done
+    }
+
+    /// Installs one subscription; returns the granted QoS.
+    fn install(
+        &mut self,
+        session_id: SessionId,
+        text: &str,
+        subscription: Subscription,
+        pending: &mut PendingSuback,
+        outbox: &mut Outbox,
+    ) -> Result<QoS, ReasonCode> {
+        let filter = SubscriptionFilter::new(text, TopicLimits::from(&self.config.limits))
+            .map_err(|_| ReasonCode::TopicFilterInvalid)?;
+        let session = self.sessions.get_mut(session_id).ok_or(ReasonCode::UnspecifiedError)?;
+        let is_full = session.subscriptions.len() >= self.config.limits.subscriptions_per_session_max;
+        if is_full && !session.subscriptions.contains_key(text) {
+            return Err(ReasonCode::QuotaExceeded);
+        }
+        let name: Arc<str> = Arc::from(text);
+        let is_new = session.subscriptions.insert(Arc::clone(&name), subscription).is_none();
+        match filter {
+            SubscriptionFilter::Plain(filter) => {
+                let wish = Wish::new(subscription.options, subscription.subscription_id);
+                self.subscribers.insert(filter, Subscriber::Session(session_id.slot), wish);
+                self.interest_wanted(&name, is_new, pending, outbox);
+                if wants_retained(subscription.options, is_new) {
+                    pending.replays.push((name, subscription));
+                }
+            }
+            SubscriptionFilter::Shared { .. } => self.join_group(&name, session_id, is_new, pending, outbox),
+        }
+        Ok(subscription.options.qos)
+    }
+
+    /// An UNSUBSCRIBE of a connected client.
+    pub(super) fn unsubscribe(
+        &mut self,
+        source: Source<'_>,
+        unsubscribe: &Unsubscribe<'_>,
+        outbox: &mut Outbox,
+    ) -> Step {
+        let mut reasons = Vec::new();
+        for text in unsubscribe.filters() {
+            if SubscriptionFilter::new(text, TopicLimits::from(&self.config.limits)).is_err() {
+                reasons.push(ReasonCode::TopicFilterInvalid as u8);
+                continue;
+            }
+            let Some(session) = self.sessions.get_mut(source.session) else { return Step::Closed };
+            let is_known = session.subscriptions.remove(text).is_some();
+            if is_known {
+                self.withdraw(source.session, text, outbox);
+            }
+            let reason = if is_known { ReasonCode::Success } else { ReasonCode::NoSubscriptionExisted };
+            reasons.push(reason as u8);
+        }
+        let unsuback = Unsuback { packet_id: unsubscribe.packet_id, properties: Properties::EMPTY, reasons: &reasons };
+        outbox.egress.control(source.connection.slot, |out| unsuback.encode(source.version, out));
+        Step::Done
+    }
+
+    /// Takes a subscription that left its session out of trie, interests and groups.
+    pub(super) fn withdraw(&mut self, session_id: SessionId, text: &str, outbox: &mut Outbox) {
+        match SubscriptionFilter::trusted(text) {
+            SubscriptionFilter::Plain(filter) => {
+                self.subscribers.remove(filter, Subscriber::Session(session_id.slot));
+                self.interest_lost(text, outbox);
+            }
+            SubscriptionFilter::Shared { .. } => self.leave_group(text, session_id, outbox),
+        }
+    }
+}
+
+/// Retain Handling [MQTT-3.3.1-9] [MQTT-3.3.1-10] [MQTT-3.3.1-11].
+fn wants_retained(options: SubscriptionOptions, is_new: bool) -> bool {
+    match options.retain_handling {
+        RetainHandling::SendAtSubscribe => true,
+        RetainHandling::SendIfNew => is_new,
+        RetainHandling::DoNotSend => false,
+    }
+}
+
+/// Reason codes of a SUBACK as 3.x writes them: QoS or failure.
+pub(super) fn suback_reasons(version: ProtocolVersion, reasons: &mut [u8]) {
+    if version == ProtocolVersion::V5 {
+        return;
+    }
+    for reason in reasons.iter_mut().filter(|reason| **reason >= 0x80) {
+        *reason = 0x80;
+    }
+}

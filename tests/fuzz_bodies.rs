@@ -1,0 +1,90 @@
+//! The bodies of the fuzz targets, run with seeded bytes in every build.
+//!
+//! Duty: random bytes, damaged packets and whole packets through the codec. Must not: need cargo-fuzz. Neighbours: `fuzz/`.
+
+#[path = "../fuzz/bodies/mod.rs"]
+mod bodies;
+
+use bodies::packets::{Blocks, KINDS, Source, packet_of};
+use proptest::prelude::*;
+use ringmq::wire::{ProtocolVersion, Sender};
+
+/// Bytes of which most are text, so that strings get longer than their first broken character.
+fn texty_bytes(length: usize) -> impl Strategy<Value = Vec<u8>> {
+    let byte = prop_oneof![4 => b' '..=b'~', 2 => any::<u8>(), 1 => 0u8..4];
+    prop::collection::vec(byte, 0..length)
+}
+
+/// One packet's bytes, as `sender` sends them in `version`.
+fn packet_bytes(kind: usize, version: ProtocolVersion, sender: Sender, seed: &[u8]) -> Vec<u8> {
+    let mut source = Source::new(seed);
+    let blocks = Blocks::of(&mut source);
+    let mut bytes = Vec::new();
+    packet_of(kind, &mut source, &blocks, version, sender).encode(version, &mut bytes);
+    bytes
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Every packet kind, version and sender: what is encoded is decoded, and no part of it is taken for the whole.
+    #[test]
+    fn an_encoded_packet_is_decoded_to_the_same(seed in texty_bytes(600)) {
+        bodies::roundtrip::run(&seed);
+    }
+
+    /// Random bytes: no panic, and what is accepted is accepted again.
+    #[test]
+    fn random_bytes_are_refused_or_understood(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        bodies::decode::run(&bytes);
+    }
+
+    /// A packet with some bits flipped, cut off, or with bytes put in, and its Remaining Length as it was or corrected.
+    #[test]
+    fn a_damaged_packet_is_refused_or_understood(
+        kind in 0..KINDS,
+        version in prop::sample::select(vec![ProtocolVersion::V31, ProtocolVersion::V311, ProtocolVersion::V5]),
+        server: bool,
+        seed in texty_bytes(300),
+        flips in prop::collection::vec((any::<prop::sample::Index>(), 0u8..8), 0..4),
+        cut in prop::option::weighted(0.3, any::<prop::sample::Index>()),
+        put in prop::option::weighted(0.3, (any::<prop::sample::Index>(), any::<u8>())),
+        correct: bool,
+    ) {
+        let sender = if server { Sender::Server } else { Sender::Client };
+        let mut bytes = packet_bytes(kind, version, sender, &seed);
+        for (at, bit) in flips {
+            let at = at.index(bytes.len());
+            bytes[at] ^= 1 << bit;
+        }
+        if let Some(at) = cut {
+            bytes.truncate(1 + at.index(bytes.len()));
+        }
+        if let Some((at, byte)) = put {
+            bytes.insert(at.index(bytes.len()), byte);
+        }
+        if correct && (2..=129).contains(&bytes.len()) {
+            bytes[1] = bytes.len() as u8 - 2;
+        }
+        bodies::decode::run(&bytes);
+    }
+}
+
+/// Every bit of one packet of each kind flipped alone, and every length of it.
+#[test]
+fn every_single_flip_and_every_cut_is_refused_or_understood() {
+    let seed: Vec<u8> = (0..200).map(|index| if index % 7 == 0 { 3 } else { b'a' + (index % 19) as u8 }).collect();
+    for kind in 0..KINDS {
+        for version in [ProtocolVersion::V31, ProtocolVersion::V311, ProtocolVersion::V5] {
+            for sender in [Sender::Client, Sender::Server] {
+                let bytes = packet_bytes(kind, version, sender, &seed);
+                for bit in 0..bytes.len() * 8 {
+                    let mut damaged = bytes.clone();
+                    damaged[bit / 8] ^= 1 << (bit % 8);
+                    bodies::decode::run(&damaged);
+                }
+                (0..bytes.len()).for_each(|end| bodies::decode::run(&bytes[..end]));
+            }
+        }
+    }
+}
