@@ -21,6 +21,8 @@
 #![cfg_attr(not(feature = "runtime"), forbid(unsafe_code))]
 #![deny(unsafe_code)]
 
+#[cfg(feature = "runtime")]
+pub mod cli;
 pub mod id;
 pub mod limits;
 pub mod message;

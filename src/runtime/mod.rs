@@ -1,2 +1,47 @@
-//! FOURTH floor: the only room that knows glommio, io_uring, sockets and the clock.
-#![allow(unsafe_code)]
+//! FOURTH floor: the only room that knows glommio, io_uring, sockets, threads and the clock.
+//!
+//! One thread per shard, pinned to a cpu, with a glommio executor whose one task is the driver. The driver sleeps in a ring
+//! of its own, which has all the shard's sockets and the event by which others wake it (measured: docs, io-path).
+//!
+//! - `start`: from settings to a running broker and back. `probe`, `listener`, `placement`, `signal`, `panic_policy`,
+//!   `failure`: what can be wrong before and meanwhile.
+//! - `driver`: the loop. `accepting`, `reading`, `writing`, `closing`: its rooms. `slots`, `connection`, `carry`: its memory.
+//! - `ring`, `buffers`, `operation`: io_uring. `mesh`, `flag`, `eventfd`: other shards.
+//! - `report`, `journal`: what the operator reads. `clock`.
+#![allow(unsafe_code, reason = "system calls and memory that the kernel shares; every block says why it is sound")]
+#![allow(clippy::disallowed_methods, reason = "this floor is where clocks and threads are allowed")]
+
+mod accepting;
+mod buffers;
+mod carry;
+mod clock;
+mod closing;
+mod connection;
+mod driver;
+mod eventfd;
+mod failure;
+mod flag;
+mod journal;
+mod listener;
+mod mesh;
+mod operation;
+mod panic_policy;
+mod placement;
+mod probe;
+mod reading;
+mod report;
+mod ring;
+mod signal;
+mod slots;
+mod start;
+mod writing;
+
+pub use failure::{EXIT_INTERNAL, EXIT_SYSTEM, EXIT_USAGE, Failure};
+pub use listener::Bind;
+pub use placement::allowed_cpus;
+pub use start::{Settings, run};
+
+/// What `flag` is made of; its model test puts other ones in their place.
+mod atomics {
+    pub(super) use std::sync::atomic::{AtomicBool, Ordering, fence};
+}

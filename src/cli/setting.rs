@@ -1,0 +1,155 @@
+//! Setting: the limits by name, as the command line sets them.
+//!
+//! Duty: know the name, unit and least value of every limit. Must not: know why a limit is there (`limits` says so).
+//! Neighbours: `cli` assigns and lists.
+
+use std::fmt::Write;
+
+use crate::limits::{Limits, REMAINING_LENGTH_MAX};
+
+/// A limit that can be set.
+struct Setting {
+    name: &'static str,
+    unit: &'static str,
+    min: u64,
+    max: u64,
+    get: fn(&Limits) -> u64,
+    /// The value is between `min` and `max`.
+    set: fn(&mut Limits, u64),
+}
+
+const U16_MAX: u64 = u16::MAX as u64;
+const U32_MAX: u64 = u32::MAX as u64;
+const COUNT_MAX: u64 = usize::MAX as u64;
+/// Longest packet: a fixed header of five bytes and the greatest Remaining Length (section 2.1.4).
+const PACKET_MAX: u64 = REMAINING_LENGTH_MAX as u64 + 5;
+
+#[rustfmt::skip]
+const SETTINGS: &[Setting] = &[
+    Setting { name: "packet_bytes_max", unit: "bytes", min: 128, max: PACKET_MAX, get: |l| l.packet_bytes_max.into(), set: |l, v| l.packet_bytes_max = v as u32 },
+    Setting { name: "preauth_bytes_max", unit: "bytes", min: 128, max: PACKET_MAX, get: |l| l.preauth_bytes_max.into(), set: |l, v| l.preauth_bytes_max = v as u32 },
+    Setting { name: "connect_timeout_ms", unit: "milliseconds", min: 1, max: U32_MAX, get: |l| l.connect_timeout_ms, set: |l, v| l.connect_timeout_ms = v },
+    Setting { name: "client_id_bytes_max", unit: "bytes", min: 23, max: U16_MAX, get: |l| l.client_id_bytes_max as u64, set: |l, v| l.client_id_bytes_max = v as usize },
+    Setting { name: "topic_bytes_max", unit: "bytes", min: 1, max: U16_MAX, get: |l| l.topic_bytes_max as u64, set: |l, v| l.topic_bytes_max = v as usize },
+    Setting { name: "topic_levels_max", unit: "levels", min: 1, max: U16_MAX + 1, get: |l| l.topic_levels_max as u64, set: |l, v| l.topic_levels_max = v as usize },
+    Setting { name: "user_properties_max", unit: "properties", min: 0, max: COUNT_MAX, get: |l| l.user_properties_max as u64, set: |l, v| l.user_properties_max = v as usize },
+    Setting { name: "subscriptions_per_session_max", unit: "subscriptions", min: 1, max: COUNT_MAX, get: |l| l.subscriptions_per_session_max as u64, set: |l, v| l.subscriptions_per_session_max = v as usize },
+    Setting { name: "receive_maximum", unit: "messages", min: 1, max: U16_MAX, get: |l| l.receive_maximum.into(), set: |l, v| l.receive_maximum = v as u16 },
+    Setting { name: "inflight_messages_max", unit: "messages", min: 1, max: U16_MAX, get: |l| l.inflight_messages_max.into(), set: |l, v| l.inflight_messages_max = v as u16 },
+    Setting { name: "topic_alias_max", unit: "aliases", min: 0, max: U16_MAX, get: |l| l.topic_alias_max.into(), set: |l, v| l.topic_alias_max = v as u16 },
+    Setting { name: "topic_alias_out_max", unit: "aliases", min: 0, max: U16_MAX, get: |l| l.topic_alias_out_max.into(), set: |l, v| l.topic_alias_out_max = v as u16 },
+    Setting { name: "queued_messages_max", unit: "messages", min: 0, max: COUNT_MAX, get: |l| l.queued_messages_max as u64, set: |l, v| l.queued_messages_max = v as usize },
+    Setting { name: "queued_bytes_max", unit: "bytes", min: 0, max: COUNT_MAX, get: |l| l.queued_bytes_max as u64, set: |l, v| l.queued_bytes_max = v as usize },
+    Setting { name: "session_expiry_secs_max", unit: "seconds", min: 0, max: U32_MAX, get: |l| l.session_expiry_secs_max.into(), set: |l, v| l.session_expiry_secs_max = v as u32 },
+    Setting { name: "keep_alive_secs_max", unit: "seconds", min: 0, max: U16_MAX, get: |l| l.keep_alive_secs_max.into(), set: |l, v| l.keep_alive_secs_max = v as u16 },
+    Setting { name: "idle_secs_max", unit: "seconds", min: 1, max: U32_MAX, get: |l| l.idle_secs_max, set: |l, v| l.idle_secs_max = v },
+    Setting { name: "egress_bytes_max", unit: "bytes", min: 1024, max: COUNT_MAX, get: |l| l.egress_bytes_max as u64, set: |l, v| l.egress_bytes_max = v as usize },
+    Setting { name: "egress_control_bytes_max", unit: "bytes", min: 1024, max: COUNT_MAX, get: |l| l.egress_control_bytes_max as u64, set: |l, v| l.egress_control_bytes_max = v as usize },
+    Setting { name: "retained_messages_max", unit: "messages", min: 0, max: COUNT_MAX, get: |l| l.retained_messages_max as u64, set: |l, v| l.retained_messages_max = v as usize },
+    Setting { name: "retained_bytes_max", unit: "bytes", min: 0, max: COUNT_MAX, get: |l| l.retained_bytes_max as u64, set: |l, v| l.retained_bytes_max = v as usize },
+    Setting { name: "mesh_publishes_max", unit: "messages", min: 1, max: COUNT_MAX, get: |l| l.mesh_publishes_max as u64, set: |l, v| l.mesh_publishes_max = v as usize },
+    Setting { name: "mesh_bytes_max", unit: "bytes", min: 1, max: COUNT_MAX, get: |l| l.mesh_bytes_max as u64, set: |l, v| l.mesh_bytes_max = v as usize },
+    Setting { name: "connections_per_shard_max", unit: "connections", min: 1, max: U32_MAX, get: |l| l.connections_per_shard_max as u64, set: |l, v| l.connections_per_shard_max = v as usize },
+    Setting { name: "sessions_per_shard_max", unit: "sessions", min: 1, max: U32_MAX, get: |l| l.sessions_per_shard_max as u64, set: |l, v| l.sessions_per_shard_max = v as usize },
+    Setting { name: "match_cache_topics_max", unit: "topics", min: 0, max: COUNT_MAX, get: |l| l.match_cache_topics_max as u64, set: |l, v| l.match_cache_topics_max = v as usize },
+];
+
+/// Names that resemble a wrong one are shown up to this many.
+const NEAR_NAMES_MAX: usize = 3;
+
+/// Sets one limit as `name=value` says.
+///
+/// # Errors
+/// In one line: no such limit, and which are near; or no such value, and which could be.
+pub(super) fn assign(limits: &mut Limits, assignment: &str) -> Result<(), String> {
+    let (name, value) = assignment
+        .split_once('=')
+        .ok_or_else(|| format!("--set {assignment}: write name=value; `--set help` lists the names"))?;
+    let name = name.trim();
+    let setting = SETTINGS.iter().find(|setting| setting.name == name).ok_or_else(|| unknown(name))?;
+    let (min, max, unit) = (setting.min, setting.max, setting.unit);
+    let value = value
+        .trim()
+        .parse::<u64>()
+        .ok()
+        .filter(|value| (min..=max).contains(value))
+        .ok_or_else(|| format!("--set {assignment}: a number from {min} to {max} is wanted ({unit})"))?;
+    (setting.set)(limits, value);
+    Ok(())
+}
+
+/// All limits with their defaults and units, a line each.
+pub(super) fn list() -> String {
+    let defaults = Limits::default();
+    SETTINGS.iter().fold(String::from("Limits for --set, with their defaults:\n"), |mut list, setting| {
+        // Writing to a string does not fail.
+        let _ = writeln!(list, "  {}={} ({})", setting.name, (setting.get)(&defaults), setting.unit);
+        list
+    })
+}
+
+fn unknown(name: &str) -> String {
+    let mut near: Vec<_> = SETTINGS.iter().map(|setting| (distance(name, setting.name), setting.name)).collect();
+    near.sort_unstable();
+    let is_near = |&&(distance, near): &&(usize, &str)| distance <= near.len() / 2 || near.contains(name);
+    let names: Vec<_> = near.iter().filter(is_near).take(NEAR_NAMES_MAX).map(|(_, name)| *name).collect();
+    if names.is_empty() {
+        format!("--set {name}: there is no such limit; `--set help` lists them")
+    } else {
+        format!("--set {name}: there is no such limit; near it: {}; `--set help` lists all", names.join(", "))
+    }
+}
+
+/// Edits of one character between two names.
+fn distance(one: &str, other: &str) -> usize {
+    let other: Vec<char> = other.chars().collect();
+    let mut row: Vec<usize> = (0..=other.len()).collect();
+    for (at, character) in one.chars().take(64).enumerate() {
+        let mut diagonal = row[0];
+        row[0] = at + 1;
+        for column in 1..row.len() {
+            let replaced = diagonal + usize::from(other[column - 1] != character);
+            diagonal = row[column];
+            row[column] = replaced.min(row[column - 1] + 1).min(diagonal + 1);
+        }
+    }
+    row[other.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_limit_can_be_set_and_is_set_alone() {
+        let defaults = Limits::default();
+        let fields = format!("{defaults:?}");
+        assert_eq!(fields.matches(": ").count(), SETTINGS.len(), "each field of Limits is listed once");
+        for setting in SETTINGS {
+            let default = (setting.get)(&defaults);
+            assert!((setting.min..=setting.max).contains(&default), "{}", setting.name);
+            let value = if default == setting.max { default - 1 } else { default + 1 };
+            let mut limits = defaults.clone();
+            assign(&mut limits, &format!("{}={value}", setting.name)).unwrap();
+            let changed = format!("{}: {value}", setting.name);
+            assert_eq!(format!("{limits:?}"), fields.replace(&format!("{}: {default}", setting.name), &changed));
+        }
+    }
+
+    #[test]
+    fn a_wrong_name_is_answered_by_near_ones() {
+        let error = assign(&mut Limits::default(), "packet_byte_max=1").unwrap_err();
+        assert!(error.contains("near it: packet_bytes_max"), "{error}");
+        let error = assign(&mut Limits::default(), "retained=1").unwrap_err();
+        assert!(error.contains("retained_bytes_max") && error.contains("retained_messages_max"), "{error}");
+        assert!(assign(&mut Limits::default(), "zzz=1").unwrap_err().contains("--set help"));
+    }
+
+    #[test]
+    fn a_wrong_value_is_answered_by_the_range() {
+        for wrong in ["receive_maximum=0", "receive_maximum=65536", "receive_maximum=x", "receive_maximum=-1"] {
+            assert!(assign(&mut Limits::default(), wrong).unwrap_err().contains("from 1 to 65535"), "{wrong}");
+        }
+        assert!(assign(&mut Limits::default(), "receive_maximum").unwrap_err().contains("name=value"));
+    }
+}

@@ -1,0 +1,133 @@
+//! Closing: how connections end.
+//!
+//! Duty: send the last bytes of a connection that the shard has ended, let the peer read them, bound the time for that, and
+//! free the slot when the kernel has nothing of it any more. Must not: decide why a connection ends. Neighbours: `reading`
+//! sees the peer's end, `writing` the last byte sent.
+
+use std::net::Shutdown;
+
+use socket2::SockRef;
+
+use super::connection::{Connection, Pause, Phase, Receiving};
+use super::driver::Driver;
+use super::operation::Operation;
+use crate::id::ConnectionId;
+use crate::shard::Input;
+
+/// How long a connection that the shard has ended may take to send its last bytes and to be ended by the peer too.
+pub(super) const CLOSE_MILLIS: u64 = 2_000;
+
+impl Driver {
+    /// Starts closing what the shard has ended.
+    pub(super) fn close_finished(&mut self) {
+        for at in 0..self.outbox.closes.len() {
+            self.close(self.outbox.closes[at]);
+        }
+        self.outbox.closes.clear();
+    }
+
+    fn close(&mut self, id: ConnectionId) {
+        let close_by = self.close_by();
+        let Some(connection) = self.slots.get(id) else { return };
+        if connection.phase != Phase::Open {
+            return;
+        }
+        let has_unsent = connection.sending.is_in_flight || self.outbox.egress.at(id.slot).has_queued();
+        connection.phase = Phase::Flushing;
+        connection.pause = Pause::None;
+        connection.carry.clear();
+        if has_unsent {
+            self.closing.push_back((close_by, id));
+            self.want_bytes(id);
+        } else {
+            self.kill(id);
+        }
+    }
+
+    /// All bytes are sent: if that was the last wish, shuts our side and waits for the peer's.
+    pub(super) fn go_on_closing(&mut self, id: ConnectionId) {
+        let Some(connection) = self.slots.get(id) else { return };
+        if connection.phase != Phase::Flushing {
+            return;
+        }
+        let is_shut = !connection.sending.is_broken && shutdown(connection, Shutdown::Write);
+        if connection.has_ended || !is_shut {
+            self.kill(id);
+        } else {
+            connection.phase = Phase::Lingering;
+            self.want_bytes(id);
+        }
+    }
+
+    /// The peer sends no more.
+    pub(super) fn end_reading(&mut self, id: ConnectionId) {
+        let Some(connection) = self.slots.get(id) else { return };
+        connection.has_ended = true;
+        match connection.phase {
+            // What is parked is offered first; without a pause `reading` ends it now.
+            Phase::Open if connection.pause != Pause::None && connection.carry.is_empty() => self.lose(id),
+            Phase::Open | Phase::Flushing => {}
+            Phase::Lingering => self.kill(id),
+            Phase::Dead => self.release_if_quiet(id),
+        }
+    }
+
+    /// The connection ended without the shard's wish.
+    pub(super) fn lose(&mut self, id: ConnectionId) {
+        self.shard.handle(self.now, Input::Closed { connection: id }, &mut self.outbox);
+        self.kill(id);
+    }
+
+    /// Ends what has taken too long.
+    pub(super) fn expire_closing(&mut self) {
+        while let Some(&(by, id)) = self.closing.front()
+            && by <= self.now
+        {
+            self.closing.pop_front();
+            self.kill(id);
+        }
+    }
+
+    fn kill(&mut self, id: ConnectionId) {
+        let Some(connection) = self.slots.get(id) else { return };
+        if connection.phase == Phase::Dead {
+            return;
+        }
+        connection.phase = Phase::Dead;
+        connection.carry.clear();
+        // Ends what is in flight; if the socket is not connected any more, the kernel has to be asked.
+        if !shutdown(connection, Shutdown::Both) {
+            let is_armed = matches!(connection.receiving, Receiving::Once | Receiving::Many);
+            let is_sending = connection.sending.is_in_flight;
+            if is_armed {
+                self.ring.cancel(Operation::Receive(id));
+            }
+            if is_sending {
+                self.ring.cancel(Operation::Send(id));
+            }
+        }
+        self.release_if_quiet(id);
+    }
+
+    /// Notes the slot for release if the kernel has nothing of it.
+    pub(super) fn release_if_quiet(&mut self, id: ConnectionId) {
+        if self.slots.get(id).is_some_and(|connection| connection.phase == Phase::Dead && connection.is_quiet()) {
+            self.released.push(id);
+        }
+    }
+
+    /// Closes sockets and frees slots. Last in a turn, so that until then the report can name the peer.
+    pub(super) fn release_slots(&mut self) {
+        for at in 0..self.released.len() {
+            let id = self.released[at];
+            if let Some(connection) = self.slots.close(id) {
+                self.discard_egress(id.slot, connection.sending.len - connection.sending.sent);
+            }
+        }
+        self.released.clear();
+    }
+}
+
+fn shutdown(connection: &Connection, how: Shutdown) -> bool {
+    SockRef::from(&connection.socket()).shutdown(how).is_ok()
+}

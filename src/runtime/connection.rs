@@ -1,0 +1,232 @@
+//! Connection: what the driver keeps of one network connection.
+//!
+//! Duty: the socket, unread bytes, the send in flight, and which operations the kernel has. Must not: decide anything.
+//! Neighbours: `reading`, `writing` and `closing` move it through its life; `slots` holds it.
+
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use super::carry::Carry;
+use crate::id::Millis;
+use crate::shard::Flush;
+
+/// One network connection.
+#[derive(Debug)]
+pub(super) struct Connection {
+    socket: OwnedFd,
+    /// The other end.
+    pub(super) peer: SocketAddr,
+    /// When it was accepted, here or by another shard.
+    pub(super) accepted_at: Millis,
+    /// Received bytes that the shard has not used up.
+    pub(super) carry: Carry,
+    /// The send in flight.
+    pub(super) sending: Sending,
+    /// How far its life has come.
+    pub(super) phase: Phase,
+    /// What the shard waits for before it takes more bytes.
+    pub(super) pause: Pause,
+    /// The receive operation that the kernel has.
+    pub(super) receiving: Receiving,
+    /// Whether a CONNECT was taken here: from then on the connection stays on this shard.
+    pub(super) is_settled: bool,
+    /// Whether the peer will send no more.
+    pub(super) has_ended: bool,
+    /// Whether it is listed for arming at the end of the turn.
+    pub(super) is_rearmed: bool,
+    /// The turn in which it last received bytes; wraps.
+    pub(super) fed_in_turn: u32,
+    /// Whether its send buffers are large and on the list for release.
+    pub(super) is_warm: bool,
+    /// Whether they were needed since the list was last looked through.
+    pub(super) was_used_warm: bool,
+}
+
+/// How far the life of a connection has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// The shard knows it.
+    Open,
+    /// The shard has ended it; its egress is being sent.
+    Flushing,
+    /// All is sent and our side shut; what still comes is thrown away until the peer ends too. Closing at once, with bytes
+    /// unread, would reset the connection and destroy what the peer has not read yet.
+    Lingering,
+    /// Shut; only the kernel still has operations of it.
+    Dead,
+}
+
+/// What the shard waits for before it takes more bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pause {
+    /// Nothing.
+    None,
+    /// Room in the mesh.
+    Mesh,
+    /// Its own egress to drain.
+    Drain,
+}
+
+/// The receive operation that the kernel has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Receiving {
+    /// None.
+    Idle,
+    /// One that completes at the next bytes.
+    Once,
+    /// One that completes again and again.
+    Many,
+    /// One that is being cancelled.
+    Cancelled,
+}
+
+/// The send of a connection. What it points to stays in place while it is in flight.
+#[derive(Debug, Default)]
+pub(super) struct Sending {
+    /// What is being sent.
+    pub(super) flush: Flush,
+    /// Bytes of the flush.
+    pub(super) len: usize,
+    /// Bytes of it that were sent.
+    pub(super) sent: usize,
+    /// The pieces of a flush with payloads spliced in.
+    pub(super) pieces: Option<Box<Pieces>>,
+    /// Whether the kernel has it.
+    pub(super) is_in_flight: bool,
+    /// Whether the peer takes no more: what else is to be sent is thrown away.
+    pub(super) is_broken: bool,
+}
+
+/// A message in pieces, as the kernel reads it.
+#[derive(Debug)]
+pub(super) struct Pieces {
+    header: libc::msghdr,
+    vectors: Vec<libc::iovec>,
+}
+
+/// Most pieces in one send (UIO_MAXIOV of the kernel).
+const PIECES_MAX: usize = 1024;
+
+impl Default for Pieces {
+    fn default() -> Self {
+        // SAFETY: all-zero is a valid `msghdr`: no name, no pieces, no control data.
+        Self { header: unsafe { std::mem::zeroed() }, vectors: Vec::new() }
+    }
+}
+
+impl Pieces {
+    /// Points to the pieces of `flush` from byte `sent` on, as many as one send takes. Valid until the flush changes.
+    pub(super) fn point_to(&mut self, flush: &Flush, sent: usize) -> *const libc::msghdr {
+        self.vectors.clear();
+        let mut skip = sent;
+        for piece in flush.pieces() {
+            let from = skip.min(piece.len());
+            skip -= from;
+            let rest = &piece[from..];
+            if !rest.is_empty() {
+                self.vectors.push(libc::iovec { iov_base: rest.as_ptr().cast_mut().cast(), iov_len: rest.len() });
+            }
+            if self.vectors.len() == PIECES_MAX {
+                break;
+            }
+        }
+        self.header.msg_iov = self.vectors.as_mut_ptr();
+        self.header.msg_iovlen = self.vectors.len();
+        &raw const self.header
+    }
+}
+
+impl Connection {
+    /// A connection of which the kernel has nothing yet.
+    pub(super) fn new(socket: OwnedFd, peer: SocketAddr, accepted_at: Millis) -> Self {
+        Self {
+            socket,
+            peer,
+            accepted_at,
+            carry: Carry::default(),
+            sending: Sending::default(),
+            phase: Phase::Open,
+            pause: Pause::None,
+            receiving: Receiving::Idle,
+            is_settled: false,
+            has_ended: false,
+            is_rearmed: false,
+            fed_in_turn: 0,
+            is_warm: false,
+            was_used_warm: false,
+        }
+    }
+
+    /// The socket.
+    pub(super) fn socket(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+
+    /// Whether the kernel has no operation of it.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.receiving == Receiving::Idle && !self.sending.is_in_flight
+    }
+
+    /// Whether more bytes are wanted from the kernel.
+    pub(super) fn wants_bytes(&self) -> bool {
+        match self.phase {
+            Phase::Open => self.pause == Pause::None && !self.has_ended,
+            Phase::Flushing | Phase::Lingering => !self.has_ended,
+            Phase::Dead => false,
+        }
+    }
+
+    /// The socket and the unread bytes, for another shard.
+    pub(super) fn into_parts(self) -> (OwnedFd, Vec<u8>) {
+        debug_assert!(self.receiving == Receiving::Idle && !self.sending.is_in_flight, "nothing moves while in flight");
+        (self.socket, self.carry.into_bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::shard::Splice;
+
+    fn flush(splices: usize) -> Flush {
+        let payload = Bytes::from_static(b"PAYLOAD");
+        let splices = (0..splices).map(|at| Splice { at: at * 2, payload: payload.clone() }).collect();
+        Flush { bytes: vec![b'h'; 4000], splices }
+    }
+
+    fn pointed_to(pieces: &Pieces) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for vector in &pieces.vectors {
+            // SAFETY: the flush that the vectors point into lives on in the test below.
+            bytes.extend(unsafe { std::slice::from_raw_parts(vector.iov_base.cast::<u8>(), vector.iov_len) });
+        }
+        bytes
+    }
+
+    #[test]
+    fn a_short_send_of_pieces_goes_on_where_it_stopped() {
+        let flush = flush(3);
+        let all = flush.pieces().collect::<Vec<_>>().concat();
+        let mut pieces = Pieces::default();
+        for sent in [0, 1, 6, 7, 8, 15, 16, 17, 1000, all.len() - 1] {
+            pieces.point_to(&flush, sent);
+            assert_eq!(pointed_to(&pieces), all[sent..], "from {sent}");
+        }
+    }
+
+    #[test]
+    fn more_pieces_than_one_send_takes_are_sent_in_turns() {
+        let flush = flush(1500);
+        let all = flush.pieces().collect::<Vec<_>>().concat();
+        let mut pieces = Pieces::default();
+        let mut sent = Vec::new();
+        while sent.len() < all.len() {
+            pieces.point_to(&flush, sent.len());
+            assert!(pieces.vectors.len() <= PIECES_MAX);
+            sent.extend(pointed_to(&pieces));
+        }
+        assert_eq!(sent, all);
+    }
+}

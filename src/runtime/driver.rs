@@ -1,0 +1,323 @@
+//! Driver: the loop that turns one shard.
+//!
+//! Duty: read the clock once per turn, let what has happened reach the shard, drain its outbox completely, wait. Must not:
+//! know packets, or allocate per message. Neighbours: `Shard` below decides everything; `ring` and `mesh` are the world;
+//! `reading`, `writing`, `closing` and `accepting` are the rooms of this loop.
+
+use std::collections::VecDeque;
+use std::hint;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use super::accepting::Listener;
+use super::clock::Clock;
+use super::mesh::Mesh;
+use super::operation::Operation;
+use super::report::Report;
+use super::ring::{Completion, Ring};
+use super::slots::Slots;
+use crate::id::{ConnectionId, Millis, ShardId};
+use crate::limits::MESH_BATCHES_MAX;
+use crate::shard::{Input, Outbox, Shard, ShardConfig};
+
+/// Received bytes after which a turn ends although more are there: what they cause is sent before more is read, and nobody
+/// waits longer than this takes.
+const TURN_BYTES_MAX: usize = 256 << 10;
+
+/// How long to look for news before sleeping. A wakeup costs more than a message; this saves most of them (docs: io-path).
+const SPIN: Duration = Duration::from_micros(5);
+
+/// Under load the executor gets a look at its own tasks this often. Nothing runs there yet; when something does, it must also
+/// bound how long `wait` sleeps.
+const YIELD_MILLIS: u64 = 10;
+
+/// How long a stop waits for the clients to take their last bytes.
+const STOP_MILLIS: u64 = 2_000;
+
+/// What a driver is made of.
+pub(super) struct Parts {
+    /// Which shard it turns.
+    pub(super) id: ShardId,
+    /// The shard, to be made on its own thread.
+    pub(super) config: ShardConfig,
+    /// How many there are.
+    pub(super) shards: usize,
+    /// Sockets to accept on.
+    pub(super) listeners: Vec<OwnedFd>,
+    /// Connections that may be open at once.
+    pub(super) connections_max: usize,
+    /// The way to the other shards.
+    pub(super) mesh: Mesh,
+    /// The clock of all shards.
+    pub(super) clock: Clock,
+    /// Raised when the broker stops; a call to the mesh follows.
+    pub(super) is_stopping: Arc<AtomicBool>,
+    /// Where events go.
+    pub(super) report: Report,
+}
+
+/// The loop that turns one shard.
+pub(super) struct Driver {
+    // Dropped first: its operations point into the connections.
+    pub(super) ring: Ring,
+    pub(super) slots: Slots,
+    pub(super) shard: Shard,
+    pub(super) outbox: Outbox,
+    pub(super) mesh: Mesh,
+    pub(super) listeners: Vec<Listener>,
+    pub(super) connections_max: usize,
+    pub(super) report: Report,
+    /// The moment of this turn.
+    pub(super) now: Millis,
+    /// Number of this turn; wraps.
+    pub(super) turn_number: u32,
+    /// Connections that wait for room in the mesh, longest first.
+    pub(super) awaiting_mesh: VecDeque<ConnectionId>,
+    /// Connections whose egress is low again.
+    pub(super) drained: Vec<ConnectionId>,
+    /// Connections to read from again: those that got nothing this turn, then the others.
+    pub(super) hungry: Vec<ConnectionId>,
+    pub(super) fed: Vec<ConnectionId>,
+    /// Slots to send for at the end of the turn.
+    pub(super) dirty: Vec<u32>,
+    /// Slots whose send has completed while more was queued.
+    pub(super) resend: Vec<u32>,
+    /// Connections with large send buffers, and when to look whether they still need them.
+    pub(super) warm: Vec<ConnectionId>,
+    pub(super) cool_at: Option<Millis>,
+    /// Connections being closed and when that has to end, soonest first.
+    pub(super) closing: VecDeque<(Millis, ConnectionId)>,
+    /// Connections of which nothing is left but the slot.
+    pub(super) released: Vec<ConnectionId>,
+    /// When to accept again after descriptors ran out.
+    pub(super) accept_at: Option<Millis>,
+    clock: Clock,
+    store_answered: u64,
+    is_stopping: Arc<AtomicBool>,
+    stop_by: Option<Millis>,
+}
+
+impl Driver {
+    /// A driver on the calling thread, ready to turn: everything is armed with the first turn's system call.
+    ///
+    /// # Errors
+    /// The kernel refuses the ring.
+    pub(super) fn new(parts: Parts) -> io::Result<Self> {
+        let mut driver = Self {
+            ring: Ring::new()?,
+            slots: Slots::default(),
+            shard: Shard::new(parts.config),
+            outbox: Outbox::new(parts.shards),
+            mesh: parts.mesh,
+            listeners: parts.listeners.into_iter().map(Listener::new).collect(),
+            connections_max: parts.connections_max,
+            report: parts.report,
+            now: parts.clock.now(),
+            turn_number: 0,
+            awaiting_mesh: VecDeque::new(),
+            drained: Vec::new(),
+            hungry: Vec::new(),
+            fed: Vec::new(),
+            dirty: Vec::new(),
+            resend: Vec::new(),
+            warm: Vec::new(),
+            cool_at: None,
+            closing: VecDeque::new(),
+            released: Vec::new(),
+            accept_at: None,
+            clock: parts.clock,
+            store_answered: 0,
+            is_stopping: parts.is_stopping,
+            stop_by: None,
+        };
+        driver.ring.await_wake(driver.mesh.eventfd().as_fd());
+        driver.arm_listeners();
+        driver.ring.submit()?;
+        Ok(driver)
+    }
+
+    /// Turns until the broker stops.
+    ///
+    /// # Errors
+    /// The ring has become unusable.
+    pub(super) async fn run(mut self) -> io::Result<()> {
+        let mut yielded_at = self.now;
+        while !self.is_over() {
+            let had_work = self.turn();
+            let has_slept = self.wait(had_work)?;
+            if has_slept {
+                yielded_at = self.now;
+            } else if self.now.0 - yielded_at.0 >= YIELD_MILLIS {
+                glommio::executor().yield_task_queue_now().await;
+                yielded_at = self.now;
+            }
+        }
+        Ok(())
+    }
+
+    /// Handles what is there and drains the outbox. Whether there was anything.
+    fn turn(&mut self) -> bool {
+        self.now = self.clock.now();
+        self.turn_number = self.turn_number.wrapping_add(1);
+        let had_completions = self.complete_operations();
+        let had_mesh = self.take_mesh();
+        self.pass_deadlines();
+        self.resume_paused();
+        self.answer_store();
+        self.close_finished();
+        self.flush_egress();
+        self.mesh.push(&mut self.outbox.mesh);
+        self.rearm_receives();
+        self.report_events();
+        self.release_slots();
+        had_completions || had_mesh
+    }
+
+    fn complete_operations(&mut self) -> bool {
+        let mut received = 0;
+        let mut had_any = false;
+        while received < TURN_BYTES_MAX
+            && let Some(completion) = self.ring.next_completion()
+        {
+            had_any = true;
+            received += self.complete(completion);
+        }
+        had_any
+    }
+
+    /// Routes a completion to its room; returns the bytes received.
+    fn complete(&mut self, completion: Completion) -> usize {
+        match completion.operation {
+            Operation::Receive(id) => return self.complete_receive(id, completion),
+            Operation::Send(id) => self.complete_send(id, completion.result),
+            Operation::Accept(listener) => self.complete_accept(listener, completion.result, completion.has_more),
+            Operation::Wake => self.ring.await_wake(self.mesh.eventfd().as_fd()),
+            Operation::Cancel => {}
+        }
+        0
+    }
+
+    fn take_mesh(&mut self) -> bool {
+        let mut had_any = false;
+        for from in 0..self.outbox.mesh.len() {
+            let mut has_taken = false;
+            for _ in 0..MESH_BATCHES_MAX {
+                let Some(item) = self.mesh.take(from) else { break };
+                has_taken = true;
+                let from = ShardId(from as u16);
+                if !item.batch.is_empty() {
+                    self.shard.handle(self.now, Input::Mesh { from, batch: item.batch }, &mut self.outbox);
+                }
+                item.handoffs.into_iter().for_each(|handoff| self.take_over(handoff));
+            }
+            if has_taken {
+                self.mesh.unblock(from);
+                had_any = true;
+            }
+        }
+        had_any
+    }
+
+    fn pass_deadlines(&mut self) {
+        let now = self.now;
+        let is_due = |at: Option<Millis>| at.is_some_and(|at| at <= now);
+        if is_due(self.shard.next_deadline()) {
+            self.shard.handle(now, Input::Deadline, &mut self.outbox);
+        }
+        if is_due(self.accept_at) {
+            self.accept_at = None;
+            self.arm_listeners();
+        }
+        if is_due(self.cool_at) {
+            self.cool_down();
+        }
+        self.expire_closing();
+        if self.stop_by.is_none() && self.is_stopping.load(Ordering::Acquire) {
+            self.stop_by = Some(now.after_millis(STOP_MILLIS));
+            self.stop_accepting();
+            self.shard.handle(now, Input::Stop, &mut self.outbox);
+        }
+    }
+
+    /// Durability is memory: what the shard wants stored is as safe at once as it will ever be.
+    fn answer_store(&mut self) {
+        while self.store_answered < self.outbox.store_ticket {
+            let through = self.outbox.store_ticket;
+            self.store_answered = through;
+            self.shard.handle(self.now, Input::Stored { through, is_safe: true }, &mut self.outbox);
+        }
+    }
+
+    fn report_events(&mut self) {
+        if !self.outbox.events.is_empty() {
+            for event in self.outbox.events.drain(..) {
+                let peer = self.slots.get(event_connection(&event)).map(|connection| connection.peer);
+                self.report.event(self.now, &event, peer);
+            }
+        }
+        self.report.flush(self.now);
+    }
+
+    /// Whether the broker stops.
+    pub(super) fn is_stopping(&self) -> bool {
+        self.stop_by.is_some()
+    }
+
+    fn is_over(&self) -> bool {
+        self.stop_by.is_some_and(|by| by <= self.now || (self.slots.used() == 0 && !self.mesh.is_full()))
+    }
+
+    /// Submits what the turn has queued and waits for news. Whether it has slept.
+    fn wait(&mut self, had_work: bool) -> io::Result<bool> {
+        self.ring.submit()?;
+        let deadline = self.next_deadline();
+        if self.has_news() || deadline.is_some_and(|at| at <= self.now) || self.is_over() {
+            return Ok(false);
+        }
+        if had_work && self.spin() {
+            return Ok(false);
+        }
+        if !self.mesh.lie_down() {
+            return Ok(false);
+        }
+        let timeout = deadline.map(|at| Duration::from_millis(at.0 - self.now.0));
+        let waited = self.ring.wait(timeout);
+        self.mesh.rise();
+        waited.map(|()| true)
+    }
+
+    fn has_news(&mut self) -> bool {
+        self.ring.has_news() || self.mesh.has_news() || self.can_resume()
+    }
+
+    fn spin(&mut self) -> bool {
+        let until = Instant::now() + SPIN;
+        while Instant::now() < until {
+            if self.ring.has_news() || self.mesh.has_news() {
+                return true;
+            }
+            hint::spin_loop();
+        }
+        false
+    }
+
+    fn next_deadline(&self) -> Option<Millis> {
+        let closing = self.closing.front().map(|(by, _)| *by);
+        [self.shard.next_deadline(), closing, self.accept_at, self.cool_at, self.report.deadline(), self.stop_by]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+}
+
+fn event_connection(event: &crate::shard::Event) -> ConnectionId {
+    use crate::shard::Event;
+    match event {
+        Event::Connected { connection, .. }
+        | Event::Disconnected { connection, .. }
+        | Event::Refused { connection, .. } => *connection,
+    }
+}

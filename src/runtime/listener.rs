@@ -1,0 +1,150 @@
+//! Listener: sockets to accept on.
+//!
+//! Duty: bind every address once per shard, or say why that cannot be; refuse a port that another broker has, which
+//! SO_REUSEPORT alone would share with it. Must not: accept. Neighbours: `start` hands the sockets to the shards.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+
+use super::failure::Failure;
+
+/// New connections that the kernel keeps waiting per socket.
+const BACKLOG: i32 = 4096;
+
+/// An address to listen on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bind {
+    /// The address. Port 0 takes a free one.
+    pub address: SocketAddr,
+    /// Whether the broker does without if the machine does not have it.
+    pub is_optional: bool,
+}
+
+/// The sockets of all shards.
+#[derive(Debug)]
+pub(super) struct Listeners {
+    /// Addresses listened on, with their true ports.
+    pub(super) addresses: Vec<SocketAddr>,
+    /// One set of sockets per shard, each in order of address.
+    pub(super) by_shard: Vec<Vec<OwnedFd>>,
+    /// Optional addresses that the machine does not have, and why.
+    pub(super) missing: Vec<(SocketAddr, io::Error)>,
+}
+
+/// Binds every address once for each of `shards` shards.
+///
+/// # Errors
+/// An address is in use, not there, or not permitted.
+pub(super) fn listen(binds: &[Bind], shards: usize) -> Result<Listeners, Failure> {
+    let mut listeners =
+        Listeners { addresses: Vec::new(), by_shard: (0..shards).map(|_| Vec::new()).collect(), missing: Vec::new() };
+    for bind in binds {
+        match find_port(bind.address) {
+            Ok(address) => {
+                for sockets in &mut listeners.by_shard {
+                    let socket = bind_socket(address, true).map_err(|error| cannot_listen(bind.address, &error))?;
+                    socket.listen(BACKLOG).map_err(|error| cannot_listen(bind.address, &error))?;
+                    sockets.push(socket.into());
+                }
+                listeners.addresses.push(address);
+            }
+            Err(error) if bind.is_optional && is_missing(&error) => listeners.missing.push((bind.address, error)),
+            Err(error) => return Err(cannot_listen(bind.address, &error)),
+        }
+    }
+    if listeners.addresses.is_empty() {
+        return Err(Failure::usage(
+            "no address to listen on: none of the default addresses is there; name one by --bind",
+        ));
+    }
+    Ok(listeners)
+}
+
+/// Binds without SO_REUSEPORT, which fails if anybody else has the port; the socket is closed again.
+fn find_port(address: SocketAddr) -> io::Result<SocketAddr> {
+    let socket = bind_socket(address, false)?;
+    socket.listen(1)?;
+    socket.local_addr()?.as_socket().ok_or_else(|| io::ErrorKind::AddrNotAvailable.into())
+}
+
+fn bind_socket(address: SocketAddr, is_shared: bool) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(is_shared)?;
+    // Accepted sockets inherit it: no system call per connection.
+    socket.set_tcp_nodelay(true)?;
+    socket.bind(&SockAddr::from(address))?;
+    Ok(socket)
+}
+
+fn is_missing(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EADDRNOTAVAIL | libc::EAFNOSUPPORT))
+}
+
+fn cannot_listen(address: SocketAddr, error: &io::Error) -> Failure {
+    let port = address.port();
+    let remedy = match error.raw_os_error() {
+        Some(libc::EADDRINUSE) => {
+            format!(
+                "the port is in use; stop the other broker (`ss -ltnp sport = :{port}` names it) or choose another by -p"
+            )
+        }
+        Some(libc::EADDRNOTAVAIL) => "this machine does not have the address; `ip addr` lists those it has".into(),
+        Some(libc::EAFNOSUPPORT) => "this machine does not speak that protocol family".into(),
+        Some(libc::EACCES) => {
+            format!("port {port} is not permitted; choose one from 1024 on, or grant CAP_NET_BIND_SERVICE")
+        }
+        _ => error.to_string(),
+    };
+    Failure::usage(format!("cannot listen on {address}: {remedy}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, Ipv6Addr, TcpStream};
+
+    use super::*;
+
+    fn local(port: u16) -> Bind {
+        Bind { address: (Ipv4Addr::LOCALHOST, port).into(), is_optional: false }
+    }
+
+    #[test]
+    fn all_shards_listen_on_one_port() {
+        let listeners = listen(&[local(0)], 3).unwrap();
+        assert_eq!(listeners.by_shard.iter().map(Vec::len).collect::<Vec<_>>(), [1, 1, 1]);
+        assert_ne!(listeners.addresses[0].port(), 0);
+        TcpStream::connect(listeners.addresses[0]).unwrap();
+    }
+
+    #[test]
+    fn a_second_broker_on_the_port_is_refused() {
+        let first = listen(&[local(0)], 2).unwrap();
+        let failure = listen(&[local(first.addresses[0].port())], 2).unwrap_err();
+        assert_eq!(failure.exit_code, 1);
+        assert!(failure.text.contains("in use"), "{failure}");
+    }
+
+    #[test]
+    fn a_missing_address_is_an_error_unless_it_is_optional() {
+        let mut elsewhere = Bind { address: (Ipv4Addr::new(192, 0, 2, 1), 0).into(), is_optional: false };
+        assert!(listen(&[local(0), elsewhere], 1).unwrap_err().text.contains("does not have the address"));
+        elsewhere.is_optional = true;
+        let listeners = listen(&[local(0), elsewhere], 1).unwrap();
+        assert_eq!((listeners.addresses.len(), listeners.missing.len()), (1, 1));
+    }
+
+    #[test]
+    fn the_same_port_of_both_families_can_be_had() {
+        let first = listen(&[local(0)], 1).unwrap();
+        let same_port = Bind { address: (Ipv6Addr::LOCALHOST, first.addresses[0].port()).into(), is_optional: true };
+        let both = listen(&[same_port], 1);
+        assert!(both.is_ok() || both.is_err_and(|failure| failure.text.starts_with("no address")));
+    }
+}

@@ -1,0 +1,204 @@
+//! Reading: from received bytes to the shard.
+//!
+//! Duty: offer bytes to the shard in place, carry what it leaves, park what it cannot take now, and keep a receive operation
+//! armed exactly while bytes are wanted. Must not: look into the bytes. Neighbours: `carry` keeps the rest; `Shard::receive`
+//! says what comes next; `closing` ends what has ended.
+
+use super::connection::{Connection, Pause, Phase, Receiving};
+use super::driver::Driver;
+use super::mesh::Handoff;
+use super::operation::Operation;
+use super::ring::Completion;
+use crate::id::{ConnectionId, Millis, ShardId};
+use crate::shard::{Next, Outbox, Received, Shard};
+
+impl Driver {
+    /// Takes the completion of a receive; returns the bytes received.
+    pub(super) fn complete_receive(&mut self, id: ConnectionId, completion: Completion) -> usize {
+        let received = usize::try_from(completion.result).unwrap_or(0);
+        let Some(connection) = self.slots.get(id) else {
+            debug_assert!(false, "a slot is kept until its last completion");
+            return received;
+        };
+        if !completion.has_more {
+            connection.receiving = Receiving::Idle;
+        }
+        if received > 0 {
+            connection.fed_in_turn = self.turn_number;
+        }
+        let next = match &completion.buffer {
+            Some(buffer) => {
+                let new = self.ring.received(buffer, received);
+                take_bytes(&mut self.shard, &mut self.outbox, self.now, id, connection, new)
+            }
+            None => Next::Read { needed: None },
+        };
+        if let Some(buffer) = completion.buffer {
+            self.ring.give_back(buffer);
+        }
+        let is_passing = matches!(-completion.result, libc::ENOBUFS | libc::ECANCELED | libc::EINTR | libc::EAGAIN);
+        if completion.result <= 0 && !is_passing {
+            self.end_reading(id);
+        }
+        self.follow(id, next);
+        received
+    }
+
+    /// Offers a connection's unread bytes again, or for the first time on this shard.
+    pub(super) fn offer_carried(&mut self, id: ConnectionId) {
+        let Some(connection) = self.slots.get(id) else { return };
+        connection.carry.set_ready();
+        let next = take_bytes(&mut self.shard, &mut self.outbox, self.now, id, connection, &[]);
+        self.follow(id, next);
+    }
+
+    /// Does what the shard wants after received bytes.
+    fn follow(&mut self, id: ConnectionId, next: Next) {
+        match next {
+            Next::Read { .. } => {}
+            Next::AwaitMesh => self.pause(id, Pause::Mesh),
+            Next::AwaitDrain => self.pause(id, Pause::Drain),
+            Next::Handoff(to) => return self.hand_over(id, to),
+            // It stands among the closes of the outbox.
+            Next::Closed => return,
+        }
+        let Some(connection) = self.slots.get(id) else { return };
+        if connection.has_ended && connection.phase == Phase::Open && connection.pause == Pause::None {
+            return self.lose(id);
+        }
+        if connection.phase == Phase::Dead {
+            return self.release_if_quiet(id);
+        }
+        self.want_bytes(id);
+    }
+
+    fn pause(&mut self, id: ConnectionId, pause: Pause) {
+        let Some(connection) = self.slots.get(id) else { return };
+        connection.pause = pause;
+        if connection.receiving == Receiving::Many {
+            connection.receiving = Receiving::Cancelled;
+            self.ring.cancel(Operation::Receive(id));
+        }
+        match pause {
+            Pause::Mesh => self.awaiting_mesh.push_back(id),
+            // What the egress has reported before the pause is not reported again.
+            Pause::Drain | Pause::None => {}
+        }
+    }
+
+    /// Lets go on reading who waited for what is there now.
+    pub(super) fn resume_paused(&mut self) {
+        for at in 0..self.drained.len() {
+            self.resume(self.drained[at], Pause::Drain);
+        }
+        self.drained.clear();
+        for _ in 0..self.awaiting_mesh.len() {
+            if !self.shard.takes_publishes(&self.outbox) {
+                break;
+            }
+            let Some(id) = self.awaiting_mesh.pop_front() else { break };
+            self.resume(id, Pause::Mesh);
+        }
+    }
+
+    /// Whether somebody who waits for the mesh need not wait any longer.
+    pub(super) fn can_resume(&self) -> bool {
+        !self.awaiting_mesh.is_empty() && self.shard.takes_publishes(&self.outbox)
+    }
+
+    fn resume(&mut self, id: ConnectionId, pause: Pause) {
+        let Some(connection) = self.slots.get(id) else { return };
+        if connection.phase == Phase::Open && connection.pause == pause {
+            connection.pause = Pause::None;
+            self.offer_carried(id);
+        }
+    }
+
+    fn hand_over(&mut self, id: ConnectionId, to: ShardId) {
+        let Some(connection) = self.slots.close(id) else { return };
+        let (peer, accepted_at) = (connection.peer, connection.accepted_at);
+        let (socket, unread) = connection.into_parts();
+        self.mesh.hand_over(to, Handoff { socket, peer, accepted_at, unread });
+    }
+
+    /// Notes that a connection may need a receive operation at the end of the turn.
+    pub(super) fn want_bytes(&mut self, id: ConnectionId) {
+        let turn_number = self.turn_number;
+        let Some(connection) = self.slots.get(id) else { return };
+        if connection.receiving != Receiving::Idle || connection.is_rearmed || !connection.wants_bytes() {
+            return;
+        }
+        connection.is_rearmed = true;
+        let list = if connection.fed_in_turn == turn_number { &mut self.fed } else { &mut self.hungry };
+        list.push(id);
+    }
+
+    /// Arms what has to be armed. Who got nothing this turn comes first: so buffers go round among many fast publishers.
+    pub(super) fn rearm_receives(&mut self) {
+        for list in [&mut self.hungry, &mut self.fed] {
+            for id in list.drain(..) {
+                let Some(connection) = self.slots.get(id) else { continue };
+                connection.is_rearmed = false;
+                if connection.receiving != Receiving::Idle || !connection.wants_bytes() {
+                    continue;
+                }
+                // A connection that may still move to another shard must have nothing in flight after its bytes came.
+                if connection.is_settled || connection.phase != Phase::Open {
+                    self.ring.receive_many(id, connection.socket());
+                    connection.receiving = Receiving::Many;
+                } else {
+                    self.ring.receive_once(id, connection.socket());
+                    connection.receiving = Receiving::Once;
+                }
+            }
+        }
+    }
+}
+
+/// Offers the shard what a connection has, `new` last, until it wants something else than more bytes.
+fn take_bytes(
+    shard: &mut Shard,
+    outbox: &mut Outbox,
+    now: Millis,
+    id: ConnectionId,
+    connection: &mut Connection,
+    mut new: &[u8],
+) -> Next {
+    let Connection { carry, is_settled, phase, pause, .. } = connection;
+    if *phase != Phase::Open {
+        return Next::Read { needed: None };
+    }
+    if *pause != Pause::None {
+        carry.append(new);
+        return Next::Read { needed: None };
+    }
+    while !new.is_empty() || carry.is_ready() {
+        let is_in_place = carry.is_empty();
+        let received = if is_in_place {
+            Received { bytes: new, shared: None }
+        } else {
+            if !carry.is_ready() {
+                let filled = carry.fill(new);
+                new = &new[filled..];
+            }
+            if !carry.is_ready() {
+                break;
+            }
+            carry.front()
+        };
+        let taken = shard.receive(now, id, received, outbox);
+        *is_settled |= taken.consumed > 0;
+        let needed = if let Next::Read { needed } = taken.next { needed } else { None };
+        if is_in_place {
+            carry.keep(&new[taken.consumed..], needed);
+            new = &[];
+        } else {
+            carry.consume(taken.consumed, needed);
+        }
+        if !matches!(taken.next, Next::Read { .. }) {
+            carry.append(new);
+            return taken.next;
+        }
+    }
+    Next::Read { needed: None }
+}

@@ -1,0 +1,198 @@
+//! Report: what an operator reads about the connections of one shard.
+//!
+//! Duty: turn events into lines, harmless and bounded whatever the client's text; limit the rate of those that clients can
+//! cause at will. Must not: block, or know why the shard decided so. Neighbours: the driver gives events, `journal` writes.
+
+use std::fmt::Write;
+use std::net::SocketAddr;
+
+use super::journal::Journal;
+use crate::id::{Millis, ShardId};
+use crate::shard::{Cause, Event};
+use crate::wire::{ProtocolVersion, ReasonCode};
+
+/// Lines per second and shard that clients can cause.
+const LINES_PER_SEC_MAX: u32 = 10;
+const WINDOW_MILLIS: u64 = 1_000;
+
+/// Client's text in a line is cut off here, bytes.
+const TEXT_BYTES_MAX: usize = 256;
+
+/// Lack of descriptors is told this often at most.
+const ACCEPT_FAILED_MILLIS: u64 = 60_000;
+
+/// The operator's view of one shard.
+#[derive(Debug)]
+pub(super) struct Report {
+    journal: Journal,
+    shard: ShardId,
+    is_verbose: bool,
+    window_from: Millis,
+    lines: u32,
+    suppressed: u64,
+    accept_quiet_until: Option<Millis>,
+}
+
+impl Report {
+    /// A report of a shard. `is_verbose`: whether every connect and disconnect is told.
+    pub(super) fn new(journal: Journal, shard: ShardId, is_verbose: bool) -> Self {
+        Self { journal, shard, is_verbose, window_from: Millis(0), lines: 0, suppressed: 0, accept_quiet_until: None }
+    }
+
+    /// Tells of an event.
+    pub(super) fn event(&mut self, now: Millis, event: &Event, peer: Option<SocketAddr>) {
+        let is_trouble = matches!(
+            event,
+            Event::Disconnected { cause: Cause::Broker(reason, _), .. } | Event::Refused { cause: Cause::Broker(reason, _), .. }
+            if *reason != ReasonCode::ServerShuttingDown
+        );
+        if self.is_verbose {
+            self.journal.line(describe(event, peer, self.shard));
+        } else if is_trouble && self.may_tell(now) {
+            self.journal.line(describe(event, peer, self.shard));
+        }
+    }
+
+    /// Tells that the kernel refuses new connections, once for a while.
+    pub(super) fn accept_failed(&mut self, now: Millis, error: i32) {
+        if self.accept_quiet_until.is_some_and(|until| now < until) {
+            return;
+        }
+        self.accept_quiet_until = Some(now.after_millis(ACCEPT_FAILED_MILLIS));
+        let remedy = match error {
+            libc::EMFILE => ": new connections wait; raise the limit of open files (ulimit -n, LimitNOFILE=)",
+            libc::ENFILE => ": new connections wait; raise the system's limit of open files (sysctl fs.file-max)",
+            _ => ": new connections wait",
+        };
+        let error = std::io::Error::from_raw_os_error(error);
+        self.journal.line(format!("Cannot accept on shard {}: {error}{remedy}", self.shard.0));
+    }
+
+    /// Tells that a connection was turned away because the shard has no more room.
+    pub(super) fn too_many_connections(&mut self, now: Millis, peer: SocketAddr) {
+        if self.is_verbose || self.may_tell(now) {
+            let shard = self.shard.0;
+            self.journal
+                .line(format!("Connection from {peer} refused on shard {shard}: connections_per_shard_max is reached"));
+        }
+    }
+
+    /// Tells how many lines were suppressed, when their second is over.
+    pub(super) fn flush(&mut self, now: Millis) {
+        if self.deadline().is_some_and(|at| at <= now) {
+            self.journal.line(format!("{} more suppressed on shard {}", self.suppressed, self.shard.0));
+            self.suppressed = 0;
+        }
+    }
+
+    /// When [`Report::flush`] has something to tell.
+    pub(super) fn deadline(&self) -> Option<Millis> {
+        (self.suppressed > 0).then(|| self.window_from.after_millis(WINDOW_MILLIS))
+    }
+
+    fn may_tell(&mut self, now: Millis) -> bool {
+        if now >= self.window_from.after_millis(WINDOW_MILLIS) {
+            self.flush(now);
+            self.window_from = now;
+            self.lines = 0;
+        }
+        let may = self.lines < LINES_PER_SEC_MAX;
+        if may {
+            self.lines += 1;
+        } else {
+            self.suppressed += 1;
+        }
+        may
+    }
+}
+
+fn describe(event: &Event, peer: Option<SocketAddr>, shard: ShardId) -> String {
+    let peer = peer.map_or_else(|| "unknown".into(), |peer| peer.to_string());
+    let shard = shard.0;
+    match event {
+        Event::Connected { client_id, version, clean_start, keep_alive_secs, .. } => {
+            let id = printable(client_id);
+            let version = match version {
+                ProtocolVersion::V31 => "v3.1",
+                ProtocolVersion::V311 => "v3.1.1",
+                ProtocolVersion::V5 => "v5",
+            };
+            let start = if *clean_start { ", clean start" } else { "" };
+            format!(
+                "New client connected from {peer} as {id} on shard {shard} ({version}{start}, keep alive {keep_alive_secs} s)"
+            )
+        }
+        Event::Disconnected { client_id, cause, .. } => {
+            let id = printable(client_id);
+            match cause {
+                Cause::ClientDisconnected => format!("Client {id} [{peer}] disconnected from shard {shard}"),
+                Cause::ConnectionLost => format!("Client {id} [{peer}] closed its connection to shard {shard}"),
+                Cause::Broker(reason, what) => {
+                    format!(
+                        "Client {id} [{peer}] disconnected by shard {shard}: {reason} (0x{:02X}): {what}",
+                        *reason as u8
+                    )
+                }
+            }
+        }
+        Event::Refused { cause, .. } => match cause {
+            Cause::Broker(reason, what) => {
+                format!("Connection from {peer} refused by shard {shard}: {reason} (0x{:02X}): {what}", *reason as u8)
+            }
+            Cause::ClientDisconnected | Cause::ConnectionLost => {
+                format!("Connection from {peer} to shard {shard} closed before CONNECT")
+            }
+        },
+    }
+}
+
+/// Client's text as it may stand in a log: no control characters, nothing that turns the direction of writing, not too long.
+fn printable(text: &str) -> String {
+    let mut printable = String::with_capacity(text.len().min(TEXT_BYTES_MAX));
+    for character in text.chars() {
+        if printable.len() >= TEXT_BYTES_MAX {
+            printable.push_str("...");
+            break;
+        }
+        let is_harmless = !character.is_control()
+            && !matches!(character, '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2066}'..='\u{2069}' | '\u{FEFF}');
+        if is_harmless {
+            printable.push(character);
+        } else {
+            // Writing to a string does not fail.
+            let _ = write!(printable, "{}", character.escape_unicode());
+        }
+    }
+    printable
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_of_a_client_cannot_forge_lines_or_move_the_cursor() {
+        assert_eq!(printable("a\nb\x1b[2Jc"), "a\\u{a}b\\u{1b}[2Jc");
+        assert_eq!(printable("\u{202E}x"), "\\u{202e}x");
+        assert_eq!(printable("ordinär"), "ordinär");
+    }
+
+    #[test]
+    fn text_of_a_client_is_cut_off() {
+        let long = printable(&"ä".repeat(10_000));
+        assert!(long.len() <= TEXT_BYTES_MAX + 5 && long.ends_with("..."));
+    }
+
+    #[test]
+    fn lines_that_clients_cause_are_limited_and_the_rest_counted() {
+        let (journal, _end) = Journal::start().unwrap();
+        let mut report = Report::new(journal, ShardId(0), false);
+        let told = (0..25).filter(|_| report.may_tell(Millis(5_000))).count();
+        assert_eq!(told, LINES_PER_SEC_MAX as usize);
+        assert_eq!(report.suppressed, 15);
+        assert_eq!(report.deadline(), Some(Millis(6_000)));
+        report.flush(Millis(6_000));
+        assert_eq!(report.deadline(), None);
+        assert!(report.may_tell(Millis(6_000)));
+    }
+}

@@ -1,0 +1,47 @@
+//! Signal: what the operator says by signals.
+//!
+//! Duty: turn signals into calls on a thread of their own. Must not: act. Neighbours: `start` acts.
+
+use std::io;
+use std::thread;
+
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
+use signal_hook::iterator::Signals;
+
+/// A signal, as the broker understands it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Signal {
+    /// Stop in order; the second time at once. With its number.
+    Stop(i32),
+    /// Nothing yet. With its name.
+    Ignored(&'static str),
+}
+
+/// Calls `told` for every signal from now on, from another thread.
+///
+/// # Errors
+/// The kernel refuses.
+pub(super) fn tell_signals(told: impl Fn(Signal) + Send + 'static) -> io::Result<()> {
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2])?;
+    thread::Builder::new().name("ringmq-signals".into()).spawn(move || {
+        for signal in &mut signals {
+            told(match signal {
+                SIGHUP => Signal::Ignored("SIGHUP"),
+                SIGUSR1 => Signal::Ignored("SIGUSR1"),
+                SIGUSR2 => Signal::Ignored("SIGUSR2"),
+                number => Signal::Stop(number),
+            });
+        }
+    })?;
+    Ok(())
+}
+
+/// Keeps signals away from the calling thread and those it starts: they would only interrupt its waits.
+pub(super) fn block_here() {
+    // SAFETY: a set that is filled before it is read; the old mask is not asked for.
+    unsafe {
+        let mut all: libc::sigset_t = std::mem::zeroed();
+        libc::sigfillset(&raw mut all);
+        libc::pthread_sigmask(libc::SIG_BLOCK, &raw const all, std::ptr::null_mut());
+    }
+}

@@ -1,0 +1,246 @@
+//! Start: from settings to a running broker, and its ordered stop.
+//!
+//! Duty: check the system, bind, start one pinned executor per shard, announce the broker when every shard is ready, stop all
+//! when told to or when one has failed. Must not: touch a connection. Neighbours: `main` calls it; `driver` runs in each
+//! executor.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, unbounded};
+use glommio::{GlommioError, LocalExecutor, LocalExecutorBuilder, Placement};
+
+use super::clock::Clock;
+use super::driver::{Driver, Parts};
+use super::failure::Failure;
+use super::journal::Journal;
+use super::listener::{self, Bind, Listeners};
+use super::mesh::{self, Caller};
+use super::panic_policy;
+use super::probe;
+use super::report::Report;
+use super::signal::{self, Signal};
+use crate::id::ShardId;
+use crate::limits::Limits;
+use crate::shard::ShardConfig;
+
+/// What a broker is started with.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where to listen.
+    pub binds: Vec<Bind>,
+    /// The cpu of each shard; a cpu may have several.
+    pub cpus: Vec<usize>,
+    /// Bounds.
+    pub limits: Limits,
+    /// Seed of every keyed hash; random unless given.
+    pub hash_seed: Option<u64>,
+    /// Whether every connect and disconnect is told.
+    pub is_verbose: bool,
+}
+
+/// Memory of each executor for files, bytes: the least it takes. It counts as locked.
+const EXECUTOR_BYTES: usize = 64 << 10;
+
+/// How long a stop may take in all; each driver bounds its own part below this.
+const STOP_SECS: u64 = 8;
+
+/// What reaches the main thread.
+enum Notice {
+    Ready,
+    Ended(ShardId, Result<(), Failure>),
+    Signal(Signal),
+}
+
+/// Serves until told to stop.
+///
+/// # Errors
+/// The broker cannot start, or one of its shards has failed.
+pub fn run(settings: Settings) -> Result<(), Failure> {
+    panic_policy::install();
+    probe::raise_limits();
+    probe::check_io_uring()?;
+    let listeners = listener::listen(&settings.binds, settings.cpus.len())?;
+    let (journal, journal_end) = Journal::start().map_err(|error| cannot_start(&error))?;
+    let result = serve(&settings, listeners, journal);
+    journal_end.close();
+    result
+}
+
+fn serve(settings: &Settings, listeners: Listeners, journal: Journal) -> Result<(), Failure> {
+    let (notify, notices) = unbounded();
+    let told = notify.clone();
+    signal::tell_signals(move |signal| drop(told.send(Notice::Signal(signal))))
+        .map_err(|error| cannot_start(&error))?;
+    for (address, error) in &listeners.missing {
+        journal.line(format!("Not listening on {address}: {error}"));
+    }
+    let line = announcement(settings, &listeners);
+    let is_stopping = Arc::new(AtomicBool::new(false));
+    let caller = start_shards(settings, listeners, &journal, &is_stopping, &notify)?;
+    let broker = Broker { shards: settings.cpus.len(), notices, is_stopping, caller, journal };
+    if broker.await_ready()? {
+        broker.journal.line(line);
+        broker.await_end()?;
+        broker.journal.line("ringmq has stopped".into());
+    }
+    Ok(())
+}
+
+fn start_shards(
+    settings: &Settings,
+    listeners: Listeners,
+    journal: &Journal,
+    is_stopping: &Arc<AtomicBool>,
+    notify: &Sender<Notice>,
+) -> Result<Caller, Failure> {
+    let shards = settings.cpus.len();
+    let clock = Clock::start();
+    let hash_seed = settings.hash_seed.map_or_else(random_seed, Ok)?;
+    let (ends, caller) = mesh::connect_shards(shards).map_err(|error| cannot_start(&error))?;
+    for ((index, mesh), sockets) in ends.into_iter().enumerate().zip(listeners.by_shard) {
+        let id = ShardId(index as u16);
+        let config =
+            ShardConfig { shard: id, shards, hash_seed, id_seed: random_seed()?, limits: settings.limits.clone() };
+        let parts = Parts {
+            id,
+            config,
+            shards,
+            listeners: sockets,
+            connections_max: settings.limits.connections_per_shard_max,
+            mesh,
+            clock,
+            is_stopping: Arc::clone(is_stopping),
+            report: Report::new(journal.clone(), id, settings.is_verbose),
+        };
+        let (cpu, notify) = (settings.cpus[index], notify.clone());
+        let builder = thread::Builder::new().name(format!("ringmq-{index}"));
+        builder.spawn(move || run_shard(cpu, parts, &notify)).map_err(|error| cannot_start(&error))?;
+    }
+    Ok(caller)
+}
+
+/// The life of a shard's thread.
+fn run_shard(cpu: usize, parts: Parts, notify: &Sender<Notice>) {
+    signal::block_here();
+    let id = parts.id;
+    let result = make_executor(cpu).and_then(|executor| {
+        let turned = panic_policy::catch(|| {
+            executor.run(async {
+                let driver = Driver::new(parts).map_err(|error| Failure::of_io_uring(&error))?;
+                let _ = notify.send(Notice::Ready);
+                let ended = driver.run().await;
+                ended.map_err(|error| Failure::internal(format!("the ring of shard {}: {error}", id.0)))
+            })
+        });
+        turned.unwrap_or_else(|text| Err(Failure::internal(format!("shard {}: {text}", id.0))))
+    });
+    // Nobody listens any more once another shard has failed.
+    let _ = notify.send(Notice::Ended(id, result));
+}
+
+fn make_executor(cpu: usize) -> Result<LocalExecutor, Failure> {
+    let builder = LocalExecutorBuilder::new(Placement::Fixed(cpu)).io_memory(EXECUTOR_BYTES);
+    match panic_policy::catch(|| builder.make()) {
+        Ok(Ok(executor)) => Ok(executor),
+        Ok(Err(GlommioError::IoError(error))) => Err(Failure::of_io_uring(&error)),
+        Ok(Err(GlommioError::ReactorError(_))) => Err(Failure::of_locked_memory()),
+        Ok(Err(error)) => {
+            Err(Failure::system(format!("cannot start a shard on cpu {cpu}: {error}; choose others by --cpus")))
+        }
+        // Its own trial of io_uring panics when memory cannot be locked; that io_uring itself is there was checked before.
+        Err(text) if text.contains("probe") => Err(Failure::of_locked_memory()),
+        Err(text) => Err(Failure::internal(text)),
+    }
+}
+
+/// A started broker, as the main thread sees it.
+struct Broker {
+    shards: usize,
+    notices: Receiver<Notice>,
+    is_stopping: Arc<AtomicBool>,
+    caller: Caller,
+    journal: Journal,
+}
+
+impl Broker {
+    /// Waits until every shard listens; false if the broker was told to stop before.
+    fn await_ready(&self) -> Result<bool, Failure> {
+        let mut ready = 0;
+        while ready < self.shards {
+            match self.notices.recv() {
+                Ok(Notice::Ready) => ready += 1,
+                Ok(Notice::Signal(Signal::Stop(_))) => return Ok(false),
+                Ok(Notice::Signal(Signal::Ignored(_))) => {}
+                Ok(Notice::Ended(id, result)) => return Err(ended_early(id, result)),
+                Err(_) => return Err(Failure::internal("nobody reports to the main thread")),
+            }
+        }
+        Ok(true)
+    }
+
+    /// Serves until a signal; then waits for every shard to stop. The failure of one shard ends all at once.
+    fn await_end(&self) -> Result<(), Failure> {
+        let mut running = self.shards;
+        let mut stop_by = None;
+        while running > 0 {
+            let notice = match stop_by {
+                Some(by) => self.notices.recv_deadline(by).ok(),
+                None => self.notices.recv().ok(),
+            };
+            match notice {
+                Some(Notice::Signal(Signal::Stop(number))) => {
+                    if stop_by.is_some() {
+                        std::process::exit(128 + number);
+                    }
+                    stop_by = Some(Instant::now() + Duration::from_secs(STOP_SECS));
+                    self.stop_shards();
+                }
+                Some(Notice::Signal(Signal::Ignored(name))) => self.journal.line(format!("{name} is ignored")),
+                Some(Notice::Ended(_, Ok(()))) if stop_by.is_some() => running -= 1,
+                Some(Notice::Ended(id, result)) => return Err(ended_early(id, result)),
+                Some(Notice::Ready) => {}
+                None => return Err(Failure::internal(format!("{running} shards do not stop"))),
+            }
+        }
+        Ok(())
+    }
+
+    fn stop_shards(&self) {
+        self.journal.line("ringmq is stopping".into());
+        self.is_stopping.store(true, Ordering::Release);
+        self.caller.call_all();
+    }
+}
+
+fn ended_early(id: ShardId, result: Result<(), Failure>) -> Failure {
+    result.err().unwrap_or_else(|| Failure::internal(format!("shard {} has ended", id.0)))
+}
+
+fn announcement(settings: &Settings, listeners: &Listeners) -> String {
+    let list = |items: Vec<String>, separator| items.join(separator);
+    let addresses = list(listeners.addresses.iter().map(ToString::to_string).collect(), ", ");
+    let cpus = list(settings.cpus.iter().map(ToString::to_string).collect(), ",");
+    let (shards, version) = (settings.cpus.len(), env!("CARGO_PKG_VERSION"));
+    let plural = |count| if count == 1 { "" } else { "s" };
+    format!(
+        "ringmq {version} listening on {addresses}; {shards} shard{} on cpu{} {cpus}; \
+         durability: memory (nothing survives a restart)",
+        plural(shards),
+        plural(shards)
+    )
+}
+
+fn random_seed() -> Result<u64, Failure> {
+    getrandom::u64().map_err(|error| Failure::system(format!("the system gives no random numbers: {error}")))
+}
+
+fn cannot_start(error: &io::Error) -> Failure {
+    match error.raw_os_error() {
+        Some(libc::EMFILE | libc::ENFILE) => Failure::of_io_uring(error),
+        _ => Failure::system(format!("cannot start: {error}")),
+    }
+}

@@ -1,0 +1,169 @@
+//! Writing: from a connection's egress to its socket.
+//!
+//! Duty: one send per connection and turn for all that has gathered, at most one in flight, the rest of a short one again;
+//! tell egress and shard what was sent. Must not: decide what is dropped. Neighbours: `Egress` holds the bytes; `closing`
+//! goes on when the last byte of a closing connection is out.
+
+use super::connection::{Connection, Pause, Phase};
+use super::driver::Driver;
+use super::ring::Ring;
+use crate::id::{ConnectionId, Millis};
+use crate::shard::{Flush, Input};
+
+/// A send buffer above this is taken back when it was not needed for a while, bytes.
+const COLD_BYTES_MAX: usize = 4096;
+
+/// How long "a while" is.
+const COOL_MILLIS: u64 = 1_000;
+
+impl Driver {
+    /// Sends for every connection that has something new and no send in flight.
+    pub(super) fn flush_egress(&mut self) {
+        debug_assert!(self.dirty.is_empty());
+        self.outbox.egress.take_dirty(&mut self.dirty);
+        self.dirty.append(&mut self.resend);
+        for at in 0..self.dirty.len() {
+            let slot = self.dirty[at];
+            if let Some(id) = self.slots.user_of(slot) {
+                self.start_send(id);
+            }
+        }
+        self.dirty.clear();
+    }
+
+    fn start_send(&mut self, id: ConnectionId) {
+        let Some(connection) = self.slots.get(id) else { return };
+        let egress = self.outbox.egress.at(id.slot);
+        if connection.phase == Phase::Dead || connection.sending.is_in_flight || !egress.has_queued() {
+            return;
+        }
+        let sending = &mut connection.sending;
+        egress.take(&mut sending.flush);
+        sending.len = sending.flush.len();
+        sending.sent = 0;
+        if sending.is_broken {
+            self.finish_send(id);
+        } else {
+            send_rest(&mut self.ring, id, connection);
+        }
+    }
+
+    /// Takes the completion of a send.
+    pub(super) fn complete_send(&mut self, id: ConnectionId, result: i32) {
+        let Some(connection) = self.slots.get(id) else {
+            debug_assert!(false, "a slot is kept until its last completion");
+            return;
+        };
+        connection.sending.is_in_flight = false;
+        if connection.phase == Phase::Dead {
+            return self.release_if_quiet(id);
+        }
+        let sending = &mut connection.sending;
+        let sent = usize::try_from(result).unwrap_or(0);
+        let is_retried = matches!(-result, libc::EINTR | libc::EAGAIN);
+        if sent == 0 && !is_retried {
+            sending.is_broken = true;
+            return self.finish_send(id);
+        }
+        sending.sent += sent;
+        if sending.sent < sending.len {
+            send_rest(&mut self.ring, id, connection);
+            self.account_sent(id, sent);
+        } else {
+            sending.sent -= sent;
+            self.finish_send(id);
+        }
+    }
+
+    /// All of the flush is sent, or thrown away.
+    fn finish_send(&mut self, id: ConnectionId) {
+        let Some(connection) = self.slots.get(id) else { return };
+        let sending = &mut connection.sending;
+        let rest = sending.len - sending.sent;
+        let is_large = sending.len > COLD_BYTES_MAX || !sending.flush.splices.is_empty();
+        clear(&mut sending.flush);
+        sending.len = 0;
+        sending.sent = 0;
+        if is_large {
+            connection.was_used_warm = true;
+            if !connection.is_warm {
+                connection.is_warm = true;
+                self.warm.push(id);
+                self.cool_at.get_or_insert(self.now.after_millis(COOL_MILLIS));
+            }
+        }
+        self.account_sent(id, rest);
+        if self.outbox.egress.at(id.slot).has_queued() {
+            self.resend.push(id.slot);
+        } else {
+            self.go_on_closing(id);
+        }
+    }
+
+    fn account_sent(&mut self, id: ConnectionId, sent: usize) {
+        let is_low = self.outbox.egress.at(id.slot).sent(sent);
+        let Some(connection) = self.slots.get(id) else { return };
+        if is_low && connection.phase == Phase::Open {
+            if connection.pause == Pause::Drain {
+                self.drained.push(id);
+            }
+            self.shard.handle(self.now, Input::Drained { connection: id }, &mut self.outbox);
+        }
+    }
+
+    /// Takes large buffers back from connections that have not needed them since the last look.
+    pub(super) fn cool_down(&mut self) {
+        let Self { slots, outbox, warm, .. } = self;
+        warm.retain(|&id| {
+            let Some(connection) = slots.get(id) else { return false };
+            let egress = outbox.egress.at(id.slot);
+            let is_needed = connection.was_used_warm || connection.sending.is_in_flight || egress.has_queued();
+            connection.was_used_warm = false;
+            if !is_needed && connection.phase != Phase::Dead {
+                connection.sending.flush = Flush::default();
+                connection.sending.pieces = None;
+                // Nothing is queued: this only takes out the buffer that was kept for the next queue.
+                egress.take(&mut connection.sending.flush);
+                connection.sending.flush = Flush::default();
+                connection.is_warm = false;
+            }
+            is_needed
+        });
+        self.cool_at = if self.warm.is_empty() { None } else { Some(self.now.after_millis(COOL_MILLIS)) };
+    }
+
+    /// Forgets what was queued for a slot whose user is gone.
+    pub(super) fn discard_egress(&mut self, slot: u32, unsent: usize) {
+        let egress = self.outbox.egress.at(slot);
+        let _ = egress.sent(unsent);
+        let mut flush = Flush::default();
+        egress.take(&mut flush);
+        let _ = egress.sent(flush.len());
+    }
+
+    /// When what is being closed has to be gone.
+    pub(super) fn close_by(&self) -> Millis {
+        self.now.after_millis(super::closing::CLOSE_MILLIS)
+    }
+}
+
+fn clear(flush: &mut Flush) {
+    flush.bytes.clear();
+    flush.splices.clear();
+}
+
+fn send_rest(ring: &mut Ring, id: ConnectionId, connection: &mut Connection) {
+    let sending = &mut connection.sending;
+    sending.is_in_flight = true;
+    if sending.flush.splices.is_empty() {
+        let rest: *const [u8] = &raw const sending.flush.bytes[sending.sent..];
+        // SAFETY: the flush is not touched while the send is in flight, and the connection keeps its slot until the last
+        // completion; the ring is dropped before the slots.
+        unsafe { ring.send(id, connection.socket(), rest) };
+    } else {
+        let pieces = sending.pieces.get_or_insert_default();
+        let message = pieces.point_to(&sending.flush, sending.sent);
+        // SAFETY: as above; the pieces are boxed, so they stay in place when the slots move.
+        unsafe { ring.send_pieces(id, connection.socket(), message) };
+    }
+}
