@@ -55,7 +55,10 @@ impl Shard {
                 return Err(Next::Handoff(owner));
             }
         }
-        match check(&connect, &self.config.limits) {
+        let is_room = self.sessions.len() < self.config.limits.sessions_per_shard_max
+            || self.sessions.by_client_id(connect.client_id).is_some();
+        let full = (ReasonCode::QuotaExceeded, "sessions_per_shard_max is reached");
+        match check(&connect, &self.config.limits).and(is_room.then_some(()).ok_or(full)) {
             Ok(()) => self.accept(now, id, &connect, outbox),
             Err((reason, what)) => return Err(self.refuse_connect(id, Some(connect.version), reason, what, outbox)),
         }

@@ -125,7 +125,10 @@ mod tests {
         /// Few hashes, among them neighbours and the last slot, make runs that collide, wrap around and close again.
         #[test]
         fn a_table_finds_what_was_inserted_and_not_removed(
-            steps in prop::collection::vec((any::<bool>(), 0_u32..60, prop::sample::select(vec![0_u32, 1, 2, 14, 15, 31, 62, 63, 1 << 31])), 0..300),
+            steps in prop::collection::vec(
+                (any::<bool>(), 0_u32..60, prop::sample::select(vec![0_u32, 1, 2, 14, 15, 31, 62, 63, 1 << 31])),
+                0..300,
+            ),
         ) {
             let mut table = ChildTable::with_room(0);
             let mut model = BTreeMap::new();

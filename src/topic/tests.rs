@@ -193,33 +193,6 @@ fn a_match_reaches_no_more_nodes_than_there_are() {
     assert_eq!(trie.for_each_match(name("b"), |_, _| ()).nodes, 1);
 }
 
-/// R09: no step costs stack per level. The stack is 64 KiB, the topics have 65,536 levels.
-#[test]
-fn the_deepest_topics_are_handled_on_a_small_stack() {
-    let deep = || {
-        let slashes = "/".repeat(65_535);
-        let pluses = "+/".repeat(65_535) + "#";
-        let mut trie = SubscriptionTrie::new(1);
-        trie.insert(filter(&slashes), 1, 1);
-        trie.insert(filter(&pluses), 2, 2);
-        assert_eq!(subscribed(&trie, &slashes), [(1, 1), (2, 2)]);
-        assert!(filter(&pluses).matches(name(&slashes)));
-        let mut kept = RetainedTrie::new(1);
-        kept.insert(name(&slashes), slashes.clone());
-        for wanted in ["#", &slashes, &pluses] {
-            assert_eq!(retained(&kept, wanted).len(), 1);
-        }
-        assert_eq!(trie.remove(filter(&slashes), 1), Some(1));
-        assert_eq!(trie.nodes(), 65_536);
-        kept.insert(name("a"), String::new());
-        assert!(kept.remove(name(&slashes)).is_some());
-        assert_eq!(kept.nodes(), 1);
-    };
-    #[allow(clippy::disallowed_methods, reason = "only a thread has a stack of a chosen size")]
-    let thread = std::thread::Builder::new().stack_size(64 << 10).spawn(deep).unwrap();
-    thread.join().unwrap();
-}
-
 fn level() -> impl Strategy<Value = &'static str> {
     prop::sample::select(vec!["", "a", "b", "$SYS", "a level that is longer than a node holds"])
 }
