@@ -2,6 +2,8 @@
 //!
 //! Duty: random bytes, damaged packets and whole packets through the codec. Must not: need cargo-fuzz. Neighbours: `fuzz/`.
 
+#![allow(clippy::disallowed_methods)]
+
 #[path = "../fuzz/bodies/mod.rs"]
 mod bodies;
 
@@ -24,8 +26,13 @@ fn packet_bytes(kind: usize, version: ProtocolVersion, sender: Sender, seed: &[u
     bytes
 }
 
+/// Inputs per body: 2,000, or as `RINGMQ_FUZZ_INPUTS` says (scripts/soak).
+fn cases() -> u32 {
+    std::env::var("RINGMQ_FUZZ_INPUTS").ok().and_then(|text| text.parse().ok()).unwrap_or(2000)
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(), failure_persistence: None, ..ProptestConfig::default() })]
 
     /// Every packet kind, version and sender: what is encoded is decoded, and no part of it is taken for the whole.
     #[test]
@@ -37,6 +44,18 @@ proptest! {
     #[test]
     fn random_bytes_are_refused_or_understood(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         bodies::decode::run(&bytes);
+    }
+
+    /// R09 to R11 in small: the tries answer as plain lists do.
+    #[test]
+    fn the_tries_answer_as_plain_lists(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
+        bodies::trie::trie_equals_naive(&bytes);
+    }
+
+    /// Whatever clients send: no panic, and who has gone is forgotten.
+    #[test]
+    fn shards_survive_any_bytes_of_any_clients(bytes in prop::collection::vec(any::<u8>(), 0..2000)) {
+        bodies::turns::run(&bytes);
     }
 
     /// A packet with some bits flipped, cut off, or with bytes put in, and its Remaining Length as it was or corrected.

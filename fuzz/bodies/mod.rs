@@ -5,3 +5,5 @@ pub(crate) mod decode;
 pub(crate) mod packets;
 pub(crate) mod plain;
 pub(crate) mod roundtrip;
+pub(crate) mod trie;
+pub(crate) mod turns;
