@@ -1,0 +1,72 @@
+//! What the kernel says of the broker's process: CPU time, memory, files, threads.
+//! Must not read anything of the broker itself. Neighbours: `engine` samples, `report` subtracts.
+
+use std::fs;
+use std::io;
+
+/// One look at a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BrokerSample {
+    /// Time on a CPU of all threads that live, nanoseconds.
+    pub cpu_ns: u64,
+    /// Resident set, bytes.
+    pub rss_bytes: u64,
+    /// Open file descriptors; `None` when the process belongs to another user.
+    pub fds: Option<usize>,
+    /// Threads.
+    pub threads: usize,
+    /// CPUs it may run on.
+    pub cpus: usize,
+}
+
+/// Looks at process `pid`. CPU time is read first, so that the rest does not blur the moment.
+///
+/// Errors: no such process, or a kernel without scheduler statistics.
+pub fn sample(pid: u32) -> io::Result<BrokerSample> {
+    let (cpu_ns, threads) = cpu(pid)?;
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let field = |name| status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+    let rss_kib =
+        field("VmRSS:").and_then(|text| text.strip_suffix(" kB")).and_then(|kib| kib.trim().parse::<u64>().ok());
+    let mask = field("Cpus_allowed:").unwrap_or_default();
+    let cpus = mask.chars().filter_map(|digit| digit.to_digit(16)).map(|digit| digit.count_ones() as usize).sum();
+    let fds = fs::read_dir(format!("/proc/{pid}/fd")).map(Iterator::count).ok();
+    Ok(BrokerSample { cpu_ns, rss_bytes: rss_kib.unwrap_or(0) * 1024, fds, threads, cpus })
+}
+
+fn cpu(pid: u32) -> io::Result<(u64, usize)> {
+    let (mut cpu_ns, mut threads) = (0, 0);
+    for task in fs::read_dir(format!("/proc/{pid}/task"))? {
+        // A thread may end between the listing and the reading; that is no error of the process.
+        let Ok(schedstat) = fs::read_to_string(task?.path().join("schedstat")) else { continue };
+        let on_cpu_ns = schedstat.split_ascii_whitespace().next().and_then(|field| field.parse::<u64>().ok());
+        cpu_ns += on_cpu_ns.ok_or_else(|| io::Error::other("unreadable schedstat"))?;
+        threads += 1;
+    }
+    if threads == 0 { Err(io::Error::other("no scheduler statistics")) } else { Ok((cpu_ns, threads)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_process_has_memory_files_threads_and_growing_cpu_time() {
+        let first = sample(std::process::id()).expect("this process exists");
+        assert!(first.rss_bytes > 0 && first.threads > 0 && first.cpus > 0 && first.fds.is_some_and(|fds| fds > 2));
+        let mut spun = 0u64;
+        let later = loop {
+            spun = std::hint::black_box(spun + 1);
+            let later = sample(std::process::id()).expect("this process exists");
+            if later.cpu_ns > first.cpu_ns || spun > 100_000 {
+                break later;
+            }
+        };
+        assert!(later.cpu_ns > first.cpu_ns);
+    }
+
+    #[test]
+    fn a_process_that_is_not_there_is_an_error() {
+        assert!(sample(u32::MAX).is_err());
+    }
+}

@@ -1,0 +1,64 @@
+//! What a run brings home, as plain numbers. Must not judge; `report` does. Neighbours: `worker` and `engine::run` fill it.
+
+use crate::broker::BrokerSample;
+use crate::integrity::Tally;
+use crate::latency::LatencyRecorder;
+
+/// What the threads' clients counted over the whole run.
+#[derive(Default)]
+pub struct Harvest {
+    /// What went wrong.
+    pub tally: Tally,
+    /// Latencies of the messages due in the measured window.
+    pub latency: LatencyRecorder,
+    /// The first few faults of each thread in words.
+    pub notes: Vec<String>,
+    /// Messages sent.
+    pub sent: u64,
+    /// Deliveries that had to follow.
+    pub expected: u64,
+    /// Deliveries that did, each counted once.
+    pub arrived: u64,
+    /// Messages that were due by the timetable and never left.
+    pub unsent: u64,
+}
+
+impl Harvest {
+    /// Adds what another thread brought.
+    pub(super) fn add(&mut self, other: Self) {
+        self.tally.add(&other.tally);
+        self.latency.add(other.latency);
+        self.notes.extend(other.notes);
+        self.sent += other.sent;
+        self.expected += other.expected;
+        self.arrived += other.arrived;
+        self.unsent += other.unsent;
+    }
+}
+
+/// The counters of one moment.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// The moment, nanoseconds since the run's epoch.
+    pub at_ns: u64,
+    /// Messages delivered so far, each counted once.
+    pub delivered: u64,
+    /// Messages published so far.
+    pub published: u64,
+    /// Time without work so far, nanoseconds, of each thread.
+    pub idle_ns: Vec<u64>,
+    /// The broker's process; `None` when it is not measured or has died.
+    pub broker: Option<BrokerSample>,
+}
+
+/// All that a run has shown.
+pub struct Outcome {
+    /// Duration of the setup, nanoseconds.
+    pub setup_ns: u64,
+    /// The broker's process before the first connection.
+    pub broker_before: Option<BrokerSample>,
+    /// The start and the end of the measured window.
+    pub window: [Snapshot; 2],
+    /// Everything counted.
+    pub harvest: Harvest,
+}

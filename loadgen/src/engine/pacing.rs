@@ -1,0 +1,202 @@
+//! When messages may leave: as windows open, or as a timetable says.
+//! Must not encode. Neighbours: `worker` asks it once per turn, `publisher` takes what is released.
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::shared::Shared;
+use crate::plan::{Plan, shares_window};
+
+/// How one thread's publishers are let go.
+#[derive(Debug)]
+pub(super) enum Pacing {
+    /// `rate = 0`: a message leaves when an earlier one has been delivered.
+    Windows(Vec<Window>),
+    /// `rate > 0`: a message leaves when it is due, whatever became of the earlier ones.
+    Schedule(Schedule),
+}
+
+impl Pacing {
+    /// The pacing of a thread with these publishers, ascending.
+    pub(super) fn new(shared: &Shared<'_>, thread: usize, publishers: &[u32]) -> Self {
+        let plan = shared.plan;
+        if plan.scenario.rate > 0 {
+            return Self::Schedule(Schedule::new(plan, publishers.to_vec()));
+        }
+        let window = u64::from(plan.scenario.window);
+        let group = |members: Vec<u32>, window| Window {
+            counter: shared.window_of(members[0]),
+            members: members.iter().map(|&publisher| (publisher, u64::from(plan.fans[publisher as usize]))).collect(),
+            cursor: 0,
+            owed: 0,
+            window,
+        };
+        if !shares_window(&plan.scenario) {
+            return Self::Windows(publishers.iter().map(|&publisher| group(vec![publisher], window)).collect());
+        }
+        if publishers.is_empty() {
+            return Self::Windows(Vec::new());
+        }
+        let threads = (plan.flags.threads as u64).min(u64::from(plan.scenario.publishers));
+        let share = window / threads + u64::from((thread as u64) < window % threads);
+        Self::Windows(vec![group(publishers.to_vec(), share.max(1))])
+    }
+}
+
+/// Deliveries outstanding, for one publisher or for all of this thread.
+#[derive(Debug)]
+pub(super) struct Window {
+    counter: usize,
+    /// Publisher and the number of its subscribers.
+    members: Vec<(u32, u64)>,
+    cursor: usize,
+    /// Deliveries that follow from the messages released so far.
+    owed: u64,
+    window: u64,
+}
+
+impl Window {
+    /// Calls `release(publisher, messages)` for what may leave; several publishers take turns.
+    #[inline]
+    pub(super) fn open(&mut self, shared: &Shared<'_>, mut release: impl FnMut(u32, u64)) {
+        let delivered = shared.credits[self.counter].0.load(Relaxed);
+        loop {
+            let (publisher, fan) = self.members[self.cursor];
+            let outstanding = self.owed.saturating_sub(delivered);
+            let room = (self.window * fan).saturating_sub(outstanding) / fan;
+            if room == 0 {
+                return;
+            }
+            let messages = if self.members.len() == 1 { room } else { 1 };
+            release(publisher, messages);
+            self.owed += messages * fan;
+            self.cursor = (self.cursor + 1) % self.members.len();
+        }
+    }
+}
+
+/// Message `k` of all publishers is due at `start + k / rate`; publishers take turns.
+#[derive(Clone, Debug)]
+pub(super) struct Schedule {
+    rate: u64,
+    publishers_total: u64,
+    /// This thread's publishers.
+    publishers: Vec<u32>,
+    cursor: usize,
+    round: u64,
+    pub(super) start_ns: u64,
+}
+
+impl Schedule {
+    fn new(plan: &Plan, publishers: Vec<u32>) -> Self {
+        let publishers_total = u64::from(plan.scenario.publishers);
+        Self { rate: plan.scenario.rate, publishers_total, publishers, cursor: 0, round: 0, start_ns: 0 }
+    }
+
+    /// When message `sequence` of `publisher` is due, nanoseconds since the epoch.
+    #[inline]
+    pub(super) fn due_ns(&self, publisher: u32, sequence: u64) -> u64 {
+        let number = u128::from(sequence * self.publishers_total + u64::from(publisher));
+        self.start_ns + (number * 1_000_000_000 / u128::from(self.rate)) as u64
+    }
+
+    /// Calls `release(publisher, 1)` for every message due by `now_ns` and before `end_ns`.
+    #[inline]
+    pub(super) fn open(&mut self, now_ns: u64, end_ns: u64, mut release: impl FnMut(u32, u64)) {
+        while let Some(&publisher) = self.publishers.get(self.cursor) {
+            let due_ns = self.due_ns(publisher, self.round);
+            if due_ns > now_ns || due_ns >= end_ns {
+                return;
+            }
+            release(publisher, 1);
+            self.cursor += 1;
+            if self.cursor == self.publishers.len() {
+                self.cursor = 0;
+                self.round += 1;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::Overrides;
+    use crate::scenario::Scenario;
+
+    fn plan(name: &str, change: impl Fn(&mut Overrides)) -> Plan {
+        let mut flags = Overrides::default();
+        change(&mut flags);
+        Plan::resolve(Scenario::find(name).expect("shipped"), flags).expect("it resolves")
+    }
+
+    fn released(pacing: &mut Pacing, shared: &Shared<'_>, now_ns: u64) -> Vec<(u32, u64)> {
+        let mut all = Vec::new();
+        match pacing {
+            Pacing::Windows(windows) => {
+                windows
+                    .iter_mut()
+                    .for_each(|window| window.open(shared, |publisher, count| all.push((publisher, count))));
+            }
+            Pacing::Schedule(schedule) => {
+                schedule.open(now_ns, u64::MAX, |publisher, count| all.push((publisher, count)))
+            }
+        }
+        all
+    }
+
+    #[test]
+    fn a_window_reopens_by_what_was_delivered() {
+        let plan = plan("stream", |flags| flags.window = Some(10));
+        let shared = Shared::new(&plan);
+        let mut pacing = Pacing::new(&shared, 0, &[0]);
+        assert_eq!(released(&mut pacing, &shared, 0), [(0, 10)]);
+        assert_eq!(released(&mut pacing, &shared, 0), []);
+        shared.credits[0].0.fetch_add(3, Relaxed);
+        assert_eq!(released(&mut pacing, &shared, 0), [(0, 3)]);
+    }
+
+    #[test]
+    fn a_fanout_message_leaves_when_a_whole_round_of_deliveries_is_in() {
+        let plan = plan("fanout", |flags| flags.subscribers = Some(5));
+        let shared = Shared::new(&plan);
+        let mut pacing = Pacing::new(&shared, 0, &[0]);
+        assert_eq!(released(&mut pacing, &shared, 0), [(0, 2)]);
+        shared.credits[0].0.fetch_add(4, Relaxed);
+        assert_eq!(released(&mut pacing, &shared, 0), []);
+        shared.credits[0].0.fetch_add(1, Relaxed);
+        assert_eq!(released(&mut pacing, &shared, 0), [(0, 1)]);
+    }
+
+    #[test]
+    fn a_common_window_goes_round_the_publishers() {
+        let plan = plan("fanin", |flags| (flags.window, flags.publishers) = (Some(4), Some(3)));
+        let shared = Shared::new(&plan);
+        let mut pacing = Pacing::new(&shared, 0, &[0, 1, 2]);
+        assert_eq!(released(&mut pacing, &shared, 0), [(0, 1), (1, 1), (2, 1), (0, 1)]);
+        shared.credits[0].0.fetch_add(1, Relaxed);
+        assert_eq!(released(&mut pacing, &shared, 0), [(1, 1)]);
+    }
+
+    #[test]
+    fn a_common_window_is_shared_out_to_the_threads_without_rest() {
+        let plan = plan("fanin", |flags| (flags.window, flags.threads) = (Some(7), 3));
+        let shared = Shared::new(&plan);
+        let counts = [0, 1, 2].map(|thread| {
+            let own: Vec<u32> = (0..1000).filter(|&publisher| shared.owner(publisher) == thread).collect();
+            released(&mut Pacing::new(&shared, thread, &own), &shared, 0).len()
+        });
+        assert_eq!(counts, [3, 2, 2]);
+    }
+
+    #[test]
+    fn a_schedule_spaces_the_messages_of_all_publishers_evenly_over_threads() {
+        let plan = plan("fanin", |flags| (flags.rate, flags.publishers, flags.threads) = (Some(1000), Some(3), 2));
+        let shared = Shared::new(&plan);
+        let mut even = Pacing::new(&shared, 0, &[0, 2]);
+        let mut odd = Pacing::new(&shared, 1, &[1]);
+        assert_eq!(released(&mut even, &shared, 2_000_000), [(0, 1), (2, 1)]);
+        assert_eq!(released(&mut odd, &shared, 999_999), []);
+        assert_eq!(released(&mut odd, &shared, 4_000_000), [(1, 1), (1, 1)]);
+        assert_eq!(released(&mut even, &shared, 5_000_000), [(0, 1), (2, 1)]);
+    }
+}
