@@ -34,7 +34,7 @@ pub struct Limits {
     pub queued_messages_max: usize,
     /// Bytes (topic, properties, payload) that wait in one session's queue.
     pub queued_bytes_max: usize,
-    /// What happens to a message for a session whose queue is full.
+    /// What happens to a QoS 1 or 2 message for a session whose queue is full.
     pub queue_full: QueueFull,
     /// Longest session expiry that is granted, seconds. `u32::MAX` means never.
     pub session_expiry_secs_max: u32,
@@ -71,6 +71,21 @@ pub enum QueueFull {
     DropNewest,
     /// The oldest queued messages make room.
     DropOldest,
+}
+
+impl QueueFull {
+    /// The words for the policies on the command line; the first is the default.
+    pub const WORDS: [(&str, Self); 3] =
+        [("reject", Self::Reject), ("drop-newest", Self::DropNewest), ("drop-oldest", Self::DropOldest)];
+}
+
+impl std::str::FromStr for QueueFull {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let known = Self::WORDS.iter().find(|(word, _)| *word == text).map(|(_, policy)| *policy);
+        known.ok_or_else(|| format!("queue_full={text}: one of reject, drop-newest, drop-oldest is wanted"))
+    }
 }
 
 impl Default for Limits {

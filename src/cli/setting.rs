@@ -5,7 +5,7 @@
 
 use std::fmt::Write;
 
-use crate::limits::{Limits, REMAINING_LENGTH_MAX};
+use crate::limits::{Limits, QueueFull, REMAINING_LENGTH_MAX};
 
 /// A limit that can be set.
 struct Setting {
@@ -24,35 +24,219 @@ const COUNT_MAX: u64 = usize::MAX as u64;
 /// Longest packet: a fixed header of five bytes and the greatest Remaining Length (section 2.1.4).
 const PACKET_MAX: u64 = REMAINING_LENGTH_MAX as u64 + 5;
 
-#[rustfmt::skip]
 const SETTINGS: &[Setting] = &[
-    Setting { name: "packet_bytes_max", unit: "bytes", min: 128, max: PACKET_MAX, get: |l| l.packet_bytes_max.into(), set: |l, v| l.packet_bytes_max = v as u32 },
-    Setting { name: "preauth_bytes_max", unit: "bytes", min: 128, max: PACKET_MAX, get: |l| l.preauth_bytes_max.into(), set: |l, v| l.preauth_bytes_max = v as u32 },
-    Setting { name: "connect_timeout_ms", unit: "milliseconds", min: 1, max: U32_MAX, get: |l| l.connect_timeout_ms, set: |l, v| l.connect_timeout_ms = v },
-    Setting { name: "client_id_bytes_max", unit: "bytes", min: 23, max: U16_MAX, get: |l| l.client_id_bytes_max as u64, set: |l, v| l.client_id_bytes_max = v as usize },
-    Setting { name: "topic_bytes_max", unit: "bytes", min: 1, max: U16_MAX, get: |l| l.topic_bytes_max as u64, set: |l, v| l.topic_bytes_max = v as usize },
-    Setting { name: "topic_levels_max", unit: "levels", min: 1, max: U16_MAX + 1, get: |l| l.topic_levels_max as u64, set: |l, v| l.topic_levels_max = v as usize },
-    Setting { name: "user_properties_max", unit: "properties", min: 0, max: COUNT_MAX, get: |l| l.user_properties_max as u64, set: |l, v| l.user_properties_max = v as usize },
-    Setting { name: "subscriptions_per_session_max", unit: "subscriptions", min: 1, max: COUNT_MAX, get: |l| l.subscriptions_per_session_max as u64, set: |l, v| l.subscriptions_per_session_max = v as usize },
-    Setting { name: "receive_maximum", unit: "messages", min: 1, max: U16_MAX, get: |l| l.receive_maximum.into(), set: |l, v| l.receive_maximum = v as u16 },
-    Setting { name: "inflight_messages_max", unit: "messages", min: 1, max: U16_MAX, get: |l| l.inflight_messages_max.into(), set: |l, v| l.inflight_messages_max = v as u16 },
-    Setting { name: "topic_alias_max", unit: "aliases", min: 0, max: U16_MAX, get: |l| l.topic_alias_max.into(), set: |l, v| l.topic_alias_max = v as u16 },
-    Setting { name: "topic_alias_out_max", unit: "aliases", min: 0, max: U16_MAX, get: |l| l.topic_alias_out_max.into(), set: |l, v| l.topic_alias_out_max = v as u16 },
-    Setting { name: "queued_messages_max", unit: "messages", min: 0, max: COUNT_MAX, get: |l| l.queued_messages_max as u64, set: |l, v| l.queued_messages_max = v as usize },
-    Setting { name: "queued_bytes_max", unit: "bytes", min: 0, max: COUNT_MAX, get: |l| l.queued_bytes_max as u64, set: |l, v| l.queued_bytes_max = v as usize },
-    Setting { name: "session_expiry_secs_max", unit: "seconds", min: 0, max: U32_MAX, get: |l| l.session_expiry_secs_max.into(), set: |l, v| l.session_expiry_secs_max = v as u32 },
-    Setting { name: "keep_alive_secs_max", unit: "seconds", min: 0, max: U16_MAX, get: |l| l.keep_alive_secs_max.into(), set: |l, v| l.keep_alive_secs_max = v as u16 },
-    Setting { name: "idle_secs_max", unit: "seconds", min: 1, max: U32_MAX, get: |l| l.idle_secs_max, set: |l, v| l.idle_secs_max = v },
-    Setting { name: "egress_bytes_max", unit: "bytes", min: 1024, max: COUNT_MAX, get: |l| l.egress_bytes_max as u64, set: |l, v| l.egress_bytes_max = v as usize },
-    Setting { name: "egress_control_bytes_max", unit: "bytes", min: 1024, max: COUNT_MAX, get: |l| l.egress_control_bytes_max as u64, set: |l, v| l.egress_control_bytes_max = v as usize },
-    Setting { name: "retained_messages_max", unit: "messages", min: 0, max: COUNT_MAX, get: |l| l.retained_messages_max as u64, set: |l, v| l.retained_messages_max = v as usize },
-    Setting { name: "retained_bytes_max", unit: "bytes", min: 0, max: COUNT_MAX, get: |l| l.retained_bytes_max as u64, set: |l, v| l.retained_bytes_max = v as usize },
-    Setting { name: "mesh_publishes_max", unit: "messages", min: 1, max: COUNT_MAX, get: |l| l.mesh_publishes_max as u64, set: |l, v| l.mesh_publishes_max = v as usize },
-    Setting { name: "mesh_bytes_max", unit: "bytes", min: 1, max: COUNT_MAX, get: |l| l.mesh_bytes_max as u64, set: |l, v| l.mesh_bytes_max = v as usize },
-    Setting { name: "connections_per_shard_max", unit: "connections", min: 1, max: U32_MAX, get: |l| l.connections_per_shard_max as u64, set: |l, v| l.connections_per_shard_max = v as usize },
-    Setting { name: "sessions_per_shard_max", unit: "sessions", min: 1, max: U32_MAX, get: |l| l.sessions_per_shard_max as u64, set: |l, v| l.sessions_per_shard_max = v as usize },
-    Setting { name: "match_cache_topics_max", unit: "topics", min: 0, max: COUNT_MAX, get: |l| l.match_cache_topics_max as u64, set: |l, v| l.match_cache_topics_max = v as usize },
+    Setting {
+        name: "packet_bytes_max",
+        unit: "bytes",
+        min: 128,
+        max: PACKET_MAX,
+        get: |l| l.packet_bytes_max.into(),
+        set: |l, v| l.packet_bytes_max = v as u32,
+    },
+    Setting {
+        name: "preauth_bytes_max",
+        unit: "bytes",
+        min: 128,
+        max: PACKET_MAX,
+        get: |l| l.preauth_bytes_max.into(),
+        set: |l, v| l.preauth_bytes_max = v as u32,
+    },
+    Setting {
+        name: "connect_timeout_ms",
+        unit: "milliseconds",
+        min: 1,
+        max: U32_MAX,
+        get: |l| l.connect_timeout_ms,
+        set: |l, v| l.connect_timeout_ms = v,
+    },
+    Setting {
+        name: "client_id_bytes_max",
+        unit: "bytes",
+        min: 23,
+        max: U16_MAX,
+        get: |l| l.client_id_bytes_max as u64,
+        set: |l, v| l.client_id_bytes_max = v as usize,
+    },
+    Setting {
+        name: "topic_bytes_max",
+        unit: "bytes",
+        min: 1,
+        max: U16_MAX,
+        get: |l| l.topic_bytes_max as u64,
+        set: |l, v| l.topic_bytes_max = v as usize,
+    },
+    Setting {
+        name: "topic_levels_max",
+        unit: "levels",
+        min: 1,
+        max: U16_MAX + 1,
+        get: |l| l.topic_levels_max as u64,
+        set: |l, v| l.topic_levels_max = v as usize,
+    },
+    Setting {
+        name: "user_properties_max",
+        unit: "properties",
+        min: 0,
+        max: COUNT_MAX,
+        get: |l| l.user_properties_max as u64,
+        set: |l, v| l.user_properties_max = v as usize,
+    },
+    Setting {
+        name: "subscriptions_per_session_max",
+        unit: "subscriptions",
+        min: 1,
+        max: COUNT_MAX,
+        get: |l| l.subscriptions_per_session_max as u64,
+        set: |l, v| l.subscriptions_per_session_max = v as usize,
+    },
+    Setting {
+        name: "receive_maximum",
+        unit: "messages",
+        min: 1,
+        max: U16_MAX,
+        get: |l| l.receive_maximum.into(),
+        set: |l, v| l.receive_maximum = v as u16,
+    },
+    Setting {
+        name: "inflight_messages_max",
+        unit: "messages",
+        min: 1,
+        max: U16_MAX,
+        get: |l| l.inflight_messages_max.into(),
+        set: |l, v| l.inflight_messages_max = v as u16,
+    },
+    Setting {
+        name: "topic_alias_max",
+        unit: "aliases",
+        min: 0,
+        max: U16_MAX,
+        get: |l| l.topic_alias_max.into(),
+        set: |l, v| l.topic_alias_max = v as u16,
+    },
+    Setting {
+        name: "topic_alias_out_max",
+        unit: "aliases",
+        min: 0,
+        max: U16_MAX,
+        get: |l| l.topic_alias_out_max.into(),
+        set: |l, v| l.topic_alias_out_max = v as u16,
+    },
+    Setting {
+        name: "queued_messages_max",
+        unit: "messages",
+        min: 0,
+        max: COUNT_MAX,
+        get: |l| l.queued_messages_max as u64,
+        set: |l, v| l.queued_messages_max = v as usize,
+    },
+    Setting {
+        name: "queued_bytes_max",
+        unit: "bytes",
+        min: 0,
+        max: COUNT_MAX,
+        get: |l| l.queued_bytes_max as u64,
+        set: |l, v| l.queued_bytes_max = v as usize,
+    },
+    Setting {
+        name: "session_expiry_secs_max",
+        unit: "seconds",
+        min: 0,
+        max: U32_MAX,
+        get: |l| l.session_expiry_secs_max.into(),
+        set: |l, v| l.session_expiry_secs_max = v as u32,
+    },
+    Setting {
+        name: "keep_alive_secs_max",
+        unit: "seconds",
+        min: 0,
+        max: U16_MAX,
+        get: |l| l.keep_alive_secs_max.into(),
+        set: |l, v| l.keep_alive_secs_max = v as u16,
+    },
+    Setting {
+        name: "idle_secs_max",
+        unit: "seconds",
+        min: 1,
+        max: U32_MAX,
+        get: |l| l.idle_secs_max,
+        set: |l, v| l.idle_secs_max = v,
+    },
+    Setting {
+        name: "egress_bytes_max",
+        unit: "bytes",
+        min: 1024,
+        max: COUNT_MAX,
+        get: |l| l.egress_bytes_max as u64,
+        set: |l, v| l.egress_bytes_max = v as usize,
+    },
+    Setting {
+        name: "egress_control_bytes_max",
+        unit: "bytes",
+        min: 1024,
+        max: COUNT_MAX,
+        get: |l| l.egress_control_bytes_max as u64,
+        set: |l, v| l.egress_control_bytes_max = v as usize,
+    },
+    Setting {
+        name: "retained_messages_max",
+        unit: "messages",
+        min: 0,
+        max: COUNT_MAX,
+        get: |l| l.retained_messages_max as u64,
+        set: |l, v| l.retained_messages_max = v as usize,
+    },
+    Setting {
+        name: "retained_bytes_max",
+        unit: "bytes",
+        min: 0,
+        max: COUNT_MAX,
+        get: |l| l.retained_bytes_max as u64,
+        set: |l, v| l.retained_bytes_max = v as usize,
+    },
+    Setting {
+        name: "mesh_publishes_max",
+        unit: "messages",
+        min: 1,
+        max: COUNT_MAX,
+        get: |l| l.mesh_publishes_max as u64,
+        set: |l, v| l.mesh_publishes_max = v as usize,
+    },
+    Setting {
+        name: "mesh_bytes_max",
+        unit: "bytes",
+        min: 1,
+        max: COUNT_MAX,
+        get: |l| l.mesh_bytes_max as u64,
+        set: |l, v| l.mesh_bytes_max = v as usize,
+    },
+    Setting {
+        name: "connections_per_shard_max",
+        unit: "connections",
+        min: 1,
+        max: U32_MAX,
+        get: |l| l.connections_per_shard_max as u64,
+        set: |l, v| l.connections_per_shard_max = v as usize,
+    },
+    Setting {
+        name: "sessions_per_shard_max",
+        unit: "sessions",
+        min: 1,
+        max: U32_MAX,
+        get: |l| l.sessions_per_shard_max as u64,
+        set: |l, v| l.sessions_per_shard_max = v as usize,
+    },
+    Setting {
+        name: "match_cache_topics_max",
+        unit: "topics",
+        min: 0,
+        max: COUNT_MAX,
+        get: |l| l.match_cache_topics_max as u64,
+        set: |l, v| l.match_cache_topics_max = v as usize,
+    },
 ];
+
+/// The one that is chosen, not counted.
+const QUEUE_FULL: &str = "queue_full";
 
 /// Names that resemble a wrong one are shown up to this many.
 const NEAR_NAMES_MAX: usize = 3;
@@ -66,6 +250,10 @@ pub(super) fn assign(limits: &mut Limits, assignment: &str) -> Result<(), String
         .split_once('=')
         .ok_or_else(|| format!("--set {assignment}: write name=value; `--set help` lists the names"))?;
     let name = name.trim();
+    if name == QUEUE_FULL {
+        limits.queue_full = value.trim().parse()?;
+        return Ok(());
+    }
     let setting = SETTINGS.iter().find(|setting| setting.name == name).ok_or_else(|| unknown(name))?;
     let (min, max, unit) = (setting.min, setting.max, setting.unit);
     let value = value
@@ -81,11 +269,14 @@ pub(super) fn assign(limits: &mut Limits, assignment: &str) -> Result<(), String
 /// All limits with their defaults and units, a line each.
 pub(super) fn list() -> String {
     let defaults = Limits::default();
-    SETTINGS.iter().fold(String::from("Limits for --set, with their defaults:\n"), |mut list, setting| {
+    let mut list = String::from("Limits for --set, with their defaults:\n");
+    for setting in SETTINGS {
         // Writing to a string does not fail.
         let _ = writeln!(list, "  {}={} ({})", setting.name, (setting.get)(&defaults), setting.unit);
-        list
-    })
+    }
+    let words = QueueFull::WORDS.map(|(word, _)| word).join(", ");
+    let _ = writeln!(list, "  {QUEUE_FULL}={} (one of {words})", QueueFull::WORDS[0].0);
+    list
 }
 
 fn unknown(name: &str) -> String {
@@ -124,7 +315,11 @@ mod tests {
     fn every_limit_can_be_set_and_is_set_alone() {
         let defaults = Limits::default();
         let fields = format!("{defaults:?}");
-        assert_eq!(fields.matches(": ").count(), SETTINGS.len(), "each field of Limits is listed once");
+        assert_eq!(
+            fields.matches(": ").count(),
+            SETTINGS.len() + 1,
+            "each field of Limits is listed once, and queue_full"
+        );
         for setting in SETTINGS {
             let default = (setting.get)(&defaults);
             assert!((setting.min..=setting.max).contains(&default), "{}", setting.name);
@@ -134,6 +329,16 @@ mod tests {
             let changed = format!("{}: {value}", setting.name);
             assert_eq!(format!("{limits:?}"), fields.replace(&format!("{}: {default}", setting.name), &changed));
         }
+    }
+
+    #[test]
+    fn what_happens_at_a_full_queue_is_a_word() {
+        let mut limits = Limits::default();
+        for (word, policy) in QueueFull::WORDS {
+            assign(&mut limits, &format!("queue_full={word}")).unwrap();
+            assert_eq!(limits.queue_full, policy);
+        }
+        assert!(assign(&mut limits, "queue_full=1").unwrap_err().contains("drop-oldest"));
     }
 
     #[test]

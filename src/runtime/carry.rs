@@ -38,11 +38,6 @@ impl Carry {
         self.whole.is_none() && self.bytes.is_empty()
     }
 
-    /// Bytes kept.
-    pub(super) fn len(&self) -> usize {
-        self.whole.as_ref().map_or(0, Bytes::len) + self.bytes.len() - self.from
-    }
-
     /// Whether the front is worth offering.
     pub(super) fn is_ready(&self) -> bool {
         self.is_ready
@@ -237,7 +232,6 @@ mod tests {
         carry.keep(&large[..10], Some(50_000));
         carry.fill(&large[10..]);
         carry.append(b"after");
-        assert_eq!(carry.len(), 50_005);
         carry.consume(50_000, None);
         assert!(carry.is_ready());
         assert_eq!(carry.front().bytes, b"after");

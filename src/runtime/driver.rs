@@ -16,7 +16,7 @@ use super::accepting::Listener;
 use super::clock::Clock;
 use super::mesh::Mesh;
 use super::operation::Operation;
-use super::report::Report;
+use super::report::{Report, connection_of};
 use super::ring::{Completion, Ring};
 use super::slots::Slots;
 use crate::id::{ConnectionId, Millis, ShardId};
@@ -190,14 +190,17 @@ impl Driver {
 
     /// Routes a completion to its room; returns the bytes received.
     fn complete(&mut self, completion: Completion) -> usize {
+        let mut received = 0;
         match completion.operation {
-            Operation::Receive(id) => return self.complete_receive(id, completion),
+            Operation::Receive(id) => received = self.complete_receive(id, completion),
             Operation::Send(id) => self.complete_send(id, completion.result),
             Operation::Accept(listener) => self.complete_accept(listener, completion.result, completion.has_more),
             Operation::Wake => self.ring.await_wake(self.mesh.eventfd().as_fd()),
             Operation::Cancel => {}
         }
-        0
+        // At once: what comes next of a connection that the shard has ended is not for the shard any more.
+        self.close_finished();
+        received
     }
 
     fn take_mesh(&mut self) -> bool {
@@ -212,6 +215,7 @@ impl Driver {
                     self.shard.handle(self.now, Input::Mesh { from, batch: item.batch }, &mut self.outbox);
                 }
                 item.handoffs.into_iter().for_each(|handoff| self.take_over(handoff));
+                self.close_finished();
             }
             if has_taken {
                 self.mesh.unblock(from);
@@ -240,6 +244,7 @@ impl Driver {
             self.stop_accepting();
             self.shard.handle(now, Input::Stop, &mut self.outbox);
         }
+        self.close_finished();
     }
 
     /// Durability is memory: what the shard wants stored is as safe at once as it will ever be.
@@ -254,10 +259,11 @@ impl Driver {
     fn report_events(&mut self) {
         if !self.outbox.events.is_empty() {
             for event in self.outbox.events.drain(..) {
-                let peer = self.slots.get(event_connection(&event)).map(|connection| connection.peer);
+                let peer = self.slots.get(connection_of(&event)).map(|connection| connection.peer);
                 self.report.event(self.now, &event, peer);
             }
         }
+        self.report.overflows(self.now, self.ring.overflows());
         self.report.flush(self.now);
     }
 
@@ -310,14 +316,5 @@ impl Driver {
             .into_iter()
             .flatten()
             .min()
-    }
-}
-
-fn event_connection(event: &crate::shard::Event) -> ConnectionId {
-    use crate::shard::Event;
-    match event {
-        Event::Connected { connection, .. }
-        | Event::Disconnected { connection, .. }
-        | Event::Refused { connection, .. } => *connection,
     }
 }

@@ -62,6 +62,18 @@ impl Failure {
         Self::system(text)
     }
 
+    /// What a panic means. The executor panics at its start where the system lacks something.
+    pub(crate) fn of_panic(text: String) -> Self {
+        let is_of_system = |number: i32| text.contains(&format!("Os {{ code: {number},"));
+        if is_of_system(libc::EMFILE) {
+            Self::of_io_uring(&io::Error::from_raw_os_error(libc::EMFILE))
+        } else if is_of_system(libc::ENOMEM) || text.contains("Failed to register a probe") {
+            Self::of_locked_memory()
+        } else {
+            Self::internal(text)
+        }
+    }
+
     /// Too little memory may be locked for the rings of all shards.
     pub(crate) fn of_locked_memory() -> Self {
         Self::system(

@@ -17,16 +17,24 @@ const LINES_MAX: usize = 4096;
 /// How long the end of the broker waits for the last lines to be written.
 const CLOSE_SECS: u64 = 1;
 
+/// What the writer is told.
+#[derive(Debug)]
+enum Entry {
+    Line(String),
+    End,
+}
+
 /// Where lines go.
 #[derive(Clone, Debug)]
 pub(super) struct Journal {
-    lines: Sender<String>,
+    entries: Sender<Entry>,
     lost: Arc<AtomicU64>,
 }
 
 /// The writer's end, to be closed when everybody has written.
 #[derive(Debug)]
 pub(super) struct JournalEnd {
+    entries: Sender<Entry>,
     is_done: Receiver<()>,
 }
 
@@ -36,35 +44,39 @@ impl Journal {
     /// # Errors
     /// No thread.
     pub(super) fn start() -> std::io::Result<(Self, JournalEnd)> {
-        let (lines, waiting) = bounded::<String>(LINES_MAX);
+        let (entries, waiting) = bounded(LINES_MAX);
         let (done, is_done) = bounded(1);
         let lost = Arc::new(AtomicU64::new(0));
-        let journal = Self { lines, lost: Arc::clone(&lost) };
+        let journal = Self { entries: entries.clone(), lost: Arc::clone(&lost) };
         thread::Builder::new().name("ringmq-journal".into()).spawn(move || {
             write_lines(&waiting, &lost);
             let _ = done.send(());
         })?;
-        Ok((journal, JournalEnd { is_done }))
+        Ok((journal, JournalEnd { entries, is_done }))
     }
 
     /// Writes a line soon.
     pub(super) fn line(&self, line: String) {
-        if self.lines.try_send(line).is_err() {
+        if self.entries.try_send(Entry::Line(line)).is_err() {
             self.lost.fetch_add(1, Ordering::Relaxed);
         }
     }
 }
 
 impl JournalEnd {
-    /// Waits until all is written, for a second at most. Every [`Journal`] must be dropped.
+    /// Waits until what was told so far is written, for a second at most.
     pub(super) fn close(self) {
-        let _ = self.is_done.recv_timeout(Duration::from_secs(CLOSE_SECS));
+        let limit = Duration::from_secs(CLOSE_SECS);
+        if self.entries.send_timeout(Entry::End, limit).is_ok() {
+            let _ = self.is_done.recv_timeout(limit);
+        }
     }
 }
 
-fn write_lines(waiting: &Receiver<String>, lost: &AtomicU64) {
+fn write_lines(waiting: &Receiver<Entry>, lost: &AtomicU64) {
     // A closed standard error is no reason to stop a broker.
-    for line in waiting {
+    for entry in waiting {
+        let Entry::Line(line) = entry else { return };
         let mut out = std::io::stderr().lock();
         let _ = writeln!(out, "{line}");
         let lost = lost.swap(0, Ordering::Relaxed);

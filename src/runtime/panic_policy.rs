@@ -6,7 +6,7 @@
 use std::cell::{Cell, RefCell};
 use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
 
-use super::failure::EXIT_INTERNAL;
+use super::failure::Failure;
 
 thread_local! {
     static IS_CAUGHT: Cell<bool> = const { Cell::new(false) };
@@ -20,8 +20,9 @@ pub(super) fn install() {
         if IS_CAUGHT.get() {
             TEXT.replace(text);
         } else {
-            eprintln!("ringmq: internal error: {text}");
-            std::process::exit(i32::from(EXIT_INTERNAL));
+            let failure = Failure::of_panic(text);
+            eprintln!("ringmq: {failure}");
+            std::process::exit(i32::from(failure.exit_code));
         }
     }));
 }

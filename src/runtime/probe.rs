@@ -63,6 +63,7 @@ fn try_io_uring() -> io::Result<Option<Failure>> {
     let buffers = Buffers::new()?;
     // SAFETY: the ring is dropped first, below.
     unsafe { register_buffers(&uring, &buffers)? };
+    uring.submit()?;
     drop(uring);
     Ok(None)
 }

@@ -101,9 +101,10 @@ impl Driver {
         }
     }
 
-    /// Whether somebody who waits for the mesh need not wait any longer.
+    /// Whether somebody who has waited need not wait any longer.
     pub(super) fn can_resume(&self) -> bool {
-        !self.awaiting_mesh.is_empty() && self.shard.takes_publishes(&self.outbox)
+        let is_mesh_free = !self.awaiting_mesh.is_empty() && self.shard.takes_publishes(&self.outbox);
+        is_mesh_free || !self.drained.is_empty()
     }
 
     fn resume(&mut self, id: ConnectionId, pause: Pause) {
@@ -111,6 +112,7 @@ impl Driver {
         if connection.phase == Phase::Open && connection.pause == pause {
             connection.pause = Pause::None;
             self.offer_carried(id);
+            self.close_finished();
         }
     }
 

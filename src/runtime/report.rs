@@ -7,7 +7,7 @@ use std::fmt::Write;
 use std::net::SocketAddr;
 
 use super::journal::Journal;
-use crate::id::{Millis, ShardId};
+use crate::id::{ConnectionId, Millis, ShardId};
 use crate::shard::{Cause, Event};
 use crate::wire::{ProtocolVersion, ReasonCode};
 
@@ -18,8 +18,8 @@ const WINDOW_MILLIS: u64 = 1_000;
 /// Client's text in a line is cut off here, bytes.
 const TEXT_BYTES_MAX: usize = 256;
 
-/// Lack of descriptors is told this often at most.
-const ACCEPT_FAILED_MILLIS: u64 = 60_000;
+/// What the system lacks is told this often at most.
+const LACK_MILLIS: u64 = 60_000;
 
 /// The operator's view of one shard.
 #[derive(Debug)]
@@ -30,13 +30,27 @@ pub(super) struct Report {
     window_from: Millis,
     lines: u32,
     suppressed: u64,
+    accepts_failed: u64,
     accept_quiet_until: Option<Millis>,
+    overflows_told: u64,
+    overflow_quiet_until: Option<Millis>,
 }
 
 impl Report {
     /// A report of a shard. `is_verbose`: whether every connect and disconnect is told.
     pub(super) fn new(journal: Journal, shard: ShardId, is_verbose: bool) -> Self {
-        Self { journal, shard, is_verbose, window_from: Millis(0), lines: 0, suppressed: 0, accept_quiet_until: None }
+        Self {
+            journal,
+            shard,
+            is_verbose,
+            window_from: Millis(0),
+            lines: 0,
+            suppressed: 0,
+            accepts_failed: 0,
+            accept_quiet_until: None,
+            overflows_told: 0,
+            overflow_quiet_until: None,
+        }
     }
 
     /// Tells of an event.
@@ -55,17 +69,26 @@ impl Report {
 
     /// Tells that the kernel refuses new connections, once for a while.
     pub(super) fn accept_failed(&mut self, now: Millis, error: i32) {
-        if self.accept_quiet_until.is_some_and(|until| now < until) {
+        self.accepts_failed += 1;
+        if !is_over(&mut self.accept_quiet_until, now) {
             return;
         }
-        self.accept_quiet_until = Some(now.after_millis(ACCEPT_FAILED_MILLIS));
         let remedy = match error {
             libc::EMFILE => ": new connections wait; raise the limit of open files (ulimit -n, LimitNOFILE=)",
             libc::ENFILE => ": new connections wait; raise the system's limit of open files (sysctl fs.file-max)",
             _ => ": new connections wait",
         };
         let error = std::io::Error::from_raw_os_error(error);
-        self.journal.line(format!("Cannot accept on shard {}: {error}{remedy}", self.shard.0));
+        let (shard, times) = (self.shard.0, self.accepts_failed);
+        self.journal.line(format!("Cannot accept on shard {shard} (failure {times}): {error}{remedy}"));
+    }
+
+    /// Tells that completions did not fit into the ring, once for a while. `times`: how often since the start.
+    pub(super) fn overflows(&mut self, now: Millis, times: u64) {
+        if times > self.overflows_told && is_over(&mut self.overflow_quiet_until, now) {
+            self.overflows_told = times;
+            self.journal.line(format!("The completion ring of shard {} was too small {times} times", self.shard.0));
+        }
     }
 
     /// Tells that a connection was turned away because the shard has no more room.
@@ -106,6 +129,24 @@ impl Report {
     }
 }
 
+/// Whether a time of silence is over; if so, the next one begins.
+fn is_over(quiet_until: &mut Option<Millis>, now: Millis) -> bool {
+    let is_over = quiet_until.is_none_or(|until| until <= now);
+    if is_over {
+        *quiet_until = Some(now.after_millis(LACK_MILLIS));
+    }
+    is_over
+}
+
+/// The connection that an event is about.
+pub(super) fn connection_of(event: &Event) -> ConnectionId {
+    match event {
+        Event::Connected { connection, .. }
+        | Event::Disconnected { connection, .. }
+        | Event::Refused { connection, .. } => *connection,
+    }
+}
+
 fn describe(event: &Event, peer: Option<SocketAddr>, shard: ShardId) -> String {
     let peer = peer.map_or_else(|| "unknown".into(), |peer| peer.to_string());
     let shard = shard.0;
@@ -137,7 +178,7 @@ fn describe(event: &Event, peer: Option<SocketAddr>, shard: ShardId) -> String {
         }
         Event::Refused { cause, .. } => match cause {
             Cause::Broker(reason, what) => {
-                format!("Connection from {peer} refused by shard {shard}: {reason} (0x{:02X}): {what}", *reason as u8)
+                format!("Connection from {peer} refused by shard {shard}: {reason}: {what}")
             }
             Cause::ClientDisconnected | Cause::ConnectionLost => {
                 format!("Connection from {peer} to shard {shard} closed before CONNECT")

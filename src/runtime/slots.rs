@@ -54,11 +54,6 @@ impl Slots {
         entry.connection.as_ref().map(|_| ConnectionId { slot, generation: entry.generation })
     }
 
-    /// All connections.
-    pub(super) fn ids(&self) -> impl Iterator<Item = ConnectionId> + '_ {
-        (0..self.entries.len() as u32).filter_map(|slot| self.user_of(slot))
-    }
-
     /// Takes a connection out; its slot is free.
     pub(super) fn close(&mut self, id: ConnectionId) -> Option<Connection> {
         self.get(id)?;

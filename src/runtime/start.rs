@@ -136,7 +136,7 @@ fn run_shard(cpu: usize, parts: Parts, notify: &Sender<Notice>) {
                 ended.map_err(|error| Failure::internal(format!("the ring of shard {}: {error}", id.0)))
             })
         });
-        turned.unwrap_or_else(|text| Err(Failure::internal(format!("shard {}: {text}", id.0))))
+        turned.unwrap_or_else(|text| Err(Failure::of_panic(format!("shard {}: {text}", id.0))))
     });
     // Nobody listens any more once another shard has failed.
     let _ = notify.send(Notice::Ended(id, result));
@@ -151,9 +151,7 @@ fn make_executor(cpu: usize) -> Result<LocalExecutor, Failure> {
         Ok(Err(error)) => {
             Err(Failure::system(format!("cannot start a shard on cpu {cpu}: {error}; choose others by --cpus")))
         }
-        // Its own trial of io_uring panics when memory cannot be locked; that io_uring itself is there was checked before.
-        Err(text) if text.contains("probe") => Err(Failure::of_locked_memory()),
-        Err(text) => Err(Failure::internal(text)),
+        Err(text) => Err(Failure::of_panic(text)),
     }
 }
 

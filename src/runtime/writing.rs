@@ -103,11 +103,15 @@ impl Driver {
     fn account_sent(&mut self, id: ConnectionId, sent: usize) {
         let is_low = self.outbox.egress.at(id.slot).sent(sent);
         let Some(connection) = self.slots.get(id) else { return };
+        let is_broken = connection.sending.is_broken;
         if is_low && connection.phase == Phase::Open {
             if connection.pause == Pause::Drain {
                 self.drained.push(id);
             }
-            self.shard.handle(self.now, Input::Drained { connection: id }, &mut self.outbox);
+            // Of a broken connection the shard hears no more than its end, once what it has sent us is taken.
+            if !is_broken {
+                self.shard.handle(self.now, Input::Drained { connection: id }, &mut self.outbox);
+            }
         }
     }
 

@@ -29,7 +29,11 @@ function within(what, promise, timeoutMs = TIMEOUT_MS) {
   return Promise.race([promise, tooLate]).finally(() => clearTimeout(timer));
 }
 
-const event = (emitter, name) => within(name, new Promise((resolve) => emitter.once(name, (...values) => resolve(values))));
+function event(emitter, name) {
+  const seen = within(name, new Promise((resolve) => emitter.once(name, (...values) => resolve(values))));
+  seen.catch(() => {}); // whoever awaits it hears of it; nobody may be there yet
+  return seen;
+}
 
 /** A connected client. What came lies in `client.messages` as packets; `client.connack` is how it was welcomed. */
 async function connect(clientId, options = {}) {

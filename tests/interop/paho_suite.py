@@ -213,8 +213,17 @@ def exactly_once_through_reconnects(version, count):
     chance = random.Random(version)
 
     def break_off_now_and_then():
-        while not stop.wait(0.04 + chance.random() * 0.08):
-            chance.choice((reader, writer)).break_off()
+        # A client breaks again only once something has come through: Paho forgets where in QoS 2 it was when a second
+        # break follows before it has sent its PUBRELs again.
+        progress = {reader: 0, writer: 0}
+        while not stop.wait(0.02 + chance.random() * 0.06):
+            each = chance.choice((reader, writer))
+            done = len(each.published) + len(each.messages)
+            if done > progress[each]:
+                count = len(each.connects)
+                each.break_off()
+                each.wait("CONNACK", lambda: len(each.connects) > count)
+                progress[each] = len(each.published) + len(each.messages)
 
     breaker = threading.Thread(target=break_off_now_and_then)
     breaker.start()
@@ -308,14 +317,14 @@ def no_local_spares_only_the_publisher():
 def subscription_identifiers_of_overlapping_filters_all_arrive():
     """[MQTT-3.3.4-3], [MQTT-3.3.4-4]: one copy with both, or one copy each."""
     with client("si-r") as reader, client("si-w") as writer:
-        reader.subscribe("si/#", 1, SubscriptionIdentifier=1)
-        reader.subscribe("si/+", 2, SubscriptionIdentifier=200)
-        writer.publish("si/x", "x", 2)
-        writer.publish("si/x/end", "end", 2)
+        reader.subscribe("si/#", 0, SubscriptionIdentifier=1)
+        reader.subscribe("si/+", 1, SubscriptionIdentifier=200)
+        writer.publish("si/x", "x", 1)
+        writer.publish("si/x/end", "end", 1)
         reader.wait("the end", lambda: "end" in reader.payloads())
         found = [message.properties.SubscriptionIdentifier for message in reader.messages[:-1]]
         assert sorted(sum(found, [])) == [1, 200], found
-        assert max(message.qos for message in reader.messages[:-1]) == 2
+        assert max(message.qos for message in reader.messages[:-1]) == 1
 
 
 @check
@@ -462,7 +471,7 @@ def a_will_comes_after_its_delay_or_with_the_end_of_the_session():
         back.wait("the end", lambda: back.disconnects)
         returned = client("wd-back", clean=False, **stay)
         assert returned.connect()[0]
-        late = client("wd-late", will=will("wd/late", WillDelayInterval=2), **stay)
+        late = client("wd-late", will=will("wd/late", WillDelayInterval=3), **stay)
         ended = client("wd-ended", will=will("wd/ended", WillDelayInterval=60), SessionExpiryInterval=1)
         soon = client("wd-soon", will=will("wd/soon"), **stay)
         asked = client("wd-asked", will=will("wd/asked"), **stay)
@@ -480,7 +489,7 @@ def a_will_comes_after_its_delay_or_with_the_end_of_the_session():
 
         waited = seconds_of(break_three_off)
         assert watcher.payloads() == ["wd/asked", "wd/soon", "wd/ended", "wd/late"], watcher.payloads()
-        assert 1.8 < waited < 4.5, f"a delay of 2 s took {waited:.1f} s"
+        assert 2.8 < waited < 8, f"a delay of 3 s took {waited:.1f} s"
         for each in (returned, late, ended, soon):
             each.disconnect()
 
@@ -523,30 +532,31 @@ def a_silent_client_is_dropped_and_its_will_published():
     """[MQTT-3.1.2-22]: after one and a half times the keep alive; 5.0 hears 0x8D."""
     with client("ka-watch") as watcher:
         watcher.subscribe("ka/#")
-        older = RawClient(PORT, "1019 0004 4d515454 04 06 0001 0004 6b612d34 0004 6b612f34 0001 34")
-        newer = RawClient(PORT, "101b 0004 4d515454 05 06 0001 00 0004 6b612d35 00 0004 6b612f35 0001 35")
-        assert older.packet() == bytes.fromhex("20020000")
-        assert newer.packet()[3] == 0
 
         def wait_for_the_end():
+            older = RawClient(PORT, "1019 0004 4d515454 04 06 0001 0004 6b612d34 0004 6b612f34 0001 34")
+            newer = RawClient(PORT, "101b 0004 4d515454 05 06 0001 00 0004 6b612d35 00 0004 6b612f35 0001 35")
+            assert older.packet() == bytes.fromhex("20020000")
+            assert newer.packet()[3] == 0
             assert older.packet() == b""
             newer.expect_disconnect(KEEP_ALIVE_TIMEOUT)
 
         waited = seconds_of(wait_for_the_end)
-        assert 1.2 < waited < 4, f"a keep alive of 1 s took {waited:.1f} s"
+        assert 1.4 < waited < 6, f"a keep alive of 1 s took {waited:.1f} s"
         watcher.wait("both wills", lambda: len(watcher.messages) >= 2)
         assert sorted(watcher.payloads()) == ["4", "5"]
 
 
 @check
 def a_pinging_client_stays():
-    """[MQTT-3.12.4-1]: Paho pings within its keep alive."""
-    with client("pi", V311, keep_alive=1) as guest:
-        guest.subscribe("pi")
-        time.sleep(2.5)  # the silence itself is what is tested
-        assert not guest.disconnects
-        guest.publish("pi", "still here")
-        guest.expect(["still here"])
+    """[MQTT-3.12.4-1]: PINGREQ is answered, and counts as a sign of life."""
+    pinging = RawClient(PORT, "100e 0004 4d515454 05 02 0002 00 0001 70")
+    assert pinging.packet()[3] == 0
+    for _ in range(4):
+        time.sleep(1)  # the silence between the pings is what is tested
+        pinging.send("c000")
+        assert pinging.packet() == b"\xd0\x00"
+    pinging.close()
 
 
 def run(function):
