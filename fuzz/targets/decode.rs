@@ -1,4 +1,5 @@
-//! libFuzzer target: any bytes, as a client and as a server sends them. The body is `bodies/decode.rs`, which a plain test runs too.
+//! libFuzzer target: any bytes, as a client and as a server sends them.
+//! The body is `bodies/decode.rs`, which a plain test runs too.
 #![no_main]
 
 #[path = "../bodies/mod.rs"]

@@ -1,4 +1,5 @@
-//! libFuzzer target: packets built from any bytes, encoded and decoded again. The body is `bodies/roundtrip.rs`, which a plain test runs too.
+//! libFuzzer target: packets built from any bytes, encoded and decoded again.
+//! The body is `bodies/roundtrip.rs`, which a plain test runs too.
 #![no_main]
 
 #[path = "../bodies/mod.rs"]

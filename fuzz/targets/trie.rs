@@ -1,4 +1,5 @@
-//! libFuzzer target: any operations on the tries give the answers of plain lists. The body is `bodies/trie.rs`, which a plain test runs too.
+//! libFuzzer target: any operations on the tries give the answers of plain lists.
+//! The body is `bodies/trie.rs`, which a plain test runs too.
 #![no_main]
 
 #[path = "../bodies/mod.rs"]

@@ -1,4 +1,5 @@
-//! libFuzzer target: any bytes from any clients leave two shards whole. The body is `bodies/turns.rs`, which a plain test runs too.
+//! libFuzzer target: any bytes from any clients leave two shards whole.
+//! The body is `bodies/turns.rs`, which a plain test runs too.
 #![no_main]
 
 #[path = "../bodies/mod.rs"]
