@@ -16,7 +16,7 @@ use crate::runtime::{Bind, Failure, Settings, allowed_cpus};
 #[derive(Clone, Debug)]
 pub enum Command {
     /// Serve.
-    Serve(Settings),
+    Serve(Box<Settings>),
     /// Print this text on standard output.
     Print(String),
 }
@@ -73,13 +73,13 @@ fn command_of(arguments: Arguments) -> Result<Command, Failure> {
         }
         setting::assign(&mut limits, assignment).map_err(Failure::usage)?;
     }
-    Ok(Command::Serve(Settings {
+    Ok(Command::Serve(Box::new(Settings {
         binds: binds_of(&arguments.bind, arguments.port)?,
         cpus: cpus_of(&arguments, &allowed_cpus())?,
         limits,
         hash_seed: arguments.hash_seed,
         is_verbose: arguments.verbose,
-    }))
+    })))
 }
 
 fn binds_of(names: &[String], port: u16) -> Result<Vec<Bind>, Failure> {
@@ -169,7 +169,7 @@ mod tests {
         let arguments =
             Arguments::try_parse_from(line.split_whitespace()).map_err(|error| Failure::usage(error.to_string()))?;
         match command_of(arguments)? {
-            Command::Serve(settings) => Ok(settings),
+            Command::Serve(settings) => Ok(*settings),
             Command::Print(text) => Err(Failure::usage(text)),
         }
     }

@@ -91,7 +91,7 @@ impl Driver {
             self.report.too_many_connections(self.now, peer);
             return None;
         }
-        let id = self.slots.open(Connection::new(socket, peer, accepted_at)).ok()?;
+        let id = self.slots.open(Connection::new(socket, peer, accepted_at))?;
         self.shard.handle(self.now, Input::Opened { connection: id, accepted_at }, &mut self.outbox);
         self.want_bytes(id);
         Some(id)

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use super::carry::Carry;
+use super::ring::FirstBurst;
 use crate::id::Millis;
 use crate::shard::Flush;
 
@@ -28,6 +29,8 @@ pub(super) struct Connection {
     pub(super) pause: Pause,
     /// The receive operation that the kernel has.
     pub(super) receiving: Receiving,
+    /// What that receive operation has brought first.
+    pub(super) first_burst: FirstBurst,
     /// Whether a CONNECT was taken here: from then on the connection stays on this shard.
     pub(super) is_settled: bool,
     /// Whether the peer will send no more.
@@ -148,6 +151,7 @@ impl Connection {
             phase: Phase::Open,
             pause: Pause::None,
             receiving: Receiving::Idle,
+            first_burst: FirstBurst::default(),
             is_settled: false,
             has_ended: false,
             is_rearmed: false,

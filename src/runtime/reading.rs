@@ -8,7 +8,7 @@ use super::connection::{Connection, Pause, Phase, Receiving};
 use super::driver::Driver;
 use super::mesh::Handoff;
 use super::operation::Operation;
-use super::ring::Completion;
+use super::ring::{Completion, FirstBurst};
 use crate::id::{ConnectionId, Millis, ShardId};
 use crate::shard::{Next, Outbox, Received, Shard};
 
@@ -22,6 +22,10 @@ impl Driver {
         };
         if !completion.has_more {
             connection.receiving = Receiving::Idle;
+        } else if connection.first_burst.ends_unsure(completion.has_drained) && connection.receiving == Receiving::Many
+        {
+            connection.receiving = Receiving::Cancelled;
+            self.ring.cancel(Operation::Receive(id));
         }
         if received > 0 {
             connection.fed_in_turn = self.turn_number;
@@ -148,6 +152,7 @@ impl Driver {
                 if connection.is_settled || connection.phase != Phase::Open {
                     self.ring.receive_many(id, connection.socket());
                     connection.receiving = Receiving::Many;
+                    connection.first_burst = FirstBurst::default();
                 } else {
                     self.ring.receive_once(id, connection.socket());
                     connection.receiving = Receiving::Once;

@@ -60,9 +60,7 @@ impl Report {
             Event::Disconnected { cause: Cause::Broker(reason, _), .. } | Event::Refused { cause: Cause::Broker(reason, _), .. }
             if *reason != ReasonCode::ServerShuttingDown
         );
-        if self.is_verbose {
-            self.journal.line(describe(event, peer, self.shard));
-        } else if is_trouble && self.may_tell(now) {
+        if self.is_verbose || (is_trouble && self.may_tell(now)) {
             self.journal.line(describe(event, peer, self.shard));
         }
     }

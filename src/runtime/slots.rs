@@ -26,20 +26,20 @@ impl Slots {
         self.entries.len() - self.free.len()
     }
 
-    /// Gives a connection a slot. Gives it back if there are too many.
-    pub(super) fn open(&mut self, connection: Connection) -> Result<ConnectionId, Connection> {
+    /// Gives a connection a slot; drops it if all are taken.
+    pub(super) fn open(&mut self, connection: Connection) -> Option<ConnectionId> {
         let slot = match self.free.pop() {
             Some(slot) => slot,
             None if self.entries.len() < SLOTS_MAX => {
                 self.entries.push(Entry { generation: 0, connection: None });
                 (self.entries.len() - 1) as u32
             }
-            None => return Err(connection),
+            None => return None,
         };
         let entry = &mut self.entries[slot as usize];
         entry.generation = entry.generation.wrapping_add(1);
         entry.connection = Some(connection);
-        Ok(ConnectionId { slot, generation: entry.generation })
+        Some(ConnectionId { slot, generation: entry.generation })
     }
 
     /// A connection that is still there.

@@ -59,13 +59,13 @@ enum Notice {
 ///
 /// # Errors
 /// The broker cannot start, or one of its shards has failed.
-pub fn run(settings: Settings) -> Result<(), Failure> {
+pub fn run(settings: &Settings) -> Result<(), Failure> {
     panic_policy::install();
     probe::raise_limits();
     probe::check_io_uring()?;
     let listeners = listener::listen(&settings.binds, settings.cpus.len())?;
     let (journal, journal_end) = Journal::start().map_err(|error| cannot_start(&error))?;
-    let result = serve(&settings, listeners, journal);
+    let result = serve(settings, listeners, journal);
     journal_end.close();
     result
 }

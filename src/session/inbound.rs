@@ -4,18 +4,22 @@
 //! shards and the store have not yet answered [MQTT-4.6.0-2] [MQTT-4.6.0-3]. Must not: encode. Neighbours: `shard/publish`
 //! registers, `shard/acknowledge` completes.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use crate::wire::QoS;
 
 /// State of the messages from one client.
 #[derive(Debug, Default)]
 pub struct Inbound {
-    /// QoS 2 packet ids between PUBLISH and PUBREL. Bounded by the number of packet ids and by `receive_maximum`.
-    received: BTreeSet<u16>,
+    /// QoS 2 packet ids between PUBLISH and PUBREL, and whether the PUBLISH came on this connection. Bounded by the number of
+    /// packet ids and, per connection, by `receive_maximum`.
+    received: BTreeMap<u16, bool>,
+    /// Those that came on this connection.
+    received_here: usize,
     owed: VecDeque<Owed>,
     /// Number of the first entry of `owed`.
     first_number: u64,
+    /// QoS 1 entries that this connection awaits.
     owed_qos1: usize,
 }
 
@@ -32,29 +36,40 @@ pub struct Owed {
     pub is_taken: bool,
     /// Whether somebody who matched refused it.
     pub is_refused: bool,
+    /// Whether the message may not be published at all: nobody was asked.
+    pub is_denied: bool,
+    /// Whether the store failed: whoever took the message, it is not safe.
+    pub is_failed: bool,
     /// Whether the connection that waits for the answer is still the one of the PUBLISH (or of its repetition).
     pub is_awaited: bool,
+    /// Number of the entry that a repetition took behind later PUBLISH packets of its connection; completes with this one.
+    pub follower: Option<u64>,
 }
 
 impl Inbound {
-    /// Messages received and not yet fully acknowledged: what Receive Maximum bounds [MQTT-3.3.4-7].
+    /// Messages received on this connection and not yet fully acknowledged: what Receive Maximum bounds [MQTT-3.3.4-7]. What
+    /// is left of earlier connections does not count, as the client begins each with its whole quota (section 4.9).
     pub fn unacknowledged(&self) -> usize {
-        self.owed_qos1 + self.received.len()
+        self.owed_qos1 + self.received_here
     }
 
     /// Whether a QoS 2 packet id is between PUBLISH and PUBREL.
     pub fn is_received(&self, packet_id: u16) -> bool {
-        self.received.contains(&packet_id)
+        self.received.contains_key(&packet_id)
     }
 
     /// Notes a QoS 2 packet id. False if it was there already [MQTT-4.3.3-10].
     pub fn receive(&mut self, packet_id: u16) -> bool {
-        self.received.insert(packet_id)
+        let known = self.received.insert(packet_id, true);
+        self.received_here += usize::from(known != Some(true));
+        known.is_none()
     }
 
     /// PUBREL: forgets the packet id. False if it is unknown.
     pub fn release(&mut self, packet_id: u16) -> bool {
-        self.received.remove(&packet_id)
+        let known = self.received.remove(&packet_id);
+        self.received_here -= usize::from(known == Some(true));
+        known.is_some()
     }
 
     /// Whether nothing is owed, so that an answer that is ready may leave at once.
@@ -75,7 +90,7 @@ impl Inbound {
 
     /// Registers an acknowledgement; returns its number.
     pub fn owe(&mut self, owed: Owed) -> u64 {
-        self.owed_qos1 += usize::from(owed.qos == QoS::AtLeastOnce);
+        self.owed_qos1 += usize::from(owed.qos == QoS::AtLeastOnce && owed.is_awaited);
         let number = self.next_number();
         self.owed.push_back(owed);
         number
@@ -95,14 +110,34 @@ impl Inbound {
         }
         self.owed.pop_front();
         self.first_number += 1;
-        self.owed_qos1 -= usize::from(first.qos == QoS::AtLeastOnce);
+        self.owed_qos1 -= usize::from(first.qos == QoS::AtLeastOnce && first.is_awaited);
+        if let Some(follower) = first.follower.and_then(|number| self.owed_mut(number)) {
+            follower.waits -= 1;
+            follower.is_taken |= first.is_taken;
+            follower.is_refused |= first.is_refused;
+            follower.is_failed |= first.is_failed;
+        }
         Some(first)
     }
 
     /// A repeated PUBLISH (DUP): joins the acknowledgement that is still owed for its packet id. False if there is none.
+    /// What is owed from an earlier connection must not be answered before what this connection sent ahead of the repetition.
     pub fn join(&mut self, packet_id: u16, qos: QoS) -> bool {
-        let entry = self.owed.iter_mut().find(|owed| owed.packet_id == packet_id && owed.qos == qos);
-        entry.map(|owed| owed.is_awaited = true).is_some()
+        let is_same = |owed: &Owed| owed.packet_id == packet_id && owed.qos == qos;
+        let Some(at) = self.owed.iter().rposition(is_same) else { return false };
+        let is_behind = self.owed.range(at + 1..).any(|owed| owed.is_awaited);
+        if self.owed[at].is_awaited {
+            return true;
+        }
+        if !is_behind {
+            self.owed[at].is_awaited = true;
+            self.owed_qos1 += usize::from(qos == QoS::AtLeastOnce);
+            return true;
+        }
+        let follower = Owed { waits: 1, is_awaited: true, follower: None, ..self.owed[at] };
+        self.owed[at].follower = Some(self.next_number());
+        self.owe(follower);
+        true
     }
 
     /// The connection has gone: what is still owed completes silently.
@@ -110,6 +145,9 @@ impl Inbound {
         for owed in &mut self.owed {
             owed.is_awaited = false;
         }
+        self.received.values_mut().for_each(|is_here| *is_here = false);
+        self.received_here = 0;
+        self.owed_qos1 = 0;
     }
 }
 
@@ -118,7 +156,17 @@ mod tests {
     use super::*;
 
     fn owed(packet_id: u16, qos: QoS, waits: u16) -> Owed {
-        Owed { packet_id, qos, waits, is_taken: false, is_refused: false, is_awaited: true }
+        Owed {
+            packet_id,
+            qos,
+            waits,
+            is_taken: false,
+            is_refused: false,
+            is_denied: false,
+            is_failed: false,
+            is_awaited: true,
+            follower: None,
+        }
     }
 
     /// [MQTT-4.6.0-2], [MQTT-4.6.0-3]: answers leave in the order of the PUBLISH packets.
@@ -158,6 +206,23 @@ mod tests {
         assert_eq!(inbound.pop_complete().map(|owed| owed.is_awaited), Some(true));
     }
 
+    /// [MQTT-4.6.0-2]: on the new connection the repetition came second, so it is answered second.
+    #[test]
+    fn a_repetition_is_not_answered_before_what_its_connection_sent_ahead_of_it() {
+        let mut inbound = Inbound::default();
+        let old = inbound.owe(owed(2, QoS::AtLeastOnce, 1));
+        inbound.disconnect();
+        let new = inbound.owe(owed(1, QoS::AtLeastOnce, 1));
+        assert!(inbound.join(2, QoS::AtLeastOnce));
+        inbound.owed_mut(old).expect("still owed").waits = 0;
+        assert_eq!(inbound.pop_complete().map(|owed| owed.is_awaited), Some(false));
+        assert_eq!(inbound.pop_complete(), None);
+        inbound.owed_mut(new).expect("still owed").waits = 0;
+        let answered = std::iter::from_fn(|| inbound.pop_complete()).map(|owed| (owed.packet_id, owed.is_awaited));
+        assert_eq!(answered.collect::<Vec<_>>(), [(1, true), (2, true)]);
+        assert_eq!(inbound.unacknowledged(), 0);
+    }
+
     #[test]
     fn unacknowledged_counts_both_levels() {
         let mut inbound = Inbound::default();
@@ -167,5 +232,19 @@ mod tests {
         assert_eq!(inbound.unacknowledged(), 2);
         while inbound.pop_complete().is_some() {}
         assert_eq!(inbound.unacknowledged(), 1, "QoS 2 counts until PUBREL");
+    }
+
+    /// Section 4.9: a client that has lost its state never releases its old packet ids, and may still use its whole quota.
+    #[test]
+    fn what_earlier_connections_left_does_not_count_until_it_is_repeated() {
+        let mut inbound = Inbound::default();
+        inbound.receive(1);
+        inbound.owe(owed(2, QoS::AtLeastOnce, 1));
+        inbound.disconnect();
+        assert_eq!(inbound.unacknowledged(), 0);
+        assert!(!inbound.receive(1) && inbound.join(2, QoS::AtLeastOnce));
+        assert_eq!(inbound.unacknowledged(), 2);
+        assert!(inbound.release(1));
+        assert_eq!(inbound.unacknowledged(), 1);
     }
 }

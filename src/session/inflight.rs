@@ -191,9 +191,10 @@ impl Inflight {
         }
         *place = None;
         self.held -= 1;
-        // An id that is still to be sent again was not counted on this connection.
-        if !self.resend.contains(&id) {
-            self.outstanding -= 1;
+        // An id that is still to be sent again was not counted on this connection, and must not keep the window shut.
+        match self.resend.iter().position(|&waiting| waiting == id) {
+            Some(at) => drop(self.resend.remove(at)),
+            None => self.outstanding -= 1,
         }
         while let Some(None) = self.ring.front() {
             self.ring.pop_front();
@@ -291,6 +292,18 @@ mod tests {
         assert!(inflight.next_resend().is_none());
         inflight.puback(ids[3]).expect("in flight");
         assert!(inflight.has_room() && inflight.is_empty());
+    }
+
+    /// A client may send on a new connection the acknowledgements that did not leave with the old one.
+    #[test]
+    fn a_window_whose_messages_were_all_acknowledged_before_they_were_repeated_is_open() {
+        let mut inflight = Inflight::new(2);
+        let ids: Vec<u16> = (0..2).map(|_| inflight.insert(sent(Stage::AwaitPuback))).collect();
+        inflight.resume(2);
+        for id in ids {
+            inflight.puback(id).expect("in flight");
+        }
+        assert!(inflight.is_empty() && inflight.has_room());
     }
 
     proptest! {

@@ -54,15 +54,16 @@ pub struct Replay {
     order: VecDeque<Message>,
     /// By topic: not yet sent.
     waiting: BTreeMap<Box<str>, Message>,
+    filter: Arc<str>,
     /// The subscription they are sent for.
     pub subscription: Subscription,
 }
 
 impl Replay {
-    /// A replay of these messages.
-    pub fn new(messages: VecDeque<Message>, subscription: Subscription) -> Self {
+    /// A replay of these messages for a subscription to `filter`.
+    pub fn new(messages: VecDeque<Message>, filter: Arc<str>, subscription: Subscription) -> Self {
         let waiting = messages.iter().map(|message| (message.topic().into(), message.clone())).collect();
-        Self { order: messages, waiting, subscription }
+        Self { order: messages, waiting, filter, subscription }
     }
 
     fn next(&mut self) -> Option<Message> {
@@ -100,16 +101,14 @@ impl Outbound {
     pub fn enqueue(&mut self, queued: Queued, limits: &Limits) -> Admission {
         let bytes = queued.message.counted_bytes();
         let mut dropped = 0;
+        let never_fits = bytes > limits.queued_bytes_max || limits.queued_messages_max == 0;
         while self.queue.len() >= limits.queued_messages_max || self.queue_bytes + bytes > limits.queued_bytes_max {
             match limits.queue_full {
                 QueueFull::Reject => return Admission::Refused,
                 QueueFull::DropNewest => return Admission::DroppedNewest,
-                QueueFull::DropOldest => {
-                    if self.dequeue().is_none() {
-                        return Admission::DroppedNewest;
-                    }
-                    dropped += 1;
-                }
+                // Nothing is dropped to make room for what has none.
+                QueueFull::DropOldest if never_fits => return Admission::DroppedNewest,
+                QueueFull::DropOldest => dropped += usize::from(self.dequeue().is_some()),
             }
         }
         self.queue_bytes += bytes;
@@ -137,6 +136,11 @@ impl Outbound {
         if !replay.order.is_empty() {
             self.replays.push_back(replay);
         }
+    }
+
+    /// Forgets what is still to be replayed for a subscription that has ended [MQTT-3.10.4-2].
+    pub fn end_replays(&mut self, filter: &str) {
+        self.replays.retain(|replay| &*replay.filter != filter);
     }
 
     /// Whether retained messages are still to be replayed.
@@ -205,6 +209,15 @@ mod tests {
     }
 
     #[test]
+    fn no_older_message_is_dropped_for_one_that_can_never_fit() {
+        let limits = Limits { queued_bytes_max: 25, ..limits(QueueFull::DropOldest) };
+        let mut outbound = Outbound::new(&limits);
+        assert_eq!(outbound.enqueue(queued("1"), &limits), Admission::Queued);
+        assert_eq!(outbound.enqueue(queued("a topic that is too long"), &limits), Admission::DroppedNewest);
+        assert_eq!(outbound.queued(), 1);
+    }
+
+    #[test]
     fn bytes_bound_the_queue_too_and_are_given_back() {
         let limits = Limits { queued_bytes_max: 25, ..Limits::default() };
         let mut outbound = Outbound::new(&limits);
@@ -227,11 +240,26 @@ mod tests {
         };
         let subscription = Subscription { options, subscription_id: None };
         let messages = ["a", "b", "c"].map(|topic| queued(topic).message);
-        outbound.replay(Replay::new(messages.into(), subscription));
+        outbound.replay(Replay::new(messages.into(), Arc::from("#"), subscription));
         assert_eq!(outbound.replayed_of("b").len(), 1);
         assert!(outbound.replayed_of("b").is_empty());
         let rest: Vec<_> = std::iter::from_fn(|| outbound.next_replayed()).map(|(message, _)| message).collect();
         assert_eq!(rest.iter().map(Message::topic).collect::<Vec<_>>(), ["a", "c"]);
         assert!(!outbound.is_replaying());
+    }
+
+    /// [MQTT-3.10.4-2]
+    #[test]
+    fn a_subscription_that_ends_takes_its_replay_along() {
+        let limits = Limits::default();
+        let mut outbound = Outbound::new(&limits);
+        let options = SubscriptionOptions::default();
+        for filter in ["a", "#"] {
+            let messages = VecDeque::from([queued("a").message]);
+            outbound.replay(Replay::new(messages, Arc::from(filter), Subscription { options, subscription_id: None }));
+        }
+        outbound.end_replays("#");
+        assert!(outbound.next_replayed().is_some());
+        assert!(outbound.next_replayed().is_none());
     }
 }

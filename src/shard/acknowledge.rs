@@ -6,7 +6,7 @@
 
 use super::receive::{Source, Step};
 use super::route::Routed;
-use super::{Outbox, Outcome, Shard};
+use super::{GroupOrigin, Outbox, Outcome, Shard};
 use crate::id::{Millis, SessionId, ShardId};
 use crate::session::{AckError, Owed};
 use crate::wire::{Ack, AckKind, ProtocolVersion, QoS, ReasonCode};
@@ -25,6 +25,8 @@ pub(super) enum StoreWait {
     Owed(Waiter),
     /// The acknowledgement of a message from another shard.
     Peer { from: ShardId, number: u64, outcome: Outcome },
+    /// The answer to a message for a shared subscription that was passed on to this shard.
+    PassedOn { origin: GroupOrigin, outcome: Outcome },
 }
 
 impl Shard {
@@ -36,7 +38,10 @@ impl Shard {
             waits: routed.waits,
             is_taken: routed.is_taken,
             is_refused: routed.is_refused,
+            is_denied: routed.is_denied,
+            is_failed: false,
             is_awaited: true,
+            follower: None,
         };
         let Some(session) = self.sessions.get_mut(source.session) else { return };
         if owed.waits == 0 && session.inbound.owes_nothing() {
@@ -54,6 +59,7 @@ impl Shard {
             owed.waits -= 1;
             owed.is_taken |= outcome == Outcome::Taken;
             owed.is_refused |= outcome == Outcome::Refused;
+            owed.is_failed |= outcome == Outcome::Failed;
         }
         while let Some(owed) = self.sessions.get_mut(waiter.session).and_then(|session| session.inbound.pop_complete())
         {
@@ -63,6 +69,8 @@ impl Shard {
 
     fn answer_owed(&mut self, session_id: SessionId, owed: Owed, outbox: &mut Outbox) {
         let reason = match owed {
+            Owed { is_denied: true, .. } => ReasonCode::NotAuthorized,
+            Owed { is_failed: true, .. } => ReasonCode::QuotaExceeded,
             Owed { is_taken: true, .. } => ReasonCode::Success,
             Owed { is_refused: true, .. } => ReasonCode::QuotaExceeded,
             _ => ReasonCode::NoMatchingSubscribers,
@@ -74,19 +82,16 @@ impl Shard {
         }
         let Some(connection) = session.connection.filter(|_| owed.is_awaited) else { return };
         let Some(version) = self.connections.get_mut(connection).map(|record| record.version) else { return };
+        if owed.is_failed && version < ProtocolVersion::V5 {
+            // 3.x has no word for a failure: it gets none, and may send again (case O06).
+            return;
+        }
         let source = Source { connection, session: session_id, version, shared: None };
         self.answer(source, owed.packet_id, owed.qos, reason, outbox);
     }
 
     /// Sends PUBACK or PUBREC.
-    pub(super) fn answer(
-        &mut self,
-        source: Source<'_>,
-        packet_id: u16,
-        qos: QoS,
-        reason: ReasonCode,
-        outbox: &mut Outbox,
-    ) {
+    fn answer(&mut self, source: Source<'_>, packet_id: u16, qos: QoS, reason: ReasonCode, outbox: &mut Outbox) {
         let kind = if qos == QoS::AtLeastOnce { AckKind::Puback } else { AckKind::Pubrec };
         send_ack(source, kind, packet_id, reason, outbox);
     }
@@ -100,15 +105,20 @@ impl Shard {
 
     /// The store has answered.
     pub(super) fn stored(&mut self, through: u64, is_safe: bool, outbox: &mut Outbox) {
-        while let Some((_, wait)) = self.store_waits.pop_front_if(|(ticket, _)| *ticket <= through) {
+        while self.store_waits.front().is_some_and(|(ticket, _)| *ticket <= through) {
+            let Some((_, wait)) = self.store_waits.pop_front() else { return };
             match wait {
                 StoreWait::Owed(waiter) => {
-                    let outcome = if is_safe { Outcome::NoMatch } else { Outcome::Refused };
+                    let outcome = if is_safe { Outcome::NoMatch } else { Outcome::Failed };
                     self.complete(waiter, outcome, outbox);
                 }
                 StoreWait::Peer { from, number, outcome } => {
-                    let outcome = if is_safe { outcome } else { Outcome::Refused };
+                    let outcome = if is_safe { outcome } else { Outcome::Failed };
                     self.acknowledge_peer(from, number, outcome, outbox);
+                }
+                StoreWait::PassedOn { origin, outcome } => {
+                    let outcome = if is_safe { outcome } else { Outcome::Failed };
+                    self.tell_taken(origin, outcome, outbox);
                 }
             }
         }

@@ -55,14 +55,20 @@ impl Shard {
                 return Err(Next::Handoff(owner));
             }
         }
-        let is_room = self.sessions.len() < self.config.limits.sessions_per_shard_max
-            || self.sessions.by_client_id(connect.client_id).is_some();
-        let full = (ReasonCode::QuotaExceeded, "sessions_per_shard_max is reached");
-        match check(&connect, &self.config.limits).and(is_room.then_some(()).ok_or(full)) {
+        match check(&connect, &self.config.limits).and_then(|()| self.check_room(&connect)) {
             Ok(()) => self.accept(now, id, &connect, outbox),
             Err((reason, what)) => return Err(self.refuse_connect(id, Some(connect.version), reason, what, outbox)),
         }
         Ok(frame.len)
+    }
+
+    /// Whether there is room for the session, or it is there already.
+    fn check_room(&self, connect: &Connect<'_>) -> Result<(), (ReasonCode, &'static str)> {
+        let is_full = self.sessions.len() >= self.config.limits.sessions_per_shard_max;
+        if is_full && self.sessions.by_client_id(connect.client_id).is_none() {
+            return Err((ReasonCode::QuotaExceeded, "sessions_per_shard_max is reached"));
+        }
+        Ok(())
     }
 
     fn accept(&mut self, now: Millis, id: ConnectionId, connect: &Connect<'_>, outbox: &mut Outbox) {

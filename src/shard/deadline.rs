@@ -18,7 +18,7 @@ impl Shard {
                 Timer::KeepAlive(connection) => self.keep_alive(now, connection, outbox),
                 Timer::SessionExpiry(session) => self.session_expiry(now, session, outbox),
                 Timer::WillDelay(session) => self.will_delay(now, session, outbox),
-                Timer::RetainedExpiry(message) => self.expire_retained(now, &message, outbox),
+                Timer::RetainedExpiry(topic) => self.expire_retained(now, &topic, outbox),
             }
         }
     }

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use super::connection::Connection;
 use super::matches::{Delivery, Own};
 use super::{Outbox, Outcome, Shard};
 use crate::id::{ConnectionId, GlobalSessionId, Millis, SessionId};
@@ -54,6 +55,14 @@ pub(super) struct Manner {
     pub(super) qos: QoS,
     pub(super) retain: bool,
     pub(super) subscription_ids: Option<Arc<[u32]>>,
+}
+
+/// Which sending of a message it is.
+#[derive(Clone, Copy, Debug)]
+struct Sending {
+    /// 0 with QoS 0.
+    packet_id: u16,
+    dup: bool,
 }
 
 /// What became of a delivery.
@@ -206,22 +215,26 @@ impl Shard {
                 stage: if manner.qos == QoS::AtLeastOnce { Stage::AwaitPuback } else { Stage::AwaitPubrec },
             });
         }
-        self.encode(now, id, manner, packet_id, false, carrier, outbox);
+        self.encode(now, id, manner, Sending { packet_id, dup: false }, carrier, outbox);
     }
 
-    /// Whether a message may be sent to this client at all: not expired, not above its Maximum Packet Size [MQTT-3.1.2-24].
+    /// Whether a message may be sent to this client at all: not expired, not above its Maximum Packet Size.
     fn fits(&mut self, now: Millis, id: ConnectionId, manner: &Manner, carrier: &Carrier<'_>) -> bool {
         if carrier.view.is_expired(now) {
             self.counters.dropped_expired += 1;
             return false;
         }
+        self.is_small_enough(now, id, manner, carrier)
+    }
+
+    /// Whether a message is within the client's Maximum Packet Size [MQTT-3.1.2-24].
+    fn is_small_enough(&mut self, now: Millis, id: ConnectionId, manner: &Manner, carrier: &Carrier<'_>) -> bool {
         let Some(connection) = self.connections.get_mut(id) else { return false };
         if connection.packet_bytes_max == usize::MAX {
             return true;
         }
-        let publish = outgoing(now, &carrier.view, manner, 0, false);
-        // An alias may add three bytes.
-        let fits = publish.encoded_len(connection.version) + 3 <= connection.packet_bytes_max;
+        let publish = outgoing(now, &carrier.view, manner, Sending { packet_id: 0, dup: false });
+        let fits = publish.encoded_len(connection.version) <= connection.packet_bytes_max;
         self.counters.dropped_too_large += u64::from(!fits);
         fits
     }
@@ -231,8 +244,7 @@ impl Shard {
         now: Millis,
         id: ConnectionId,
         manner: &Manner,
-        packet_id: u16,
-        dup: bool,
+        sending: Sending,
         carrier: &mut Carrier<'_>,
         outbox: &mut Outbox,
     ) {
@@ -240,11 +252,11 @@ impl Shard {
         self.counters.publishes_sent += 1;
         let version = connection.version;
         let is_v5 = version == ProtocolVersion::V5;
-        let alias = if is_v5 { connection.aliases_out.of(carrier.view.topic) } else { None };
-        let is_plain = alias.is_none() && !dup && (!is_v5 || manner.subscription_ids.is_none());
+        let alias = if is_v5 { alias_of(connection, &outgoing(now, &carrier.view, manner, sending)) } else { None };
+        let is_plain = alias.is_none() && !sending.dup && (!is_v5 || manner.subscription_ids.is_none());
         let payload = carrier.view.payload;
         if carrier.view.is_large() || !is_plain {
-            let mut publish = outgoing(now, &carrier.view, manner, packet_id, dup);
+            let mut publish = outgoing(now, &carrier.view, manner, sending);
             publish.topic_alias = alias.map(|(alias, _)| alias);
             if let Some((_, true)) = alias {
                 publish.topic = "";
@@ -261,7 +273,7 @@ impl Shard {
         let layout = Layout { is_v5, qos: manner.qos, retain: manner.retain };
         if carrier.layout != Some(layout) {
             carrier.encoded.clear();
-            let publish = outgoing(now, &carrier.view, manner, packet_id, false);
+            let publish = outgoing(now, &carrier.view, manner, sending);
             carrier.packet_id_at = publish.encode_head(version, &mut carrier.encoded);
             carrier.encoded.extend_from_slice(payload);
             carrier.layout = Some(layout);
@@ -270,7 +282,7 @@ impl Shard {
         let start = buffer.len();
         buffer.extend_from_slice(&carrier.encoded);
         if let Some(at) = carrier.packet_id_at {
-            buffer[start + at..start + at + 2].copy_from_slice(&packet_id.to_be_bytes());
+            buffer[start + at..start + at + 2].copy_from_slice(&sending.packet_id.to_be_bytes());
         }
     }
 
@@ -336,16 +348,49 @@ impl Shard {
         let manner =
             Manner { qos: sent.stage.qos(), retain: sent.retain, subscription_ids: sent.subscription_ids.clone() };
         let mut carrier = self.carrier_of(message);
-        // A QoS 2 packet id that the client may have seen must not get another message, so only QoS 1 is given up.
-        if manner.qos == QoS::AtLeastOnce && !self.fits(now, connection, &manner, &carrier) {
-            if let Some(session) = self.sessions.get_mut(session_id) {
-                session.outbound.inflight.abandon(packet_id);
-            }
+        let may_be_sent = match manner.qos {
+            // [MQTT-4.3.3-7]: a QoS 2 message that was sent once does not expire.
+            QoS::ExactlyOnce => self.is_small_enough(now, connection, &manner, &carrier),
+            _ => self.fits(now, connection, &manner, &carrier),
+        };
+        if may_be_sent {
+            self.encode(now, connection, &manner, Sending { packet_id, dup: true }, &mut carrier, outbox);
         } else {
-            self.encode(now, connection, &manner, packet_id, true, &mut carrier, outbox);
+            self.give_up(connection, session_id, packet_id, manner.qos, outbox);
         }
         self.give_back(carrier);
     }
+
+    /// Behaves as if a message of the window had been delivered [MQTT-3.1.2-25]. The client may know a QoS 2 packet id
+    /// already, and must not get another message under it, so its handshake is brought to the end.
+    fn give_up(
+        &mut self,
+        connection: ConnectionId,
+        session_id: SessionId,
+        packet_id: u16,
+        qos: QoS,
+        outbox: &mut Outbox,
+    ) {
+        let Some(session) = self.sessions.get_mut(session_id) else { return };
+        if qos == QoS::AtLeastOnce {
+            session.outbound.inflight.abandon(packet_id);
+        } else if session.outbound.inflight.pubrec(packet_id).is_ok() {
+            let version = self.connections.get_mut(connection).map_or(ProtocolVersion::V311, |record| record.version);
+            let pubrel = Ack::new(AckKind::Pubrel, packet_id, ReasonCode::Success);
+            outbox.egress.control(connection.slot, |out| pubrel.encode(version, out));
+        }
+    }
+}
+
+/// The alias to send a message with, and whether the client knows it; none if it could make the packet too large.
+fn alias_of(connection: &mut Connection, publish: &OutgoingPublish<'_>) -> Option<(u16, bool)> {
+    // The property itself, and one more byte for each of the two lengths before it.
+    const ALIAS_BYTES_MAX: usize = 5;
+    let is_bounded = connection.packet_bytes_max != usize::MAX;
+    if is_bounded && publish.encoded_len(ProtocolVersion::V5) + ALIAS_BYTES_MAX > connection.packet_bytes_max {
+        return None;
+    }
+    connection.aliases_out.of(publish.topic)
 }
 
 /// How a retained message goes to a new subscription: RETAIN is set [MQTT-3.3.1-8].
@@ -357,19 +402,13 @@ fn replay_manner(message: &Message, subscription: Subscription) -> Manner {
     }
 }
 
-fn outgoing<'a>(
-    now: Millis,
-    view: &MessageView<'a>,
-    manner: &'a Manner,
-    packet_id: u16,
-    dup: bool,
-) -> OutgoingPublish<'a> {
+fn outgoing<'a>(now: Millis, view: &MessageView<'a>, manner: &'a Manner, sending: Sending) -> OutgoingPublish<'a> {
     OutgoingPublish {
-        dup,
+        dup: sending.dup,
         qos: manner.qos,
         retain: manner.retain,
         topic: view.topic,
-        packet_id,
+        packet_id: sending.packet_id,
         message_expiry_secs: view.expiry_secs_left(now),
         topic_alias: None,
         subscription_ids: manner.subscription_ids.as_deref().unwrap_or(&[]),

@@ -28,7 +28,8 @@ impl Shard {
                 }
                 session.expiry_secs = secs.min(self.config.limits.session_expiry_secs_max);
             }
-            if disconnect.reason != ReasonCode::DisconnectWithWill {
+            // [MQTT-3.14.4-3]: with any other reason the will stays due (section 3.1.2.5).
+            if disconnect.reason == ReasonCode::NORMAL_DISCONNECTION {
                 session.last_will = None;
             }
         }
@@ -96,6 +97,8 @@ impl Shard {
             session.ends_at = Some(ends_at);
             self.timers.set(ends_at, Timer::SessionExpiry(session_id));
         }
+        // Before the will, so that a group gives the news to somebody who is there.
+        self.groups_of_session_online(session_id, false, outbox);
         match delay_secs {
             None => {}
             Some(0) => self.publish_will(now, session_id, outbox),
@@ -107,17 +110,16 @@ impl Shard {
                 self.timers.set(due_at, Timer::WillDelay(session_id));
             }
         }
-        self.groups_of_session_online(session_id, false, outbox);
     }
 
-    /// Ends a session: its will is published now if it still waits [MQTT-3.1.2-8], its subscriptions leave.
+    /// Ends a session: its subscriptions leave, its will is published now if it still waits (section 3.1.3.2.2).
     pub(super) fn end_session(&mut self, now: Millis, id: SessionId, outbox: &mut Outbox) {
-        self.publish_will(now, id, outbox);
         let Some(session) = self.sessions.get_mut(id) else { return };
         let subscriptions = std::mem::take(&mut session.subscriptions);
         for filter in subscriptions.keys() {
             self.withdraw(id, filter, outbox);
         }
+        self.publish_will(now, id, outbox);
         self.sessions.remove(id);
     }
 

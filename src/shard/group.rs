@@ -9,7 +9,7 @@ use std::ops::Bound::{Excluded, Included};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::acknowledge::Waiter;
+use super::acknowledge::{StoreWait, Waiter};
 use super::deliver::{Carrier, Delivered, Manner};
 use super::interest::PendingSuback;
 use super::matches::{Subscriber, Wish};
@@ -25,6 +25,8 @@ struct Member {
     since: Stamp,
     id: GlobalSessionId,
     is_online: bool,
+    /// The cursor that it brought.
+    cursor: Cursor,
 }
 
 /// One `$share/group/filter`.
@@ -35,6 +37,8 @@ struct Group {
     members: Vec<Member>,
     /// The members among whom messages go round now: those online or, if there are none, all.
     eligible: Vec<GlobalSessionId>,
+    /// The oldest that a member brought. Two shards may found a group at once, so that there are two: as each goes with the
+    /// members that know it, all shards agree again as soon as they know the same members.
     cursor: Cursor,
 }
 
@@ -48,6 +52,9 @@ impl Group {
         self.eligible.extend(self.members.iter().filter(|member| member.is_online).map(|member| member.id));
         if self.eligible.is_empty() {
             self.eligible.extend(self.members.iter().map(|member| member.id));
+        }
+        if let Some(oldest) = self.members.iter().min_by_key(|member| member.cursor.made) {
+            self.cursor = oldest.cursor.clone();
         }
     }
 
@@ -119,10 +126,10 @@ impl Shard {
         outbox: &mut Outbox,
     ) {
         let id = GlobalSessionId { shard: self.id(), session };
-        let known = self.groups.get_mut(name).and_then(|group| {
-            let cursor = group.cursor.clone();
-            group.find(id).map(|member| (member.since, cursor))
-        });
+        let known = self
+            .groups
+            .get_mut(name)
+            .and_then(|group| group.find(id).map(|member| (member.since, member.cursor.clone())));
         let (since, cursor) = known.filter(|_| !is_new).unwrap_or_else(|| {
             let since = self.peers.tick();
             let made = || Cursor { made: since, next: Arc::new(AtomicU64::new(0)) };
@@ -179,7 +186,7 @@ impl Shard {
     pub(super) fn change_member(&mut self, name: &str, id: GlobalSessionId, change: MemberChange) {
         match change {
             MemberChange::Joined { since, is_online, cursor } => {
-                self.add_member(name, Member { since, id, is_online }, cursor);
+                self.add_member(name, Member { since, id, is_online, cursor });
             }
             MemberChange::Left => self.remove_member(name, id),
             MemberChange::Online(is_online) => {
@@ -193,19 +200,15 @@ impl Shard {
         }
     }
 
-    fn add_member(&mut self, name: &str, member: Member, cursor: Cursor) {
+    fn add_member(&mut self, name: &str, member: Member) {
         if self.groups.get_mut(name).is_none() {
-            let group =
-                Group { name: Arc::from(name), members: Vec::new(), eligible: Vec::new(), cursor: cursor.clone() };
+            let cursor = member.cursor.clone();
+            let group = Group { name: Arc::from(name), members: Vec::new(), eligible: Vec::new(), cursor };
             let slot = self.groups.insert(group);
             let filter = SubscriptionFilter::trusted(name).filter();
             self.subscribers.insert(filter, Subscriber::Group(slot), Wish::ANY);
         }
         let Some(group) = self.groups.get_mut(name) else { return };
-        // Two shards may have founded the group at once: the older cursor wins everywhere.
-        if cursor.made < group.cursor.made {
-            group.cursor = cursor;
-        }
         group.members.retain(|known| known.id != member.id);
         let place = group.members.partition_point(|known| known.since < member.since);
         group.members.insert(place, member);
@@ -335,12 +338,16 @@ impl Shard {
         let Some(origin) = origin else { return };
         if is_first_hop {
             self.peer_message_done(from, outcome, needs_store, outbox);
+        } else if needs_store {
+            let ticket = self.next_store_ticket(outbox);
+            self.store_waits.push_back((ticket, StoreWait::PassedOn { origin, outcome }));
         } else if outcome != Outcome::PassedOn {
             self.tell_taken(origin, outcome, outbox);
         }
     }
 
-    fn tell_taken(&mut self, origin: GroupOrigin, outcome: Outcome, outbox: &mut Outbox) {
+    /// Tells the publisher's shard what became of a message that was passed on.
+    pub(super) fn tell_taken(&mut self, origin: GroupOrigin, outcome: Outcome, outbox: &mut Outbox) {
         let GroupOrigin { shard, first_hop, number } = origin;
         if shard == self.id() {
             self.group_taken(first_hop, number, outcome, outbox);

@@ -90,6 +90,11 @@ impl Interests {
         }
     }
 
+    /// SUBACKs and barriers that still wait.
+    pub(super) fn waiting(&self) -> usize {
+        self.barriers.len() + self.pending.len()
+    }
+
     /// A SUBACK that is never sent.
     pub(super) fn abandon(&mut self, pending: PendingSuback) {
         drop(pending);
@@ -196,7 +201,7 @@ impl Shard {
         let suback = Suback { packet_id: pending.packet_id, properties: Properties::EMPTY, reasons: &pending.reasons };
         outbox.egress.control(pending.connection.slot, |out| suback.encode(pending.version, out));
         for (filter, subscription) in pending.replays {
-            self.start_replay(now, pending.session, &filter, subscription);
+            self.start_replay(now, pending.session, filter, subscription);
         }
         self.pump(now, pending.session, outbox);
     }

@@ -70,6 +70,12 @@ impl Peers {
         self.others().map(|peer| self.peers[peer.index()].clock).min().unwrap_or(u64::MAX)
     }
 
+    /// Messages that other shards have not yet answered for.
+    pub(super) fn waiting(&self) -> usize {
+        let by_pair: usize = self.peers.iter().map(|peer| peer.waiting.len()).sum();
+        by_pair + self.passed_on.len() + self.taken_early.len()
+    }
+
     /// Numbers a message that wants an ack.
     pub(super) fn expect_ack(&mut self, peer: ShardId, waiter: Waiter) -> u64 {
         let peer = &mut self.peers[peer.index()];

@@ -51,6 +51,8 @@ pub enum Outcome {
     NoMatch,
     /// Every matching session refused it (0x97 if everywhere so).
     Refused,
+    /// Taken, and then the store failed: it must not be acknowledged as safe.
+    Failed,
     /// A member of a shared subscription was gone; another one has been asked and acknowledges by [`MeshMessage::GroupTaken`].
     PassedOn,
 }
@@ -156,7 +158,7 @@ pub enum MeshMessage {
         first_hop: ShardId,
         /// Number of the message in the pair of its first hop.
         number: u64,
-        /// `Taken`, `Refused` or `NoMatch`.
+        /// Anything but `PassedOn`.
         outcome: Outcome,
     },
 }

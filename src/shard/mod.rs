@@ -137,6 +137,9 @@ impl Shard {
             sessions: self.sessions.len(),
             subscriptions: self.subscribers.len(),
             retained_messages: self.retained.messages(),
+            retained_tombstones: self.retained.tombstones(),
+            subacks_waiting: self.interests.waiting(),
+            acks_waiting: self.peers.waiting() + self.store_waits.len(),
         }
     }
 
@@ -170,4 +173,10 @@ pub struct Sizes {
     pub subscriptions: usize,
     /// Retained messages.
     pub retained_messages: usize,
+    /// Stamps kept of retained messages that were deleted or have expired.
+    pub retained_tombstones: usize,
+    /// SUBACK packets, and barriers, that wait for other shards.
+    pub subacks_waiting: usize,
+    /// Messages that other shards or the store have not yet acknowledged.
+    pub acks_waiting: usize,
 }

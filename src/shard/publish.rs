@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::acknowledge::Waiter;
 use super::receive::{Source, Step};
+use super::route::Routed;
 use super::{Outbox, Shard};
 use crate::id::{GlobalSessionId, Millis};
 use crate::limits::SHARED_PAYLOAD_BYTES_MIN;
@@ -53,7 +54,11 @@ impl Shard {
         }
         if topic.is_dollar() {
             self.counters.publishes_denied += 1;
-            self.answer_denied(source, publish, outbox);
+            if let Some(session) = self.sessions.get_mut(source.session).filter(|_| publish.qos == QoS::ExactlyOnce) {
+                // Counted until it is answered, as any other.
+                session.inbound.receive(publish.packet_id);
+            }
+            self.answer_unrouted(source, publish, Routed { is_denied: true, ..Routed::default() }, outbox);
             return Ok(());
         }
         let mut filtered = Vec::new();
@@ -106,11 +111,14 @@ impl Shard {
         let Some(session) = self.sessions.get_mut(source.session) else { return Ok(false) };
         let inbound = &mut session.inbound;
         let is_known_qos2 = publish.qos == QoS::ExactlyOnce && inbound.is_received(publish.packet_id);
+        if is_known_qos2 {
+            inbound.receive(publish.packet_id);
+        }
         if (publish.dup || is_known_qos2) && inbound.join(publish.packet_id, publish.qos) {
             return Ok(false);
         }
         if is_known_qos2 {
-            self.answer(source, publish.packet_id, publish.qos, ReasonCode::Success, outbox);
+            self.answer_unrouted(source, publish, Routed { is_taken: true, ..Routed::default() }, outbox);
             return Ok(false);
         }
         // [MQTT-3.3.4-7], case Q02. 3.x has no such promise; packet ids bound it there.
@@ -120,9 +128,10 @@ impl Shard {
         Ok(true)
     }
 
-    fn answer_denied(&mut self, source: Source<'_>, publish: &Publish<'_>, outbox: &mut Outbox) {
+    /// Answers what goes nowhere, in its turn [MQTT-4.6.0-2].
+    fn answer_unrouted(&mut self, source: Source<'_>, publish: &Publish<'_>, routed: Routed, outbox: &mut Outbox) {
         if publish.qos != QoS::AtMostOnce {
-            self.answer(source, publish.packet_id, publish.qos, ReasonCode::NotAuthorized, outbox);
+            self.owe(source, publish.packet_id, publish.qos, routed, outbox);
         }
     }
 

@@ -9,6 +9,7 @@
 
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use super::mesh::Peers;
 use super::timers::Timer;
@@ -43,6 +44,10 @@ impl Retained {
 
     pub(super) fn messages(&self) -> usize {
         self.messages
+    }
+
+    pub(super) fn tombstones(&self) -> usize {
+        self.tombstones.len()
     }
 
     /// Whether a retained PUBLISH is within the bounds; decided by the publisher's shard alone.
@@ -111,7 +116,7 @@ impl Shard {
             return;
         }
         if let Some(end) = view.expires_at.filter(|_| is_kept) {
-            self.timers.set(end, Timer::RetainedExpiry(message.clone()));
+            self.timers.set(end, Timer::RetainedExpiry(view.topic.into()));
         }
         if !is_kept {
             self.owe_clock(outbox);
@@ -119,8 +124,8 @@ impl Shard {
     }
 
     /// A retained message has come to its end, unless a newer one has replaced it.
-    pub(super) fn expire_retained(&mut self, now: Millis, message: &Message, outbox: &mut Outbox) {
-        let name = TopicName::trusted(message.topic());
+    pub(super) fn expire_retained(&mut self, now: Millis, topic: &str, outbox: &mut Outbox) {
+        let name = TopicName::trusted(topic);
         let Some(entry) = self.retained.trie.get(name) else { return };
         let is_over = entry.message.as_ref().is_some_and(|kept| kept.view().is_expired(now));
         if !is_over {
@@ -133,7 +138,7 @@ impl Shard {
         }
         if self.config.shards > 1 {
             self.retained.trie.insert(name, Entry { stamp, message: None });
-            self.retained.tombstones.push_back((stamp, message.topic().into()));
+            self.retained.tombstones.push_back((stamp, topic.into()));
             self.owe_clock(outbox);
         }
     }
@@ -159,12 +164,22 @@ impl Shard {
         &mut self,
         now: Millis,
         session_id: SessionId,
-        filter: &str,
+        filter: Arc<str>,
         subscription: Subscription,
     ) {
-        let messages = self.retained.matching(TopicFilter::trusted(filter), now);
+        // The subscription may have ended while its SUBACK waited; one that was replaced still owes what it asked for.
+        let Some(session) = self.sessions.get_mut(session_id) else { return };
+        if !session.subscriptions.contains_key(&filter) {
+            return;
+        }
+        let mut messages = self.retained.matching(TopicFilter::trusted(&filter), now);
+        if subscription.options.no_local {
+            // [MQTT-3.8.3-3]
+            let own = Some(GlobalSessionId { shard: self.id(), session: session_id });
+            messages.retain(|message| message.view().publisher != own);
+        }
         if let Some(session) = self.sessions.get_mut(session_id) {
-            session.outbound.replay(Replay::new(messages, subscription));
+            session.outbound.replay(Replay::new(messages, filter, subscription));
         }
     }
 }

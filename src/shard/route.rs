@@ -17,6 +17,8 @@ use crate::wire::QoS;
 pub(super) struct Routed {
     pub(super) is_taken: bool,
     pub(super) is_refused: bool,
+    /// The publisher may not publish it: nobody was asked.
+    pub(super) is_denied: bool,
     /// Answers that the waiter will get: other shards, the store.
     pub(super) waits: u16,
     /// Whether a session that outlives its connection holds the message, so that it must be stored before it is acknowledged.
@@ -27,7 +29,7 @@ impl Routed {
     pub(super) fn note(&mut self, outcome: Outcome) {
         match outcome {
             Outcome::Taken => self.is_taken = true,
-            Outcome::Refused => self.is_refused = true,
+            Outcome::Refused | Outcome::Failed => self.is_refused = true,
             Outcome::NoMatch => {}
             Outcome::PassedOn => self.waits += 1,
         }

@@ -93,6 +93,7 @@ impl Shard {
             let Some(session) = self.sessions.get_mut(source.session) else { return Step::Closed };
             let is_known = session.subscriptions.remove(text).is_some();
             if is_known {
+                session.outbound.end_replays(text);
                 self.withdraw(source.session, text, outbox);
             }
             let reason = if is_known { ReasonCode::Success } else { ReasonCode::NoSubscriptionExisted };

@@ -5,7 +5,6 @@
 //! Neighbours: `deadline` acts on them.
 
 use crate::id::{ConnectionId, Millis, SessionId};
-use crate::message::Message;
 
 /// Width of a slot, milliseconds: how late a deadline may come.
 const SLOT_MILLIS: u64 = 64;
@@ -24,8 +23,8 @@ pub(super) enum Timer {
     SessionExpiry(SessionId),
     /// A delayed will is published.
     WillDelay(SessionId),
-    /// A retained message ends.
-    RetainedExpiry(Message),
+    /// The retained message of a topic ends. The timer outlives it, so it must not hold the message.
+    RetainedExpiry(Box<str>),
 }
 
 /// The wheel.

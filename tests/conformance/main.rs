@@ -1,0 +1,25 @@
+//! A scripted peer talks to shards in virtual time: one conversation per test, one file per chapter of the protocol.
+//!
+//! Duty: prove statements of the two specifications (`[MQTT-x]` of 5.0, `[v3.1.1 MQTT-x]` of 3.1.1) and rows of the case
+//! list on whole shards. Must not: need sockets, threads or a clock. Neighbours: `broker` is the world around the shards,
+//! `peer` one client in it, `packets` the words they say; `scripts/statements` reads the ids in the doc lines.
+
+mod broker;
+mod packets;
+mod peer;
+
+mod connect;
+mod disconnect;
+mod flow_control;
+mod hostile;
+mod keep_alive;
+mod ping;
+mod properties;
+mod publish;
+mod qos;
+mod retained;
+mod session;
+mod shared;
+mod subscribe;
+mod unsubscribe;
+mod will;

@@ -1,0 +1,399 @@
+//! The driver of one shard in the simulation: what `runtime` does with sockets and a ring, done with lines.
+//!
+//! Duty: keep the contract of `shard::Input`: feed, drain the outbox, wait; slots are reused only when nothing of their
+//! connection is left; refused batches stay. Must not: judge what the shard does. Neighbours: `world` turns it.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use ringmq::id::{ConnectionId, Millis, ShardId};
+use ringmq::shard::{Event, Flush, Input, Next, Outbox, Received, Shard, ShardConfig};
+
+use crate::line::Line;
+use crate::mesh::Mesh;
+use crate::oracle::{Moment, Oracle};
+use crate::plan::Plan;
+use crate::random::Random;
+
+/// A socket on its way to a shard: new, or handed over by another one.
+#[derive(Debug)]
+pub(crate) struct Arrival {
+    pub(crate) line: usize,
+    pub(crate) accepted_at: Millis,
+    pub(crate) rest: Vec<u8>,
+    pub(crate) ready_at: Millis,
+}
+
+/// What a connection is read for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wait {
+    Bytes,
+    Mesh,
+    Drain,
+}
+
+/// A connection as the driver knows it.
+#[derive(Debug)]
+struct User {
+    id: ConnectionId,
+    line: usize,
+    rest: Vec<u8>,
+    wait: Wait,
+    flush: Vec<u8>,
+    flush_sent: usize,
+    is_closing: bool,
+    is_drained: bool,
+}
+
+/// The rest of the world, as a turn sees it.
+pub(crate) struct Around<'a> {
+    pub(crate) now: Millis,
+    pub(crate) random: &'a mut Random,
+    pub(crate) plan: &'a Plan,
+    pub(crate) lines: &'a mut Vec<Line>,
+    pub(crate) mesh: &'a mut Mesh,
+    pub(crate) oracle: &'a mut Oracle,
+    pub(crate) hand_offs: &'a mut Vec<(ShardId, Arrival)>,
+    /// Everything that can be done is done: no choice of "later".
+    pub(crate) is_eager: bool,
+}
+
+/// One shard with its driver.
+#[derive(Debug)]
+pub(crate) struct Node {
+    id: ShardId,
+    pub(crate) shard: Shard,
+    pub(crate) outbox: Outbox,
+    users: Vec<Option<User>>,
+    generations: Vec<u32>,
+    arrivals: VecDeque<Arrival>,
+    store_asked: u64,
+    /// When to answer, which ticket, and what had happened when it was asked.
+    store_due: VecDeque<(Millis, u64, Moment)>,
+    /// Everything that was given to the store by then is safe.
+    pub(crate) safe_until: Moment,
+    /// When the shard last looked at its deadlines.
+    pub(crate) looked_at: Millis,
+    pub(crate) is_stopped_until: Millis,
+}
+
+impl Node {
+    pub(crate) fn new(plan: &Plan, index: usize) -> Self {
+        let id = ShardId(u16::try_from(index).expect("few"));
+        let config = ShardConfig {
+            shard: id,
+            shards: plan.shards,
+            hash_seed: plan.seed,
+            id_seed: plan.seed.wrapping_add(index as u64),
+            limits: plan.limits.clone(),
+        };
+        Self {
+            id,
+            shard: Shard::new(config),
+            outbox: Outbox::new(plan.shards),
+            users: Vec::new(),
+            generations: Vec::new(),
+            arrivals: VecDeque::new(),
+            store_asked: 0,
+            store_due: VecDeque::new(),
+            safe_until: 0,
+            looked_at: Millis(0),
+            is_stopped_until: Millis(0),
+        }
+    }
+
+    pub(crate) fn arrive(&mut self, arrival: Arrival) {
+        self.arrivals.push_back(arrival);
+    }
+
+    /// Handle, drain, wait.
+    pub(crate) fn turn(&mut self, around: &mut Around<'_>) {
+        if self.is_stopped_until > around.now {
+            return;
+        }
+        if self.shard.next_deadline().is_some_and(|due| due <= around.now) {
+            self.looked_at = around.now;
+            self.feed(Input::Deadline, around);
+        }
+        let mut duties = [0, 1, 2, 3, 4];
+        around.random.shuffle(&mut duties);
+        for duty in duties {
+            match duty {
+                0 => self.take_arrivals(around),
+                1 => self.take_batches(around),
+                2 => self.read_lines(around),
+                3 => self.answer_store(around),
+                _ => self.report_drained(around),
+            }
+        }
+        self.drain(around);
+        self.write_lines(around);
+    }
+
+    fn feed(&mut self, input: Input, around: &mut Around<'_>) {
+        self.shard.handle(around.now, input, &mut self.outbox);
+        self.tell_events(around);
+    }
+
+    fn tell_events(&mut self, around: &mut Around<'_>) {
+        for event in std::mem::take(&mut self.outbox.events) {
+            let (Event::Connected { connection, .. }
+            | Event::Disconnected { connection, .. }
+            | Event::Refused { connection, .. }) = &event;
+            let user = self.users[connection.slot as usize].as_ref().expect("events tell of connections that are open");
+            assert_eq!(user.id, *connection, "an event tells of a former user of the slot");
+            around.oracle.note_event(around.now, self.looked_at, user.line, &event, around.lines);
+        }
+    }
+
+    fn take_arrivals(&mut self, around: &mut Around<'_>) {
+        let now = around.now;
+        while let Some(arrival) = self.arrivals.pop_front_if(|arrival| arrival.ready_at <= now) {
+            let slot = self.users.iter().position(Option::is_none).unwrap_or_else(|| {
+                self.users.push(None);
+                self.generations.push(0);
+                self.users.len() - 1
+            });
+            self.generations[slot] += 1;
+            let id = ConnectionId { slot: u32::try_from(slot).expect("few"), generation: self.generations[slot] };
+            let Arrival { line, accepted_at, rest, .. } = arrival;
+            self.users[slot] = Some(User {
+                id,
+                line,
+                rest,
+                wait: Wait::Bytes,
+                flush: Vec::new(),
+                flush_sent: 0,
+                is_closing: false,
+                is_drained: false,
+            });
+            self.feed(Input::Opened { connection: id, accepted_at }, around);
+            self.offer(slot, around);
+        }
+    }
+
+    fn take_batches(&mut self, around: &mut Around<'_>) {
+        let mut peers: Vec<usize> = (0..around.plan.shards).collect();
+        around.random.shuffle(&mut peers);
+        for peer in peers {
+            while let Some(batch) = around.mesh.take(around.now, (peer, self.id.index())) {
+                let from = ShardId(u16::try_from(peer).expect("few"));
+                self.feed(Input::Mesh { from, batch }, around);
+            }
+        }
+    }
+
+    fn answer_store(&mut self, around: &mut Around<'_>) {
+        let now = around.now;
+        while let Some((_, through, asked_at)) = self.store_due.pop_front_if(|(due, ..)| *due <= now) {
+            self.safe_until = asked_at;
+            self.feed(Input::Stored { through, is_safe: true }, around);
+        }
+    }
+
+    fn report_drained(&mut self, around: &mut Around<'_>) {
+        for slot in 0..self.users.len() {
+            let Some(user) = self.users[slot].as_mut().filter(|user| user.is_drained) else { continue };
+            user.is_drained = false;
+            if user.is_closing {
+                continue;
+            }
+            let connection = user.id;
+            let waited = user.wait == Wait::Drain;
+            self.feed(Input::Drained { connection }, around);
+            if waited {
+                self.offer(slot, around);
+            }
+        }
+    }
+
+    fn read_lines(&mut self, around: &mut Around<'_>) {
+        let is_refused = self.outbox.mesh.iter().any(|batch| !batch.is_empty());
+        for slot in 0..self.users.len() {
+            let Some(user) = self.users[slot].as_mut().filter(|user| !user.is_closing) else { continue };
+            match user.wait {
+                Wait::Drain => {}
+                Wait::Mesh => {
+                    if !is_refused && self.shard.takes_publishes(&self.outbox) {
+                        self.offer(slot, around);
+                    }
+                }
+                Wait::Bytes => {
+                    if around.is_eager || around.random.chance(60) {
+                        self.read(slot, around);
+                    }
+                }
+            }
+        }
+    }
+
+    fn read(&mut self, slot: usize, around: &mut Around<'_>) {
+        let Some(user) = self.users[slot].as_mut().filter(|user| !self.outbox.closes.contains(&user.id)) else {
+            return;
+        };
+        let line = &mut around.lines[user.line];
+        if line.to_server.is_empty() {
+            if line.is_closed_by_client {
+                let connection = user.id;
+                self.feed(Input::Closed { connection }, around);
+                self.users[slot] = None;
+            }
+            return;
+        }
+        let most = if around.is_eager { line.to_server.len() } else { around.random.pick(&[1, 7, 60, 10_000]) };
+        let count = line.to_server.len().min(most);
+        user.rest.extend(line.to_server.drain(..count));
+        self.offer(slot, around);
+    }
+
+    /// Offers what was received and is not used up.
+    fn offer(&mut self, slot: usize, around: &mut Around<'_>) {
+        let Some(user) = self.users[slot].as_mut() else { return };
+        let id = user.id;
+        let bytes = Bytes::from(std::mem::take(&mut user.rest));
+        let shared = around.random.chance(50).then_some(&bytes);
+        let received = Received { bytes: &bytes, shared };
+        let taken = self.shard.receive(around.now, id, received, &mut self.outbox);
+        self.tell_events(around);
+        let Some(user) = self.users[slot].as_mut() else { return };
+        user.rest = bytes[taken.consumed..].to_vec();
+        match taken.next {
+            Next::Read { .. } => user.wait = Wait::Bytes,
+            Next::AwaitMesh => user.wait = Wait::Mesh,
+            Next::AwaitDrain => user.wait = Wait::Drain,
+            Next::Closed => assert!(self.outbox.closes.contains(&id), "a connection that is over stands in closes"),
+            Next::Handoff(owner) => {
+                assert_eq!(taken.consumed, 0, "nothing is consumed before a hand-off");
+                assert_ne!(owner, self.id, "a hand-off to itself");
+                let delay_millis = around.random.between(0, around.plan.mesh_delay_millis_max);
+                let arrival = Arrival {
+                    line: user.line,
+                    accepted_at: around.now,
+                    rest: std::mem::take(&mut user.rest),
+                    ready_at: around.now.after_millis(delay_millis),
+                };
+                around.hand_offs.push((owner, arrival));
+                self.users[slot] = None;
+            }
+        }
+    }
+
+    fn drain(&mut self, around: &mut Around<'_>) {
+        for (peer, batch) in self.outbox.mesh.iter_mut().enumerate() {
+            assert!(peer != self.id.index() || batch.is_empty(), "a batch to itself");
+            if !batch.is_empty() {
+                around.mesh.send(around.now, (self.id.index(), peer), batch, around.plan, around.random);
+            }
+        }
+        if self.outbox.store_ticket > self.store_asked {
+            self.store_asked = self.outbox.store_ticket;
+            let delay_millis = around.random.between(0, around.plan.store_delay_millis_max);
+            let due = around.now.after_millis(delay_millis);
+            let due = self.store_due.back().map_or(due, |(last, ..)| due.max(*last));
+            self.store_due.push_back((due, self.store_asked, around.oracle.moment));
+        }
+        for id in std::mem::take(&mut self.outbox.closes) {
+            let user = self.users[id.slot as usize].as_mut().filter(|user| user.id == id);
+            let user = user.expect("only connections that are open are closed");
+            assert!(!user.is_closing, "a connection is closed once");
+            user.is_closing = true;
+        }
+    }
+
+    /// Sends what is queued, as far as sockets take it.
+    fn write_lines(&mut self, around: &mut Around<'_>) {
+        let mut dirty = Vec::new();
+        self.outbox.egress.take_dirty(&mut dirty);
+        for slot in 0..self.users.len() {
+            let Some(user) = self.users[slot].as_mut() else { continue };
+            let line = &mut around.lines[user.line];
+            let egress = self.outbox.egress.at(user.id.slot);
+            assert!(
+                !egress.has_queued() || !user.flush.is_empty() || dirty.contains(&user.id.slot),
+                "queued bytes of a connection that is not listed as dirty"
+            );
+            loop {
+                if user.flush.is_empty() && egress.has_queued() {
+                    let mut flush = Flush::default();
+                    egress.take(&mut flush);
+                    user.flush = flush.pieces().flatten().copied().collect();
+                    assert_eq!(user.flush.len(), flush.len(), "the pieces are the flush");
+                    user.flush_sent = 0;
+                }
+                let left = user.flush.len() - user.flush_sent;
+                if left == 0 {
+                    break;
+                }
+                let room = around.plan.line_bytes_max.saturating_sub(line.to_client.len());
+                let room = if line.is_closed_by_client { left } else { room };
+                let most = if around.is_eager { left } else { around.random.pick(&[1, 30, 10_000]) };
+                let count = left.min(room).min(most);
+                if count == 0 {
+                    break;
+                }
+                if !line.is_closed_by_client {
+                    line.to_client.extend(&user.flush[user.flush_sent..user.flush_sent + count]);
+                }
+                user.flush_sent += count;
+                user.is_drained |= egress.sent(count);
+                if user.flush_sent < user.flush.len() {
+                    break;
+                }
+                user.flush.clear();
+                user.flush_sent = 0;
+            }
+            if user.is_closing && user.flush.is_empty() {
+                line.is_closed_by_server = true;
+                self.users[slot] = None;
+            }
+        }
+    }
+
+    /// Whether nothing is left to do but what only time brings.
+    pub(crate) fn is_quiet(&self, lines: &[Line]) -> bool {
+        let is_user_quiet = |user: &User| {
+            let line = &lines[user.line];
+            let has_input = !line.to_server.is_empty() || line.is_closed_by_client;
+            !has_input && user.wait == Wait::Bytes && user.flush.is_empty() && !user.is_drained && !user.is_closing
+        };
+        self.arrivals.is_empty()
+            && self.store_due.is_empty()
+            && self.outbox.mesh.iter().all(|batch| batch.is_empty())
+            && self.users.iter().flatten().all(is_user_quiet)
+    }
+
+    /// What is not quiet, for the message of a failure.
+    pub(crate) fn describe(&mut self, lines: &[Line]) -> String {
+        let mut text = format!(
+            "shard {}: {} arrivals, {} store answers due, takes publishes {}, ",
+            self.id.0,
+            self.arrivals.len(),
+            self.store_due.len(),
+            self.shard.takes_publishes(&self.outbox)
+        );
+        for (peer, batch) in self.outbox.mesh.iter().enumerate().filter(|(_, batch)| !batch.is_empty()) {
+            text += &format!("for {peer}: {:?}, ack {:?}, ", batch.messages, batch.ack);
+        }
+        for user in self.users.iter().flatten() {
+            let line = &lines[user.line];
+            let egress = self.outbox.egress.at(user.id.slot);
+            text += &format!(
+                "line {}: {:?}, rest {}, unread {}, flush {}, backlog {}, control {}; ",
+                user.line,
+                user.wait,
+                user.rest.len(),
+                line.to_server.len(),
+                user.flush.len() - user.flush_sent,
+                egress.backlog_bytes(),
+                egress.control_backlog_bytes()
+            );
+        }
+        text
+    }
+
+    /// Control bytes, whole backlog: the largest of all connections.
+    pub(crate) fn largest_backlog_bytes(&mut self) -> usize {
+        let slots: Vec<u32> = self.users.iter().flatten().map(|user| user.id.slot).collect();
+        slots.into_iter().map(|slot| self.outbox.egress.at(slot).backlog_bytes()).max().unwrap_or(0)
+    }
+}

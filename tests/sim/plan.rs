@@ -1,0 +1,78 @@
+//! What kind of run a seed stands for.
+//!
+//! Duty: draw shards, clients, limits and weather from the seed. Must not: act. Neighbours: `world` builds from it, the
+//! checks read how strict they may be.
+
+use ringmq::limits::{Limits, MESH_BATCHES_MAX, QueueFull};
+
+use crate::random::Random;
+
+/// The parameters of one run.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) seed: u64,
+    pub(crate) shards: usize,
+    pub(crate) clients: usize,
+    pub(crate) steps: usize,
+    /// Queues are small: messages are dropped by policy, and counters must account for them.
+    pub(crate) is_tight: bool,
+    pub(crate) limits: Limits,
+    pub(crate) batches_max: usize,
+    pub(crate) mesh_delay_millis_max: u64,
+    pub(crate) jam_percent: usize,
+    pub(crate) store_delay_millis_max: u64,
+    /// Bytes that a socket holds in each direction.
+    pub(crate) line_bytes_max: usize,
+    /// How often clients come and go, per thousand acts.
+    pub(crate) churn_permille: usize,
+    /// Prints every packet.
+    pub(crate) traces: bool,
+    /// Breaks the order of batches on purpose: the run must fail.
+    pub(crate) swaps_batches: bool,
+}
+
+impl Plan {
+    pub(crate) fn of(seed: u64) -> Self {
+        let mut random = Random::new(seed);
+        let is_tight = random.chance(30);
+        let shards = random.pick(&[1, 2, 2, 3, 3, 4]);
+        let limits = draw_limits(&mut random, is_tight);
+        Self {
+            seed,
+            shards,
+            clients: 3 + random.below(7),
+            steps: random.pick(&[1500, 3000, 10_000]),
+            is_tight,
+            limits,
+            batches_max: random.pick(&[1, 2, MESH_BATCHES_MAX]),
+            mesh_delay_millis_max: random.pick(&[0, 2, 20, 100]),
+            jam_percent: random.pick(&[0, 1, 3]),
+            store_delay_millis_max: random.pick(&[0, 0, 10, 100, 2000]),
+            line_bytes_max: random.pick(&[100, 1000, 100_000]),
+            churn_permille: random.pick(&[0, 10, 40]),
+            traces: std::env::var_os("RINGMQ_SIM_TRACE").is_some(),
+            swaps_batches: std::env::var_os("RINGMQ_SIM_SWAP_BATCHES").is_some(),
+        }
+    }
+}
+
+fn draw_limits(random: &mut Random, is_tight: bool) -> Limits {
+    let mut limits = Limits {
+        receive_maximum: random.pick(&[2, 5, 20]),
+        inflight_messages_max: random.pick(&[1, 3, 20]),
+        egress_bytes_max: random.pick(&[100, 2000, 1 << 20, 1 << 20]),
+        egress_control_bytes_max: random.pick(&[20, 200, 256 << 10]),
+        mesh_publishes_max: random.pick(&[1, 3, 4096]),
+        mesh_bytes_max: random.pick(&[200, 4 << 20, 4 << 20]),
+        topic_alias_max: random.pick(&[0, 2, 10]),
+        topic_alias_out_max: random.pick(&[0, 2, 10]),
+        match_cache_topics_max: random.pick(&[1, 4, 1024]),
+        ..Limits::default()
+    };
+    if is_tight {
+        limits.queued_messages_max = random.pick(&[0, 1, 4]);
+        limits.queued_bytes_max = random.pick(&[100, 1000, 1 << 20]);
+        limits.queue_full = random.pick(&[QueueFull::Reject, QueueFull::DropNewest, QueueFull::DropOldest]);
+    }
+    limits
+}
