@@ -3,6 +3,7 @@
 //! Duty: the state that MQTT calls Session (section 4.1): subscriptions, messages on their way in both directions, the will.
 //! Must not: encode, send, route, read a clock. Neighbours: `shard` owns the sessions and acts on what they say.
 
+mod alarm;
 mod inbound;
 mod inflight;
 mod outbound;
@@ -10,6 +11,7 @@ mod outbound;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+pub use alarm::Alarm;
 pub use inbound::{Inbound, Owed};
 pub use inflight::{AckError, Inflight, Sent, Stage};
 pub use outbound::{Admission, Outbound, Queued, Replay};
@@ -30,6 +32,10 @@ pub struct Session {
     pub expiry_secs: u32,
     /// When the disconnected session ends.
     pub ends_at: Option<Millis>,
+    /// The timer for `ends_at`.
+    pub end_alarm: Alarm,
+    /// The timer for the delay of the will.
+    pub will_alarm: Alarm,
     /// By topic filter as the client wrote it, `$share/...` included.
     pub subscriptions: BTreeMap<Arc<str>, Subscription>,
     /// What the client sent and is not yet answered.
@@ -70,6 +76,8 @@ impl Session {
             connection: None,
             expiry_secs: 0,
             ends_at: None,
+            end_alarm: Alarm::default(),
+            will_alarm: Alarm::default(),
             subscriptions: BTreeMap::new(),
             inbound: Inbound::default(),
             outbound: Outbound::new(limits),

@@ -18,7 +18,7 @@ impl Shard {
                 Timer::KeepAlive(connection) => self.keep_alive(now, connection, outbox),
                 Timer::SessionExpiry(session) => self.session_expiry(now, session, outbox),
                 Timer::WillDelay(session) => self.will_delay(now, session, outbox),
-                Timer::RetainedExpiry(topic) => self.expire_retained(now, &topic, outbox),
+                Timer::RetainedSweep => self.sweep_retained(now, outbox),
             }
         }
     }
@@ -46,16 +46,24 @@ impl Shard {
     }
 
     fn session_expiry(&mut self, now: Millis, id: SessionId, outbox: &mut Outbox) {
-        let ends_at = self.sessions.get_mut(id).and_then(|session| session.ends_at);
-        if ends_at.is_some_and(|end| end <= now) {
-            self.end_session(now, id, outbox);
+        let Some(session) = self.sessions.get_mut(id) else { return };
+        session.end_alarm.hear(now);
+        match session.ends_at {
+            None => {}
+            Some(end) if end <= now => self.end_session(now, id, outbox),
+            Some(end) if session.end_alarm.arm(end) => self.timers.set(end, Timer::SessionExpiry(id)),
+            Some(_) => {}
         }
     }
 
     fn will_delay(&mut self, now: Millis, id: SessionId, outbox: &mut Outbox) {
-        let will = self.sessions.get_mut(id).and_then(|session| session.last_will.as_ref());
-        if will.and_then(|will| will.due_at).is_some_and(|due| due <= now) {
-            self.publish_will(now, id, outbox);
+        let Some(session) = self.sessions.get_mut(id) else { return };
+        session.will_alarm.hear(now);
+        match session.last_will.as_ref().and_then(|will| will.due_at) {
+            None => {}
+            Some(due) if due <= now => self.publish_will(now, id, outbox),
+            Some(due) if session.will_alarm.arm(due) => self.timers.set(due, Timer::WillDelay(id)),
+            Some(_) => {}
         }
     }
 }

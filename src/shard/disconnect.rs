@@ -95,20 +95,16 @@ impl Shard {
         if expiry_secs != u32::MAX {
             let ends_at = now.after_secs(u64::from(expiry_secs));
             session.ends_at = Some(ends_at);
-            self.timers.set(ends_at, Timer::SessionExpiry(session_id));
+            if session.end_alarm.arm(ends_at) {
+                self.timers.set(ends_at, Timer::SessionExpiry(session_id));
+            }
         }
         // Before the will, so that a group gives the news to somebody who is there.
         self.groups_of_session_online(session_id, false, outbox);
         match delay_secs {
             None => {}
             Some(0) => self.publish_will(now, session_id, outbox),
-            Some(secs) => {
-                let due_at = now.after_secs(u64::from(secs));
-                if let Some(will) = self.sessions.get_mut(session_id).and_then(|session| session.last_will.as_mut()) {
-                    will.due_at = Some(due_at);
-                }
-                self.timers.set(due_at, Timer::WillDelay(session_id));
-            }
+            Some(secs) => self.delay_will(session_id, now.after_secs(u64::from(secs))),
         }
     }
 
@@ -121,6 +117,15 @@ impl Shard {
         }
         self.publish_will(now, id, outbox);
         self.sessions.remove(id);
+    }
+
+    fn delay_will(&mut self, id: SessionId, due_at: Millis) {
+        let Some(session) = self.sessions.get_mut(id) else { return };
+        let Some(will) = &mut session.last_will else { return };
+        will.due_at = Some(due_at);
+        if session.will_alarm.arm(due_at) {
+            self.timers.set(due_at, Timer::WillDelay(id));
+        }
     }
 
     /// Publishes the will, once [MQTT-3.1.2-10].

@@ -21,6 +21,11 @@ use crate::session::{Replay, Subscription};
 use crate::topic::{RetainedTrie, TopicFilter, TopicName};
 use crate::wire::LastWill;
 
+/// Retained messages that have ended are looked for this often, milliseconds,
+const SWEEP_MILLIS: u64 = 500;
+/// among that many nodes of the trie.
+const SWEEP_NODES_MAX: u32 = 16_384;
+
 #[derive(Debug)]
 struct Entry {
     stamp: Stamp,
@@ -35,11 +40,25 @@ pub(super) struct Retained {
     messages: usize,
     bytes: usize,
     tombstones: VecDeque<(Stamp, Box<str>)>,
+    /// Messages that will end by themselves.
+    expiring: usize,
+    /// Whether a sweep is set.
+    is_swept: bool,
+    /// Where the next sweep goes on.
+    sweep_from: u32,
 }
 
 impl Retained {
     pub(super) fn new(hash_seed: u64) -> Self {
-        Self { trie: RetainedTrie::new(hash_seed), messages: 0, bytes: 0, tombstones: VecDeque::new() }
+        Self {
+            trie: RetainedTrie::new(hash_seed),
+            messages: 0,
+            bytes: 0,
+            tombstones: VecDeque::new(),
+            expiring: 0,
+            is_swept: false,
+            sweep_from: 0,
+        }
     }
 
     pub(super) fn messages(&self) -> usize {
@@ -80,6 +99,8 @@ impl Retained {
     fn count(&mut self, message: Option<&Message>, sign: isize) {
         if let Some(message) = message {
             self.messages = self.messages.saturating_add_signed(sign);
+            self.expiring =
+                self.expiring.saturating_add_signed(if message.view().expires_at.is_some() { sign } else { 0 });
             self.bytes = self.bytes.saturating_add_signed(sign * message.counted_bytes() as isize);
         }
     }
@@ -93,6 +114,28 @@ impl Retained {
                 self.trie.remove(name);
             }
         }
+    }
+
+    /// Frees what has ended among the next nodes; says whether there was anything.
+    fn sweep(&mut self, now: Millis, keeps_tombstones: bool) -> bool {
+        let mut ended = Vec::new();
+        let next = self.trie.retain_some(self.sweep_from, SWEEP_NODES_MAX, |entry| {
+            match entry.message.take_if(|message| message.view().is_expired(now)) {
+                None => true,
+                Some(message) => {
+                    ended.push((entry.stamp, message));
+                    keeps_tombstones
+                }
+            }
+        });
+        self.sweep_from = next.unwrap_or(0);
+        for (stamp, message) in &ended {
+            self.count(Some(message), -1);
+            if keeps_tombstones {
+                self.tombstones.push_back((*stamp, message.topic().into()));
+            }
+        }
+        !ended.is_empty()
     }
 
     fn matching(&self, filter: TopicFilter<'_>, now: Millis) -> VecDeque<Message> {
@@ -115,31 +158,26 @@ impl Shard {
         if !self.retained.apply(view.topic, kept, stamp, keeps_tombstones) {
             return;
         }
-        if let Some(end) = view.expires_at.filter(|_| is_kept) {
-            self.timers.set(end, Timer::RetainedExpiry(view.topic.into()));
+        if self.retained.expiring > 0 && !self.retained.is_swept {
+            self.retained.is_swept = true;
+            self.timers.set(now.after_millis(SWEEP_MILLIS), Timer::RetainedSweep);
         }
         if !is_kept {
             self.owe_clock(outbox);
         }
     }
 
-    /// A retained message has come to its end, unless a newer one has replaced it.
-    pub(super) fn expire_retained(&mut self, now: Millis, topic: &str, outbox: &mut Outbox) {
-        let name = TopicName::trusted(topic);
-        let Some(entry) = self.retained.trie.get(name) else { return };
-        let is_over = entry.message.as_ref().is_some_and(|kept| kept.view().is_expired(now));
-        if !is_over {
-            return;
-        }
-        // The end was agreed when the message was sent, so every shard reaches it alone, under the message's own stamp.
-        let stamp = entry.stamp;
-        if let Some(old) = self.retained.trie.remove(name) {
-            self.retained.count(old.message.as_ref(), -1);
-        }
-        if self.config.shards > 1 {
-            self.retained.trie.insert(name, Entry { stamp, message: None });
-            self.retained.tombstones.push_back((stamp, topic.into()));
+    /// Frees retained messages that have ended, a part of all at a time. They are not sent any more since their end.
+    /// The end was agreed when the message was sent, so every shard reaches it alone, under the message's own stamp.
+    pub(super) fn sweep_retained(&mut self, now: Millis, outbox: &mut Outbox) {
+        let has_freed = self.retained.sweep(now, self.config.shards > 1);
+        if has_freed {
             self.owe_clock(outbox);
+        }
+        if self.retained.expiring > 0 {
+            self.timers.set(now.after_millis(SWEEP_MILLIS), Timer::RetainedSweep);
+        } else {
+            self.retained.is_swept = false;
         }
     }
 

@@ -24,7 +24,7 @@ pub(super) enum Timer {
     /// A delayed will is published.
     WillDelay(SessionId),
     /// The retained message of a topic ends. The timer outlives it, so it must not hold the message.
-    RetainedExpiry(Box<str>),
+    RetainedSweep,
 }
 
 /// The wheel.

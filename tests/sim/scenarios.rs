@@ -193,7 +193,9 @@ fn concurrent_writers_leave_the_same_retained_message_on_every_shard() {
         }
         if round % 10 == 0 {
             world.come_to_rest();
-            world.judge_retained(&writers);
+            let readers = world.add_probes();
+            world.judge_retained(&readers);
+            world.end_sessions(&readers);
         }
     }
     world.come_to_rest();
