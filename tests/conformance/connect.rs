@@ -10,7 +10,8 @@ use ringmq::wire::{Connack, Connect, Packet, Properties, Property, ReasonCode};
 use super::broker::{Broker, everywhere, everywhere_with};
 use super::packets::*;
 
-/// [MQTT-3.1.4-5] [MQTT-3.2.0-1] [MQTT-3.2.2-1] [MQTT-3.2.2-8] [v3.1.1 MQTT-3.1.4-4] [v3.1.1 MQTT-3.2.0-1]: each dialect has its own CONNACK.
+/// [MQTT-3.1.4-5] [MQTT-3.2.0-1] [MQTT-3.2.2-1] [MQTT-3.2.2-8] [v3.1.1 MQTT-3.1.4-4] [v3.1.1 MQTT-3.2.0-1]:
+/// each dialect has its own CONNACK.
 #[test]
 fn every_dialect_is_admitted_with_its_own_connack() {
     everywhere(|broker| {

@@ -297,7 +297,8 @@ fn try_rows(rows: &[Row]) {
 /// [MQTT-3.1.2-16] [MQTT-3.1.2-18] [MQTT-3.1.3-11] [MQTT-3.1.3-12] [MQTT-3.1.4-1] [MQTT-3.2.2-6] [MQTT-3.2.2-7]
 /// [MQTT-1.5.4-1] [MQTT-1.5.4-2] [MQTT-1.5.7-1] [v3.1.1 MQTT-3.1.0-1] [v3.1.1 MQTT-3.1.2-3] [v3.1.1 MQTT-3.1.2-11]
 /// [v3.1.1 MQTT-3.1.2-13] [v3.1.1 MQTT-3.1.2-14] [v3.1.1 MQTT-3.1.2-15] [v3.1.1 MQTT-3.1.2-20] [v3.1.1 MQTT-3.1.2-22]
-/// [v3.1.1 MQTT-3.1.3-4] [v3.1.1 MQTT-3.1.3-10] [v3.1.1 MQTT-3.1.3-11] [v3.1.1 MQTT-3.1.2-18] [v3.1.1 MQTT-3.1.4-1] [v3.1.1 MQTT-3.2.2-6] [v3.1.1 MQTT-1.5.3-2].
+/// [v3.1.1 MQTT-3.1.3-4] [v3.1.1 MQTT-3.1.3-10] [v3.1.1 MQTT-3.1.3-11] [v3.1.1 MQTT-3.1.2-18]
+/// [v3.1.1 MQTT-3.1.4-1] [v3.1.1 MQTT-3.2.2-6] [v3.1.1 MQTT-1.5.3-2].
 #[test]
 fn a_bad_connect_is_refused_and_nobody_notices() {
     try_rows(&rows_before_admission());

@@ -247,7 +247,7 @@ impl World {
             let client = &self.clients[index];
             let silent_millis = self.now.0 - client.spoke_at.0;
             if client.phase == Phase::On && client.nature.keep_alive_secs > 0 && silent_millis >= 800 {
-                self.with_client(index, |client, desk| habits::ping(client, desk));
+                self.with_client(index, habits::ping);
             }
         }
     }
