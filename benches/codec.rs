@@ -1,6 +1,7 @@
 //! Nanoseconds per decode and encode of a few packets, on one core: `cargo bench --bench codec`.
 //!
 //! Duty: a figure to watch while the codec changes. Must not: judge; the least of several runs is printed, no more.
+#![allow(clippy::disallowed_methods)]
 
 use ringmq::wire::{
     Ack, AckKind, Connect, Framed, OutgoingPublish, Packet, Property, ProtocolVersion, Publish, PublishProperties, QoS,
