@@ -16,7 +16,6 @@ use super::receive::Source;
 use super::subscribe::suback_reasons;
 use super::{MeshMessage, Outbox, Shard};
 use crate::id::{ConnectionId, Millis, SessionId, ShardId};
-use crate::session::Subscription;
 use crate::wire::property::Properties;
 use crate::wire::{ProtocolVersion, Suback};
 
@@ -29,7 +28,7 @@ pub(super) struct PendingSuback {
     packet_id: u16,
     pub(super) reasons: Vec<u8>,
     /// Filters whose retained messages are to be sent.
-    pub(super) replays: Vec<(Arc<str>, Subscription)>,
+    pub(super) replays: Vec<Arc<str>>,
     /// Barriers that are not yet passed.
     tickets: Vec<u64>,
 }
@@ -98,6 +97,13 @@ impl Interests {
     /// A SUBACK that is never sent.
     pub(super) fn abandon(&mut self, pending: PendingSuback) {
         drop(pending);
+    }
+
+    /// A subscription has ended: SUBACKs that still wait replay nothing for it, also if it is made anew [MQTT-3.10.4-2].
+    pub(super) fn forget_replays(&mut self, session: SessionId, filter: &str) {
+        for pending in self.pending.values_mut().filter(|pending| pending.session == session) {
+            pending.replays.retain(|replayed| &**replayed != filter);
+        }
     }
 
     fn drop_barrier(&mut self, ticket: u64) {
@@ -200,8 +206,8 @@ impl Shard {
         suback_reasons(pending.version, &mut pending.reasons);
         let suback = Suback { packet_id: pending.packet_id, properties: Properties::EMPTY, reasons: &pending.reasons };
         outbox.egress.control(pending.connection.slot, |out| suback.encode(pending.version, out));
-        for (filter, subscription) in pending.replays {
-            self.start_replay(now, pending.session, filter, subscription);
+        for filter in pending.replays {
+            self.start_replay(now, pending.session, filter);
         }
         self.pump(now, pending.session, outbox);
     }

@@ -17,7 +17,7 @@ use super::{Outbox, Shard, Stamp};
 use crate::id::{GlobalSessionId, Millis, SessionId, ShardId};
 use crate::limits::Limits;
 use crate::message::{Message, MessageView};
-use crate::session::{Replay, Subscription};
+use crate::session::Replay;
 use crate::topic::{RetainedTrie, TopicFilter, TopicName};
 use crate::wire::LastWill;
 
@@ -198,18 +198,10 @@ impl Shard {
     }
 
     /// Begins to send the retained messages of a new subscription.
-    pub(super) fn start_replay(
-        &mut self,
-        now: Millis,
-        session_id: SessionId,
-        filter: Arc<str>,
-        subscription: Subscription,
-    ) {
-        // The subscription may have ended while its SUBACK waited; one that was replaced still owes what it asked for.
+    pub(super) fn start_replay(&mut self, now: Millis, session_id: SessionId, filter: Arc<str>) {
+        // The subscription may have been replaced while its SUBACK waited: what it asked for is sent as the new one wants it.
         let Some(session) = self.sessions.get_mut(session_id) else { return };
-        if !session.subscriptions.contains_key(&filter) {
-            return;
-        }
+        let Some(&subscription) = session.subscriptions.get(&filter) else { return };
         let mut messages = self.retained.matching(TopicFilter::trusted(&filter), now);
         if subscription.options.no_local {
             // [MQTT-3.8.3-3]

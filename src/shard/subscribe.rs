@@ -69,7 +69,7 @@ impl Shard {
                 self.subscribers.insert(filter, Subscriber::Session(session_id.slot), wish);
                 self.interest_wanted(&name, is_new, pending, outbox);
                 if wants_retained(subscription.options, is_new) {
-                    pending.replays.push((name, subscription));
+                    pending.replays.push(name);
                 }
             }
             SubscriptionFilter::Shared { .. } => self.join_group(&name, session_id, is_new, pending, outbox),
@@ -94,6 +94,7 @@ impl Shard {
             let is_known = session.subscriptions.remove(text).is_some();
             if is_known {
                 session.outbound.end_replays(text);
+                self.interests.forget_replays(source.session, text);
                 self.withdraw(source.session, text, outbox);
             }
             let reason = if is_known { ReasonCode::Success } else { ReasonCode::NoSubscriptionExisted };

@@ -95,11 +95,14 @@ impl Oracle {
     }
 
     /// Some subscription of the session may have asked for it: sent, and not answered as ended before the message was sent.
+    /// A retained message that is replayed with QoS 0 was never in flight, so the answer must not have come at all.
     fn check_wanted(&self, delivery: &Delivery<'_>, number: u32, session: usize) {
         let published = &self.published[number as usize];
         let record = &self.sessions[session];
+        let is_fresh_replay = delivery.qos == QoS::AtMostOnce && is_replay(delivery, record);
         let mut wanting = record.subscriptions.iter().filter(|known| {
-            known.matches(delivery.topic) && known.unsubscribed_at.is_none_or(|at| published.sent_at < at)
+            let may_linger = |at| published.sent_at < at && !is_fresh_replay;
+            known.matches(delivery.topic) && known.unsubscribed_at.is_none_or(may_linger)
         });
         assert!(
             wanting.any(|known| known.qos_max >= delivery.qos),
@@ -176,10 +179,7 @@ impl Oracle {
         if delivery.dup {
             return;
         }
-        let keeps_flag = |record: &Session| {
-            record.subscriptions.iter().any(|known| known.matches(delivery.topic) && known.options.retain_as_published)
-        };
-        let is_replay = delivery.retain && !keeps_flag(record);
+        let is_replay = is_replay(delivery, record);
         let newest = record.newest_retained.entry((delivery.topic.to_owned(), delivery.qos)).or_default();
         let was_over =
             |published: &Published| published.resends == 0 && published.acked_at.is_some_and(|at| at < *newest);
@@ -191,6 +191,12 @@ impl Oracle {
         self.checks.retained_replays += u64::from(is_replay);
         *newest = (*newest).max(published.sent_at);
     }
+}
+
+/// Whether a subscription's retained messages are being sent: nothing else has the flag, unless it is kept as published.
+fn is_replay(delivery: &Delivery<'_>, record: &Session) -> bool {
+    let mut matching = record.subscriptions.iter().filter(|known| known.matches(delivery.topic));
+    delivery.retain && !matching.any(|known| known.options.retain_as_published)
 }
 
 pub(crate) fn is_shared(topic: &str) -> bool {

@@ -49,6 +49,19 @@ fn publish(world: &mut World, client: usize, topic: &str, qos: QoS) -> u32 {
     world.with_client(client, |client, desk| client.publish(topic, qos, false, Some(10), None, desk))
 }
 
+/// A client whose id belongs to `shard` and whose session stays.
+fn add_keeper(world: &mut World, shard: usize) -> usize {
+    let client = world.add_probe(shard, "k");
+    reconnect(world, client);
+    client
+}
+
+fn reconnect(world: &mut World, client: usize) {
+    let asked = Asked { is_clean: false, expiry_secs: 3600, ..clean() };
+    world.with_client(client, |client, desk| client.connect(asked, QoS::AtMostOnce, desk));
+    world.come_to_rest();
+}
+
 /// The sessions that got a message.
 fn receivers(world: &World, number: u32) -> Vec<usize> {
     let sessions = world.oracle.sessions.iter().enumerate();
@@ -121,10 +134,8 @@ fn a_message_sent_after_suback_arrives_whatever_shard_it_is_sent_on() {
 fn a_storm_of_takeovers_keeps_the_session_whole() {
     let mut world = calm(3, Limits { inflight_messages_max: 3, ..Limits::default() });
     let publisher = world.add_probe(0, "p");
-    let subscriber = world.add_probe(1, "s");
+    let subscriber = add_keeper(&mut world, 1);
     let asked = Asked { is_clean: false, expiry_secs: 3600, ..clean() };
-    world.with_client(subscriber, |client, desk| client.connect(asked.clone(), QoS::AtMostOnce, desk));
-    world.come_to_rest();
     subscribe(&mut world, subscriber, "t/#", QoS::ExactlyOnce);
     world.come_to_rest();
     for round in 0..300 {
@@ -202,4 +213,81 @@ fn concurrent_writers_leave_the_same_retained_message_on_every_shard() {
     let sizes: Vec<_> = world.nodes.iter().map(|node| node.shard.sizes()).collect();
     assert!(sizes.iter().all(|sizes| (sizes.retained_messages, sizes.retained_tombstones) == (0, 0)), "{sizes:?}");
     leave(world, &writers);
+}
+
+/// The design: a DUP joins the acknowledgement that is still owed, so that what no shard has answered is not routed twice.
+#[test]
+fn a_repetition_of_what_is_still_owed_is_not_routed_again() {
+    let mut world = calm(2, Limits::default());
+    let publisher = add_keeper(&mut world, 0);
+    let subscriber = world.add_probe(1, "s");
+    subscribe(&mut world, subscriber, "t/#", QoS::AtLeastOnce);
+    world.come_to_rest();
+    world.nodes[1].is_stopped_until = world.now.after_millis(100);
+    let numbers = [QoS::AtLeastOnce, QoS::ExactlyOnce].map(|qos| publish(&mut world, publisher, "t/0", qos));
+    world.turn(0, true);
+    reconnect(&mut world, publisher);
+    assert!(world.clients[publisher].unacked.is_empty(), "the repetitions are answered");
+    let session = world.oracle.current[subscriber].expect("connected");
+    for number in numbers {
+        assert_eq!(world.oracle.published[number as usize].resends, 1, "it was repeated");
+        assert_eq!(world.oracle.sessions[session].got[&number].fresh, 1, "it was routed once");
+    }
+    leave(world, &[publisher, subscriber]);
+}
+
+/// Case Q05: with the policy `Reject` the publisher is told of each message that the only session could not keep, on
+/// whatever shard that is, and of no other.
+#[test]
+fn a_full_queue_is_told_to_the_publisher_message_by_message() {
+    let mut world = calm(2, Limits { queued_messages_max: 2, ..Limits::default() });
+    world.plan.is_tight = true;
+    let publishers = [world.add_probe(0, "p"), world.add_probe(1, "p")];
+    let subscriber = add_keeper(&mut world, 1);
+    subscribe(&mut world, subscriber, "t/#", QoS::ExactlyOnce);
+    world.come_to_rest();
+    world.with_client(subscriber, |client, desk| client.lose(desk));
+    world.come_to_rest();
+    let mut numbers = Vec::new();
+    for turn in 0..6 {
+        let qos = if turn % 3 == 0 { QoS::AtLeastOnce } else { QoS::ExactlyOnce };
+        numbers.push(publish(&mut world, publishers[turn % 2], "t/0", qos));
+        world.come_to_rest();
+    }
+    reconnect(&mut world, subscriber);
+    for (place, number) in numbers.iter().enumerate() {
+        let is_kept = place < 2;
+        let expected = if is_kept { 0x00 } else { 0x97 };
+        assert_eq!(world.oracle.published[*number as usize].reason, expected, "the reason of message {place}");
+        assert_eq!(!receivers(&world, *number).is_empty(), is_kept, "the delivery of message {place}");
+    }
+    leave(world, &[publishers[0], publishers[1], subscriber]);
+}
+
+/// A message that the first member could not take any more is acknowledged when the store of the one that took it has it.
+#[test]
+fn a_message_that_was_passed_on_is_stored_before_it_is_acknowledged() {
+    let mut world = calm(3, Limits::default());
+    let publisher = world.add_probe(0, "p");
+    let members = [add_keeper(&mut world, 1), add_keeper(&mut world, 2)];
+    for member in members {
+        subscribe(&mut world, member, "$share/one/s/#", QoS::AtLeastOnce);
+        world.come_to_rest();
+    }
+    world.plan.store_delay_millis_max = 1000;
+    for turn in 0..20 {
+        // One of the two is chosen; it is always the first that leaves while the message is on its way.
+        let until = world.now.after_millis(20);
+        world.mesh.jam((0, 1), until);
+        publish(&mut world, publisher, "s/0", QoS::AtLeastOnce);
+        world.turn(0, true);
+        world.with_client(members[0], |client, desk| client.unsubscribe("$share/one/s/#", desk));
+        world.turn(1, true);
+        world.come_to_rest();
+        assert!(world.clients[publisher].unacked.is_empty(), "turn {turn}: the acknowledgement comes");
+        subscribe(&mut world, members[0], "$share/one/s/#", QoS::AtLeastOnce);
+        world.come_to_rest();
+    }
+    assert!(world.oracle.checks.stored >= 20, "every acknowledgement was compared with the stores");
+    leave(world, &[publisher, members[0], members[1]]);
 }
