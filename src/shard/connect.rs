@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use super::connection::AliasesOut;
+use super::deadline::next_look;
 use super::retain::will_message;
 use super::timers::Timer;
 use super::{Event, Next, Outbox, Shard};
@@ -88,7 +89,7 @@ impl Shard {
         connection.packet_bytes_max = connect.maximum_packet_size.map_or(usize::MAX, |bytes| bytes as usize);
         connection.aliases_out = AliasesOut::new(connect.topic_alias_maximum.min(limits.topic_alias_out_max));
         let deadline = now.after_millis(connection.silence_millis_max);
-        self.timers.set(deadline, Timer::KeepAlive(id));
+        self.timers.set(next_look(now, deadline), Timer::KeepAlive(id));
         let expiry_secs = self.sessions.get_mut(session_id).map_or(0, |session| session.expiry_secs);
         let is_v5 = connect.version == ProtocolVersion::V5;
         let connack = Connack {

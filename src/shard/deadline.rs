@@ -8,6 +8,14 @@ use super::{Outbox, Shard};
 use crate::id::{ConnectionId, Millis, SessionId};
 use crate::wire::ReasonCode;
 
+/// A timer outlives its connection, so none is set for longer than this, milliseconds.
+const LOOK_MILLIS_MAX: u64 = 100_000;
+
+/// When to look next at a connection that is due at `due`.
+pub(super) fn next_look(now: Millis, due: Millis) -> Millis {
+    due.min(now.after_millis(LOOK_MILLIS_MAX))
+}
+
 impl Shard {
     pub(super) fn deadlines(&mut self, now: Millis, outbox: &mut Outbox) {
         let mut due = Vec::new();
@@ -39,7 +47,7 @@ impl Shard {
         }
         let due = connection.heard_at.after_millis(connection.silence_millis_max);
         if due > now {
-            self.timers.set(due, Timer::KeepAlive(id));
+            self.timers.set(next_look(now, due), Timer::KeepAlive(id));
             return;
         }
         self.close(now, id, ReasonCode::KeepAliveTimeout, "no packet within 1.5 times keep alive", outbox);

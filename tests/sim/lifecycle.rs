@@ -28,7 +28,7 @@ impl Oracle {
         match event {
             Event::Connected { clean_start, .. } => {
                 assert_eq!(*clean_start, lines[line].asked.is_clean, "clean start as the client asked");
-                self.connected(now, looked_at, line, lines);
+                self.connected(looked_at, line, lines);
             }
             Event::Disconnected { cause, .. } => self.disconnected(now, line, *cause, lines),
             Event::Refused { cause, .. } => {
@@ -38,7 +38,7 @@ impl Oracle {
         }
     }
 
-    fn connected(&mut self, now: Millis, looked_at: Millis, line: usize, lines: &mut [Line]) {
+    fn connected(&mut self, looked_at: Millis, line: usize, lines: &mut [Line]) {
         let client = lines[line].client;
         let mut is_unclear = false;
         if let Some(session) = self.current[client] {
@@ -84,7 +84,6 @@ impl Oracle {
         record.ends_at = None;
         record.expiry_secs = lines[line].asked.expiry_secs;
         lines[line].session = Some(session);
-        let _ = now;
     }
 
     fn disconnected(&mut self, now: Millis, line: usize, cause: Cause, lines: &mut [Line]) {

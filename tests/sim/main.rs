@@ -2,6 +2,7 @@
 //! what `docs/design.md` promises.
 //!
 //! `RINGMQ_SIM_SEEDS` and `RINGMQ_SIM_FIRST_SEED` choose the seeds; a failure prints its seed, and that seed alone repeats it.
+//! `RINGMQ_SIM_TRACE` prints every packet, `RINGMQ_SIM_SWAP_BATCHES` breaks the mesh on purpose (`scripts/mutate`).
 #![allow(clippy::disallowed_methods)]
 
 mod client;
@@ -24,7 +25,7 @@ use plan::Plan;
 use world::World;
 
 /// Seeds that `cargo test` runs.
-const SEEDS: u64 = 300;
+const SEEDS: u64 = 1000;
 
 /// Prints the seed when a check fails, or the core panics.
 struct SeedTeller(u64);
