@@ -94,11 +94,6 @@ impl Interests {
         self.barriers.len() + self.pending.len()
     }
 
-    /// A SUBACK that is never sent.
-    pub(super) fn abandon(&mut self, pending: PendingSuback) {
-        drop(pending);
-    }
-
     /// A subscription has ended: SUBACKs that still wait replay nothing for it, also if it is made anew [MQTT-3.10.4-2].
     pub(super) fn forget_replays(&mut self, session: SessionId, filter: &str) {
         for pending in self.pending.values_mut().filter(|pending| pending.session == session) {

@@ -31,7 +31,6 @@ impl Shard {
             if options.no_local && text.starts_with("$share/") {
                 // [MQTT-3.8.3-4]
                 let what = "No Local on a shared subscription";
-                self.interests.abandon(pending);
                 return self.close(now, source.connection, ReasonCode::ProtocolError, what, outbox);
             }
             let subscription = Subscription { options, subscription_id: subscribe.subscription_id };
