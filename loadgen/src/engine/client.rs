@@ -65,7 +65,8 @@ impl Client {
         // At most 21 bytes of letters and digits: every broker has to take that [MQTT-3.1.3-5].
         let client_id = format!("lg{:08x}{letter}{index}", plan.run);
         let version = plan.flags.protocol;
-        let connect = Connect { version, client_id: &client_id, clean_start: true, keep_alive_secs: 0 };
+        let connect =
+            Connect { version, client_id: &client_id, clean_start: true, session_expiry_secs: 0, keep_alive_secs: 0 };
         wire::connect(&mut link.unsent, &connect);
         Self { link, stage: Stage::Greeting, role }
     }

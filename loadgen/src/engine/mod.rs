@@ -22,7 +22,7 @@ use std::time::Duration;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CpuSet, sched_setaffinity};
 
-pub use outcome::{Harvest, Outcome, Snapshot};
+pub use outcome::{Harvest, Outcome, Phase, Snapshot};
 
 use crate::broker::{self, BrokerSample};
 use crate::plan::Plan;
@@ -59,7 +59,7 @@ pub fn run(plan: &Plan) -> Result<Outcome, String> {
         let setup_ns = shared.now_ns();
         let window = measure(&shared);
         let harvest = gather(threads)?;
-        Ok(Outcome { setup_ns, broker_before, window, harvest })
+        Ok(Outcome { setup_ns, broker_before, window, harvest, phases: Vec::new() })
     })
 }
 

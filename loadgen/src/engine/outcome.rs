@@ -51,6 +51,21 @@ pub struct Snapshot {
     pub broker: Option<BrokerSample>,
 }
 
+/// A stage of a run that has a beginning and an end of its own: connecting, storing, draining.
+#[derive(Debug)]
+pub struct Phase {
+    /// What was done, one word for the report: `connect`, `store`, `replay`, `drain`, `idle`.
+    pub name: &'static str,
+    /// What `count` counts: `connections` or `messages`.
+    pub unit: &'static str,
+    /// How many were handled in this phase.
+    pub count: u64,
+    /// Its beginning.
+    pub from: Snapshot,
+    /// Its end.
+    pub to: Snapshot,
+}
+
 /// All that a run has shown.
 pub struct Outcome {
     /// Duration of the setup, nanoseconds.
@@ -61,4 +76,6 @@ pub struct Outcome {
     pub window: [Snapshot; 2],
     /// Everything counted.
     pub harvest: Harvest,
+    /// Its stages, in order; most runs have none but the window.
+    pub phases: Vec<Phase>,
 }

@@ -96,11 +96,16 @@ fn connect<'a>(body: &mut Cursor<'a>) -> Result<Connect<'a>, WireError> {
         return Err(WireError::Value("connect flags"));
     }
     let keep_alive_secs = body.u16()?;
+    let mut session_expiry_secs = 0;
     if version == Version::V5 {
-        walk(body, Carrier::Connect, |_, _| ())?;
+        walk(body, Carrier::Connect, |id, value| {
+            if let (0x11, Value::Number(secs)) = (id, value) {
+                session_expiry_secs = secs;
+            }
+        })?;
     }
     let client_id = std::str::from_utf8(body.block()?).map_err(|_| WireError::Value("client identifier"))?;
-    Ok(Connect { version, client_id, clean_start: flags & 2 != 0, keep_alive_secs })
+    Ok(Connect { version, client_id, clean_start: flags & 2 != 0, session_expiry_secs, keep_alive_secs })
 }
 
 fn connack(body: &mut Cursor<'_>, version: Version) -> Result<Connack, WireError> {

@@ -5,13 +5,20 @@ use super::{Ack, AckKind, Connack, Connect, Publish, QoS, Suback, Subscribe, Ver
 
 /// Appends CONNECT in the version it names.
 pub fn connect(out: &mut Vec<u8>, connect: &Connect<'_>) {
-    let properties = usize::from(connect.version == Version::V5);
+    // Session Expiry Interval, only when it differs from its default: a 3.1.1 session that is not clean never expires.
+    let expires = connect.version == Version::V5 && connect.session_expiry_secs > 0;
+    let properties = if expires { 6 } else { usize::from(connect.version == Version::V5) };
     fixed_header(out, 0x10, 10 + properties + 2 + connect.client_id.len());
     block(out, b"MQTT");
     out.push(connect.version.level());
     out.push(if connect.clean_start { 2 } else { 0 });
     out.extend_from_slice(&connect.keep_alive_secs.to_be_bytes());
-    no_properties(out, connect.version);
+    if expires {
+        out.extend_from_slice(&[5, 0x11]);
+        out.extend_from_slice(&connect.session_expiry_secs.to_be_bytes());
+    } else {
+        no_properties(out, connect.version);
+    }
     block(out, connect.client_id.as_bytes());
 }
 

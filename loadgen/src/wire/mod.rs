@@ -104,6 +104,8 @@ pub struct Connect<'a> {
     pub client_id: &'a str,
     /// Clean session (3.1.1), clean start (5.0).
     pub clean_start: bool,
+    /// How long the session outlives the connection, seconds (property 0x11); not sent in 3.1.1.
+    pub session_expiry_secs: u32,
     /// Keep-alive, seconds; 0 switches it off.
     pub keep_alive_secs: u16,
 }
