@@ -1,0 +1,68 @@
+"""What is measured: a cell is a scenario with a QoS. Must not know brokers. Neighbours: `schedule` runs cells."""
+
+from typing import NamedTuple, Optional, Tuple
+
+
+class Cell(NamedTuple):
+    """`qos` None leaves it to the scenario. Each broker runs with every window and is shown with its best; None is the scenario's own."""
+
+    scenario: str
+    qos: Optional[int]
+    windows: Tuple[Optional[int], ...] = (None,)
+
+
+# The pipelined stream has a window made for a broker that works in batches; a smaller one may suit others better.
+STREAM_WINDOWS = (None, 500)
+
+DEFAULT = (
+    Cell("stream", 0, STREAM_WINDOWS),
+    Cell("stream", 1, STREAM_WINDOWS),
+    Cell("fanin", 0),
+    Cell("fanin", 1),
+    Cell("fanout", 0),
+    Cell("fanout-paced", 0),
+    Cell("pairs", 0),
+    Cell("pairs", 1),
+    Cell("pairs", 2),
+    Cell("wild", 0),
+    Cell("wild", 1),
+    Cell("shared", 0),
+    Cell("shared", 1),
+    Cell("latency", 0),
+    Cell("latency", 1),
+    Cell("big", 0),
+    Cell("retain", 1),
+    Cell("offline", 1),
+    Cell("connect", None),
+)
+
+# Scenarios whose rate the broker decides and that have enough clients for all cores.
+# `stream` has one connection each way; it is here to show what more shards cost when they cannot help.
+TOTAL_SCENARIOS = ("stream", "fanin", "fanout", "pairs", "wild", "shared", "fleet")
+
+
+def name_of(scenario, qos):
+    return scenario if qos is None else f"{scenario} QoS {qos}"
+
+
+def parse(text):
+    """The cells that `NAME` or `NAME:QOS` means; NAME alone is every default cell of that name. ValueError if it cannot be."""
+    name, colon, qos = text.partition(":")
+    if colon and qos not in ("0", "1", "2"):
+        raise ValueError(f"'{text}': write NAME or NAME:QOS, QoS is 0, 1 or 2")
+    if colon:
+        windows = STREAM_WINDOWS if name == "stream" else (None,)
+        return [Cell(name, int(qos), windows)]
+    return [cell for cell in DEFAULT if cell.scenario == name] or [Cell(name, None)]
+
+
+def choose(texts, known):
+    """The cells asked for (all defaults if none are) and the names among them that the generator does not know."""
+    wanted = [cell for text in texts for cell in parse(text)] if texts else list(DEFAULT)
+    unknown = sorted({cell.scenario for cell in wanted if cell.scenario not in known})
+    # A cell named twice is measured once.
+    return [cell for cell in dict.fromkeys(wanted) if cell.scenario in known], unknown
+
+
+def of_setting(setting, cells):
+    return [cell for cell in cells if setting == "core" or cell.scenario in TOTAL_SCENARIOS]
