@@ -1,5 +1,7 @@
-//! The detector: what one subscriber got from each publisher, against what it had to get.
-//! Must not know sockets or clocks. Neighbours: `engine::subscriber` feeds it, `report` shows its tally.
+//! The detector: what one subscriber got on each topic, against what it had to get.
+//! Must not know sockets or clocks. Neighbours: `engine::subscriber` feeds it, `group` sums up shared subscriptions.
+
+use std::collections::HashMap;
 
 use serde::Serialize;
 
@@ -46,16 +48,6 @@ impl Tally {
     }
 }
 
-/// One publisher's messages, which all have one topic, as one subscriber sees them.
-#[derive(Clone, Debug, Default)]
-struct Lane {
-    expected: bool,
-    /// The sequence number that comes next if nothing is wrong.
-    next: u64,
-    /// Holes below `next`: first missing and one past the last missing, ascending, disjoint.
-    holes: Vec<(u64, u64)>,
-}
-
 /// What [`Ledger::observe`] saw.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Arrival {
@@ -65,7 +57,7 @@ pub enum Arrival {
     Late,
     /// A message that had been here before.
     Again,
-    /// No message of this publisher belongs here.
+    /// No message on this topic belongs here.
     Stray,
 }
 
@@ -77,67 +69,88 @@ impl Arrival {
     }
 }
 
-/// All that one subscriber has received, by publisher.
+/// The lane of a topic that no filter of the subscriber matches.
+const CLOSED: u64 = u64::MAX;
+
+/// All that one subscriber has received, by topic; each topic belongs to one publisher.
 #[derive(Debug, Default)]
 pub struct Ledger {
-    /// The publisher of the first lane; lanes span the expected publishers only.
+    /// The topic of the first lane; lanes span the expected topics only.
     first: u32,
-    lanes: Vec<Lane>,
+    /// The sequence number that comes next on each topic if nothing is wrong, or `CLOSED`.
+    next: Vec<u64>,
+    /// By topic, what was passed over below `next`: first missing and one past the last missing, ascending, disjoint.
+    holes: HashMap<u32, Vec<(u64, u64)>>,
 }
 
 impl Ledger {
-    /// A ledger that expects messages of these publishers, given in ascending order.
-    pub fn new(publishers: &[u32]) -> Self {
-        let (Some(&first), Some(&last)) = (publishers.first(), publishers.last()) else { return Self::default() };
-        let mut lanes = vec![Lane::default(); (last - first) as usize + 1];
-        for publisher in publishers {
-            lanes[(publisher - first) as usize].expected = true;
+    /// A ledger that expects messages on these topics, given in ascending order.
+    pub fn new(topics: &[u32]) -> Self {
+        let (Some(&first), Some(&last)) = (topics.first(), topics.last()) else { return Self::default() };
+        let mut next = vec![CLOSED; (last - first) as usize + 1];
+        for topic in topics {
+            next[(topic - first) as usize] = 0;
         }
-        Self { first, lanes }
+        Self { first, next, holes: HashMap::new() }
     }
 
-    /// Notes the arrival of message `sequence` of `publisher`.
+    /// Notes the arrival of message `sequence` on `topic`.
     #[inline]
-    pub fn observe(&mut self, publisher: u32, sequence: u64) -> Arrival {
-        let index = publisher.wrapping_sub(self.first) as usize;
-        let Some(lane) = self.lanes.get_mut(index).filter(|lane| lane.expected) else { return Arrival::Stray };
-        if sequence == lane.next {
-            lane.next += 1;
+    pub fn observe(&mut self, topic: u32, sequence: u64) -> Arrival {
+        let index = topic.wrapping_sub(self.first) as usize;
+        let Some(next) = self.next.get_mut(index) else { return Arrival::Stray };
+        if sequence == *next && sequence != CLOSED {
+            *next += 1;
             return Arrival::Fresh;
         }
-        lane.observe_out_of_turn(sequence)
+        self.observe_out_of_turn(topic, sequence)
     }
 
-    /// The publishers expected here.
-    pub fn publishers(&self) -> impl Iterator<Item = u32> {
-        (self.first..).zip(&self.lanes).filter(|(_, lane)| lane.expected).map(|(publisher, _)| publisher)
+    /// Notes the arrival at a member of a shared subscription, which gets only some of the messages: it is late when it
+    /// comes after a later one, and whether it has been here before only the whole group can say.
+    pub fn observe_ascending(&mut self, topic: u32, sequence: u64) -> Arrival {
+        let index = topic.wrapping_sub(self.first) as usize;
+        let Some(next) = self.next.get_mut(index).filter(|next| **next != CLOSED && sequence != CLOSED) else {
+            return Arrival::Stray;
+        };
+        let arrival = if sequence >= *next { Arrival::Fresh } else { Arrival::Late };
+        *next = (*next).max(sequence + 1);
+        arrival
     }
 
-    /// Messages that are missing, given how many each publisher sent.
+    /// The topics expected here.
+    pub fn topics(&self) -> impl Iterator<Item = u32> {
+        self.lanes().map(|(topic, _)| topic)
+    }
+
+    fn lanes(&self) -> impl Iterator<Item = (u32, u64)> {
+        (self.first..).zip(self.next.iter().copied()).filter(|(_, next)| *next != CLOSED)
+    }
+
+    /// Messages that are missing, given how many were sent on each topic.
     pub fn lost(&self, sent: impl Fn(u32) -> u64) -> u64 {
-        let lanes = (self.first..).zip(&self.lanes).filter(|(_, lane)| lane.expected);
-        lanes.map(|(publisher, lane)| lane.holes_len() + sent(publisher).saturating_sub(lane.next)).sum()
+        let passed_over: u64 = self.holes.values().flatten().map(|hole| hole.1 - hole.0).sum();
+        passed_over + self.lanes().map(|(topic, next)| sent(topic).saturating_sub(next)).sum::<u64>()
     }
-}
 
-impl Lane {
     #[cold]
-    fn observe_out_of_turn(&mut self, sequence: u64) -> Arrival {
-        if sequence > self.next {
-            self.holes.push((self.next, sequence));
-            self.next = sequence + 1;
+    fn observe_out_of_turn(&mut self, topic: u32, sequence: u64) -> Arrival {
+        let next = &mut self.next[(topic - self.first) as usize];
+        if *next == CLOSED || sequence == CLOSED {
+            return Arrival::Stray;
+        }
+        if sequence > *next {
+            self.holes.entry(topic).or_default().push((*next, sequence));
+            *next = sequence + 1;
             return Arrival::Fresh;
         }
-        let after = self.holes.partition_point(|hole| hole.0 <= sequence);
-        let Some(at) = after.checked_sub(1).filter(|&at| sequence < self.holes[at].1) else { return Arrival::Again };
-        let (from, to) = self.holes[at];
+        let Some(holes) = self.holes.get_mut(&topic) else { return Arrival::Again };
+        let after = holes.partition_point(|hole| hole.0 <= sequence);
+        let Some(at) = after.checked_sub(1).filter(|&at| sequence < holes[at].1) else { return Arrival::Again };
+        let (from, to) = holes[at];
         let left = [(from, sequence), (sequence + 1, to)].into_iter().filter(|hole| hole.0 < hole.1);
-        self.holes.splice(at..=at, left);
+        holes.splice(at..=at, left);
         Arrival::Late
-    }
-
-    fn holes_len(&self) -> u64 {
-        self.holes.iter().map(|hole| hole.1 - hole.0).sum()
     }
 }
 
@@ -169,8 +182,8 @@ mod tests {
     }
 
     #[test]
-    fn a_message_never_seen_from_a_silent_publisher_is_lost() {
-        assert_eq!(Ledger::new(&[0, 1]).lost(|publisher| if publisher == 1 { 4 } else { 0 }), 4);
+    fn a_message_never_seen_on_a_silent_topic_is_lost() {
+        assert_eq!(Ledger::new(&[0, 1]).lost(|topic| if topic == 1 { 4 } else { 0 }), 4);
     }
 
     #[test]
@@ -195,11 +208,29 @@ mod tests {
     }
 
     #[test]
-    fn a_publisher_outside_or_between_the_expected_ones_is_stray() {
+    fn a_topic_outside_or_between_the_expected_ones_is_stray() {
         let mut ledger = Ledger::new(&[2, 4]);
-        assert_eq!([1, 3, 5].map(|publisher| ledger.observe(publisher, 0)), [Arrival::Stray; 3]);
+        assert_eq!([1, 3, 5].map(|topic| ledger.observe(topic, 0)), [Arrival::Stray; 3]);
         assert_eq!(ledger.observe(4, 0), Arrival::Fresh);
-        assert_eq!(ledger.publishers().collect::<Vec<_>>(), [2, 4]);
+        assert_eq!(ledger.topics().collect::<Vec<_>>(), [2, 4]);
+    }
+
+    #[test]
+    fn a_member_of_a_group_may_miss_messages_but_sees_them_ascending() {
+        let mut ledger = Ledger::new(&[2, 4]);
+        let seen = [0, 3, 2, 9].map(|sequence| ledger.observe_ascending(4, sequence));
+        assert_eq!(seen, [Arrival::Fresh, Arrival::Fresh, Arrival::Late, Arrival::Fresh]);
+        assert_eq!(ledger.observe_ascending(3, 0), Arrival::Stray);
+    }
+
+    /// A broker may send any bytes.
+    #[test]
+    fn the_largest_sequence_number_is_stray_on_every_topic() {
+        let mut ledger = Ledger::new(&[2, 4]);
+        for topic in 1..6 {
+            assert_eq!(ledger.observe(topic, u64::MAX), Arrival::Stray);
+            assert_eq!(ledger.observe_ascending(topic, u64::MAX), Arrival::Stray);
+        }
     }
 
     proptest! {

@@ -3,15 +3,24 @@
 
 use std::time::Duration;
 
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// The shipped files, in the order of `list`.
-const SHIPPED: [(&str, &str); 5] = [
+const SHIPPED: [(&str, &str); 14] = [
     ("stream", include_str!("../scenarios/stream.toml")),
     ("fanin", include_str!("../scenarios/fanin.toml")),
     ("fanout", include_str!("../scenarios/fanout.toml")),
+    ("fanout-paced", include_str!("../scenarios/fanout-paced.toml")),
     ("pairs", include_str!("../scenarios/pairs.toml")),
+    ("latency", include_str!("../scenarios/latency.toml")),
+    ("big", include_str!("../scenarios/big.toml")),
+    ("wild", include_str!("../scenarios/wild.toml")),
+    ("shared", include_str!("../scenarios/shared.toml")),
+    ("slow", include_str!("../scenarios/slow.toml")),
+    ("fleet", include_str!("../scenarios/fleet.toml")),
     ("connect", include_str!("../scenarios/connect.toml")),
+    ("retain", include_str!("../scenarios/retain.toml")),
+    ("offline", include_str!("../scenarios/offline.toml")),
 ];
 
 /// What `window` counts.
@@ -24,15 +33,25 @@ pub enum WindowPer {
     Total,
 }
 
+/// A run whose phases follow each other, each as long as it takes; all other runs have one window of a set length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Staged {
+    /// Retained messages are stored, replayed to one subscriber, and removed.
+    Retain,
+    /// Messages are stored in the session of a subscriber who is away, and drained when it is back.
+    Offline,
+}
+
 /// One scenario file.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Scenario {
     /// Name, as given on the command line.
     pub name: String,
     /// One line for `list`.
     pub about: String,
-    /// Clients that publish, each on its own topic.
+    /// Clients that publish, each on topics of its own.
     #[serde(default)]
     pub publishers: u32,
     /// Clients that subscribe, each with one filter.
@@ -41,12 +60,45 @@ pub struct Scenario {
     /// Clients that only hold a connection.
     #[serde(default)]
     pub connections: u32,
-    /// Topic of a publisher; `{run}` and `{publisher}` are replaced.
+    /// Makes it a staged run, for which `rate`, `warmup` and `duration` have no meaning.
+    #[serde(default)]
+    pub stage: Option<Staged>,
+    /// Messages that a staged run stores.
+    #[serde(default)]
+    pub messages: u64,
+    /// Topics of all publishers together: number t belongs to publisher t % `publishers`, who goes round its own.
+    /// 0 is as many as there are devices, or as publishers when there are no devices.
+    #[serde(default)]
+    pub topics: u32,
+    /// Topic names: a [pattern](crate::pattern) of `{run}`, `{publisher}` and `{topic}`.
+    /// With `stage = "retain"` the root of the topics.
     #[serde(default)]
     pub topic: String,
-    /// Filter of a subscriber; `{run}` and `{subscriber}` are replaced.
+    /// Filter of a subscriber: a pattern of `{run}` and `{subscriber}`.
     #[serde(default)]
     pub filter: String,
+    /// Several such filters instead: subscriber number s takes pattern s % their number.
+    #[serde(default)]
+    pub filters: Vec<String>,
+    /// Subscribers, the last ones, that stop reading after SUBACK and read on when the publishing is over.
+    /// What they miss, and a connection the broker closes, is reported and no fault.
+    #[serde(default)]
+    pub stalled: u32,
+    /// Clients that both publish, each on one topic, and subscribe, each with one filter.
+    #[serde(default)]
+    pub devices: u32,
+    /// Topic a device publishes on: a pattern of `{run}` and `{device}`.
+    #[serde(default)]
+    pub device_topic: String,
+    /// Filter of a device: a pattern of `{run}` and `{device}`.
+    #[serde(default)]
+    pub device_filter: String,
+    /// Messages published per second by all devices together.
+    #[serde(default)]
+    pub device_rate: u64,
+    /// Devices, in turn, that disconnect and come back to their sessions, per second; needs QoS 1 or 2.
+    #[serde(default)]
+    pub reconnects_per_sec: u64,
     /// QoS of publishing and subscribing, 0 to 2.
     #[serde(default)]
     pub qos: u8,
@@ -63,10 +115,10 @@ pub struct Scenario {
     #[serde(default)]
     pub rate: u64,
     /// Time before the measured window.
-    #[serde(default = "warmup", deserialize_with = "duration_field")]
+    #[serde(default = "warmup", deserialize_with = "duration_field", serialize_with = "duration_text")]
     pub warmup: Duration,
     /// The measured window.
-    #[serde(default = "duration", deserialize_with = "duration_field")]
+    #[serde(default = "duration", deserialize_with = "duration_field", serialize_with = "duration_text")]
     pub duration: Duration,
 }
 
@@ -92,6 +144,10 @@ fn duration() -> Duration {
 
 fn duration_field<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     parse_duration(&String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+}
+
+fn duration_text<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&format!("{}s", duration.as_secs_f64()))
 }
 
 /// Reads `500ms`, `3s` or `2m`.
@@ -134,7 +190,10 @@ impl Scenario {
         SHIPPED.iter().map(|(_, text)| Self::parse(text).expect("shipped scenarios are parsed by a test"))
     }
 
-    fn parse(text: &str) -> Result<Self, String> {
+    /// Reads the text of a scenario file.
+    ///
+    /// Errors: the first thing that is wrong, in one line.
+    pub fn parse(text: &str) -> Result<Self, String> {
         toml::from_str(text).map_err(|error| error.message().to_owned())
     }
 }

@@ -2,14 +2,20 @@
 //! Must not print or judge. Neighbours: `plan` below, `report` reads the outcome.
 
 mod client;
+mod device;
+mod harvest;
 mod inflight;
 mod link;
 mod outcome;
 mod pacing;
+mod progress;
 mod publisher;
+mod roam;
 mod score;
 mod shared;
+mod staged;
 mod subscriber;
+mod timeline;
 mod worker;
 
 use std::io;
@@ -22,11 +28,13 @@ use std::time::Duration;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CpuSet, sched_setaffinity};
 
-pub use outcome::{Harvest, Outcome, Phase, Snapshot};
+pub use outcome::{Harvest, Interval, Outcome, Phase, Snapshot};
+pub use progress::{Activity, Progress};
 
 use crate::broker::{self, BrokerSample};
 use crate::plan::Plan;
 use shared::{Shared, Timetable};
+use timeline::Edge;
 use worker::Worker;
 
 /// Time between the decision to start and the first message, so that every thread has seen the timetable.
@@ -35,15 +43,40 @@ const START_DELAY_NS: u64 = 5_000_000;
 /// Descriptors besides the clients' sockets.
 const SPARE_FDS: u64 = 64;
 
+/// Longest sleep of this thread while somebody watches, nanoseconds.
+const WATCH_NS: u64 = 100_000_000;
+
+/// How often this thread looks whether a staged run is over.
+const JOIN_PERIOD: Duration = Duration::from_millis(10);
+
+/// Runs `plan` as [`run_watched`] does, unwatched.
+///
+/// Errors: as there.
+pub fn run(plan: &Plan) -> Result<Outcome, String> {
+    run_watched(plan, &mut |_| ())
+}
+
 /// Runs `plan` on this thread and as many others as it says; with CPUs named, this thread is bound to them as well.
+/// This thread calls `watch` again and again, ten times a second while it measures; the others know nothing of it.
 ///
 /// Errors: one sentence, when the run could not be set up. What goes wrong later is in the outcome.
-pub fn run(plan: &Plan) -> Result<Outcome, String> {
+pub fn run_watched(plan: &Plan, watch: &mut dyn FnMut(Progress)) -> Result<Outcome, String> {
     let address = resolve(&plan.flags.host, plan.flags.port)?;
     raise_fd_limit(plan.clients() as u64)?;
     bind_to_cpus(&plan.flags.cpus)?;
     let broker_before = look_at_broker(plan)?;
     let shared = Shared::new(plan);
+    if let Some(stage) = plan.scenario.stage {
+        return thread::scope(|scope| {
+            let run = scope.spawn(|| staged::run(stage, &shared, address, broker_before));
+            while !run.is_finished() {
+                watch(Progress::of_stages(&shared));
+                thread::sleep(JOIN_PERIOD);
+            }
+            run.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        });
+    }
+    let begun = snapshot(&shared);
     thread::scope(|scope| {
         let (ready, readiness) = mpsc::channel();
         let mut threads = Vec::new();
@@ -52,14 +85,17 @@ pub fn run(plan: &Plan) -> Result<Outcome, String> {
             threads.push(scope.spawn(move || work(shared, number, address, &ready)));
         }
         drop(ready);
-        if !all_ready(&threads, &readiness) {
+        if !all_ready(&threads, &readiness, || watch(Progress::of_connecting(&shared))) {
             shared.abandoned.store(true, Relaxed);
             return Err(first_error(threads));
         }
-        let setup_ns = shared.now_ns();
-        let window = measure(&shared);
-        let harvest = gather(threads)?;
-        Ok(Outcome { setup_ns, broker_before, window, harvest, phases: Vec::new() })
+        let connected = snapshot(&shared);
+        let setup_ns = connected.at_ns;
+        let (window, edges) = measure(&shared, watch);
+        let mut harvest = gather(threads, || watch(Progress::of_draining(&shared)))?;
+        let timeline = timeline::steps(&edges, &harvest.latency.intervals());
+        let phases = connection_phases(plan, [begun, connected], &window);
+        Ok(Outcome { setup_ns, broker_before, window, timeline, harvest, phases })
     })
 }
 
@@ -113,7 +149,7 @@ fn work(shared: &Shared<'_>, number: usize, address: SocketAddr, ready: &mpsc::S
 type Workers<'scope> = Vec<ScopedJoinHandle<'scope, Result<Harvest, String>>>;
 
 /// Waits until every thread is ready; false as soon as one has ended instead.
-fn all_ready(threads: &Workers<'_>, readiness: &mpsc::Receiver<()>) -> bool {
+fn all_ready(threads: &Workers<'_>, readiness: &mpsc::Receiver<()>, mut watch: impl FnMut()) -> bool {
     let mut ready = 0;
     while ready < threads.len() {
         if readiness.recv_timeout(Duration::from_millis(20)).is_ok() {
@@ -121,6 +157,7 @@ fn all_ready(threads: &Workers<'_>, readiness: &mpsc::Receiver<()>) -> bool {
         } else if threads.iter().any(ScopedJoinHandle::is_finished) {
             return false;
         }
+        watch();
     }
     true
 }
@@ -135,34 +172,79 @@ fn first_error(threads: Workers<'_>) -> String {
     errors.into_iter().find(|error| !error.is_empty()).unwrap_or_else(|| "the setup failed".to_owned())
 }
 
-fn gather(threads: Workers<'_>) -> Result<Harvest, String> {
+fn gather(threads: Workers<'_>, mut watch: impl FnMut()) -> Result<Harvest, String> {
     let mut all = Harvest::default();
     for thread in threads {
+        while !thread.is_finished() {
+            watch();
+            thread::sleep(Duration::from_millis(1));
+        }
         all.add(join(thread)?);
     }
     Ok(all)
 }
 
-fn measure(shared: &Shared<'_>) -> [Snapshot; 2] {
+/// Sleeps through the timetable, looks at the counters at every edge, and gives the whole window and its edges.
+fn measure(shared: &Shared<'_>, watch: &mut dyn FnMut(Progress)) -> ([Snapshot; 2], Vec<Edge>) {
     let start_ns = shared.now_ns() + START_DELAY_NS;
     let from_ns = start_ns + shared.plan.scenario.warmup.as_nanos() as u64;
     let to_ns = from_ns + shared.plan.scenario.duration.as_nanos() as u64;
     // Nobody else sets it.
     let _ = shared.timetable.set(Timetable { start_ns, from_ns, to_ns });
-    [from_ns, to_ns].map(|moment_ns| {
-        thread::sleep(Duration::from_nanos(moment_ns.saturating_sub(shared.now_ns())));
-        snapshot(shared)
-    })
+    let mut sleep = |activity, begun_ns: u64, moment_ns: u64, end_ns| loop {
+        let now_ns = shared.now_ns();
+        watch(Progress::of_time(shared, activity, now_ns.saturating_sub(begun_ns), end_ns - begun_ns));
+        if now_ns >= moment_ns {
+            return;
+        }
+        thread::sleep(Duration::from_nanos((moment_ns - now_ns).min(WATCH_NS)));
+    };
+    sleep(Activity::WarmUp, start_ns, from_ns, from_ns);
+    let first = snapshot(shared);
+    let mut edges = vec![edge_of(&first)];
+    let count = timeline::intervals(to_ns - from_ns) as u64;
+    for number in 1..count {
+        // Counted from the end, as the latencies are.
+        sleep(Activity::Measure, from_ns, to_ns - (to_ns - from_ns) / count * (count - number), to_ns);
+        edges.push(edge(shared));
+    }
+    sleep(Activity::Measure, from_ns, to_ns, to_ns);
+    let last = snapshot(shared);
+    edges.push(edge_of(&last));
+    ([first, last], edges)
+}
+
+/// Connecting and holding still, when a run does nothing else.
+fn connection_phases(plan: &Plan, [begun, connected]: [Snapshot; 2], window: &[Snapshot; 2]) -> Vec<Phase> {
+    if !plan.topics.is_empty() {
+        return Vec::new();
+    }
+    let phase = |name, from, to| Phase { name, unit: "connections", count: plan.clients() as u64, from, to };
+    let [from, to] = window.clone();
+    vec![phase("connect", begun, connected), phase("idle", from, to)]
 }
 
 fn snapshot(shared: &Shared<'_>) -> Snapshot {
-    let meters = || shared.meters.iter();
     Snapshot {
         at_ns: shared.now_ns(),
-        delivered: meters().map(|meter| meter.delivered.load(Relaxed)).sum(),
-        published: meters().map(|meter| meter.published.load(Relaxed)).sum(),
-        idle_ns: meters().map(|meter| meter.idle_ns.load(Relaxed)).collect(),
+        delivered: shared.delivered(),
+        published: shared.published(),
+        idle_ns: shared.meters.iter().map(|meter| meter.idle_ns.load(Relaxed)).collect(),
         // A broker that has died in the meantime shows as lost connections.
         broker: shared.plan.flags.broker_pid.and_then(|pid| broker::sample(pid).ok()),
     }
+}
+
+fn edge(shared: &Shared<'_>) -> Edge {
+    Edge {
+        at_ns: shared.now_ns(),
+        delivered: shared.delivered(),
+        published: shared.published(),
+        broker: shared.plan.flags.broker_pid.and_then(|pid| broker::glance(pid).ok()),
+    }
+}
+
+fn edge_of(snapshot: &Snapshot) -> Edge {
+    let Snapshot { at_ns, delivered, published, .. } = *snapshot;
+    Edge { at_ns, delivered, published, broker: snapshot.broker.map(|broker| (broker.cpu_ns, broker.rss_bytes)) }
 }

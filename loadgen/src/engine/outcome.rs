@@ -2,7 +2,7 @@
 
 use crate::broker::BrokerSample;
 use crate::integrity::Tally;
-use crate::latency::LatencyRecorder;
+use crate::latency::{IntervalLatency, LatencyRecorder};
 
 /// What the threads' clients counted over the whole run.
 #[derive(Default)]
@@ -21,6 +21,12 @@ pub struct Harvest {
     pub arrived: u64,
     /// Messages that were due by the timetable and never left.
     pub unsent: u64,
+    /// Devices that went away and came back to their sessions, each time.
+    pub reconnects: u64,
+    /// Messages that stalled subscribers never got.
+    pub stalled_missed: u64,
+    /// Stalled subscribers whose connection the broker closed.
+    pub stalled_closed: u64,
 }
 
 impl Harvest {
@@ -33,11 +39,14 @@ impl Harvest {
         self.expected += other.expected;
         self.arrived += other.arrived;
         self.unsent += other.unsent;
+        self.reconnects += other.reconnects;
+        self.stalled_missed += other.stalled_missed;
+        self.stalled_closed += other.stalled_closed;
     }
 }
 
 /// The counters of one moment.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Snapshot {
     /// The moment, nanoseconds since the run's epoch.
     pub at_ns: u64,
@@ -51,10 +60,29 @@ pub struct Snapshot {
     pub broker: Option<BrokerSample>,
 }
 
+/// One step of the measured window; the steps have equal lengths and leave no gap.
+#[derive(Clone, Copy, Debug)]
+pub struct Interval {
+    /// Its beginning as it was sampled, nanoseconds since the run's epoch.
+    pub from_ns: u64,
+    /// Its end.
+    pub to_ns: u64,
+    /// Messages delivered in it.
+    pub delivered: u64,
+    /// Messages published in it.
+    pub published: u64,
+    /// Of the messages that are due in the window and arrived in this interval; `None` when there is none.
+    pub latency: Option<IntervalLatency>,
+    /// CPU time of the broker in it, nanoseconds; `None` when it is not measured or has died.
+    pub broker_cpu_ns: Option<u64>,
+    /// Resident set of the broker at its end, bytes.
+    pub broker_rss_bytes: Option<u64>,
+}
+
 /// A stage of a run that has a beginning and an end of its own: connecting, storing, draining.
 #[derive(Debug)]
 pub struct Phase {
-    /// What was done, one word for the report: `connect`, `store`, `replay`, `drain`, `idle`.
+    /// What was done, one word for the report: `connect`, `idle`, `store`, `replay`, `drain`, `clear`.
     pub name: &'static str,
     /// What `count` counts: `connections` or `messages`.
     pub unit: &'static str,
@@ -74,6 +102,8 @@ pub struct Outcome {
     pub broker_before: Option<BrokerSample>,
     /// The start and the end of the measured window.
     pub window: [Snapshot; 2],
+    /// The measured window step by step.
+    pub timeline: Vec<Interval>,
     /// Everything counted.
     pub harvest: Harvest,
     /// Its stages, in order; most runs have none but the window.

@@ -3,8 +3,8 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::shared::Shared;
-use crate::plan::{Plan, shares_window};
+use super::shared::{MESSAGE_PARTS, Shared};
+use crate::plan::shares_window;
 
 /// How one thread's publishers are let go.
 #[derive(Debug)]
@@ -18,63 +18,81 @@ pub(super) enum Pacing {
 impl Pacing {
     /// The pacing of a thread with these publishers, ascending.
     pub(super) fn new(shared: &Shared<'_>, thread: usize, publishers: &[u32]) -> Self {
-        let plan = shared.plan;
-        if plan.scenario.rate > 0 {
-            return Self::Schedule(Schedule::new(plan, publishers.to_vec()));
+        let scenario = &shared.plan.scenario;
+        if scenario.rate > 0 {
+            return Self::Schedule(Schedule::new(scenario.rate, scenario.publishers, publishers.to_vec()));
         }
-        let window = u64::from(plan.scenario.window);
-        let group = |members: Vec<u32>, window| Window {
-            counter: shared.window_of(members[0]),
-            members: members.iter().map(|&publisher| (publisher, u64::from(plan.fans[publisher as usize]))).collect(),
-            cursor: 0,
-            owed: 0,
-            window,
-        };
-        if !shares_window(&plan.scenario) {
-            return Self::Windows(publishers.iter().map(|&publisher| group(vec![publisher], window)).collect());
+        let window = u64::from(scenario.window);
+        if !shares_window(scenario) {
+            let own = |&publisher: &u32| Window::new(shared, &[publisher], window);
+            return Self::Windows(publishers.iter().map(own).collect());
         }
         if publishers.is_empty() {
             return Self::Windows(Vec::new());
         }
-        let threads = (plan.flags.threads as u64).min(u64::from(plan.scenario.publishers));
+        let threads = (shared.plan.flags.threads as u64).min(u64::from(scenario.publishers));
         let share = window / threads + u64::from((thread as u64) < window % threads);
-        Self::Windows(vec![group(publishers.to_vec(), share.max(1))])
+        Self::Windows(vec![Window::new(shared, publishers, share.max(1))])
     }
 }
 
-/// Deliveries outstanding, for one publisher or for all of this thread.
+/// Messages outstanding of one publisher or of all of this thread; one that has been delivered to some of its receivers
+/// counts for the rest of them.
 #[derive(Debug)]
 pub(super) struct Window {
     counter: usize,
-    /// Publisher and the number of its subscribers.
-    members: Vec<(u32, u64)>,
+    members: Vec<Member>,
     cursor: usize,
-    /// Deliveries that follow from the messages released so far.
+    /// Parts of messages released so far.
     owed: u64,
-    window: u64,
+    /// Parts of messages that may be outstanding.
+    room: u64,
+}
+
+/// A publisher as its window sees it.
+#[derive(Debug)]
+struct Member {
+    publisher: u32,
+    /// What a message costs on each of its topics, in the order in which it goes round them.
+    costs: Vec<u64>,
+    cursor: usize,
 }
 
 impl Window {
+    fn new(shared: &Shared<'_>, publishers: &[u32], messages: u64) -> Self {
+        let costs = |publisher| shared.plan.topics_of(publisher).map(|topic| shared.cost(topic)).collect();
+        let member = |&publisher: &u32| Member { publisher, costs: costs(publisher), cursor: 0 };
+        Self {
+            counter: shared.window_of(publishers[0]),
+            members: publishers.iter().map(member).collect(),
+            cursor: 0,
+            owed: 0,
+            room: messages * MESSAGE_PARTS,
+        }
+    }
+
     /// Calls `release(publisher, messages)` for what may leave; several publishers take turns.
     #[inline]
     pub(super) fn open(&mut self, shared: &Shared<'_>, mut release: impl FnMut(u32, u64)) {
         let delivered = shared.credits[self.counter].0.load(Relaxed);
+        let alone = self.members.len() == 1;
         loop {
-            let (publisher, fan) = self.members[self.cursor];
-            let outstanding = self.owed.saturating_sub(delivered);
-            let room = (self.window * fan).saturating_sub(outstanding) / fan;
-            if room == 0 {
+            let member = &mut self.members[self.cursor];
+            let cost = member.costs[member.cursor];
+            let room = self.room.saturating_sub(self.owed.saturating_sub(delivered));
+            if room < cost {
                 return;
             }
-            let messages = if self.members.len() == 1 { room } else { 1 };
-            release(publisher, messages);
-            self.owed += messages * fan;
+            let messages = if alone && member.costs.len() == 1 { room / cost } else { 1 };
+            release(member.publisher, messages);
+            self.owed += messages * cost;
+            member.cursor = (member.cursor + 1) % member.costs.len();
             self.cursor = (self.cursor + 1) % self.members.len();
         }
     }
 }
 
-/// Message `k` of all publishers is due at `start + k / rate`; publishers take turns.
+/// Message `k` of all publishers (or devices) is due at `start + k / rate`; they take turns.
 #[derive(Clone, Debug)]
 pub(super) struct Schedule {
     rate: u64,
@@ -87,9 +105,10 @@ pub(super) struct Schedule {
 }
 
 impl Schedule {
-    fn new(plan: &Plan, publishers: Vec<u32>) -> Self {
-        let publishers_total = u64::from(plan.scenario.publishers);
-        Self { rate: plan.scenario.rate, publishers_total, publishers, cursor: 0, round: 0, start_ns: 0 }
+    /// The timetable of `publishers`, some of `publishers_total`; the rate is that of all, 1/s at least.
+    pub(super) fn new(rate: u64, publishers_total: u32, publishers: Vec<u32>) -> Self {
+        let publishers_total = u64::from(publishers_total);
+        Self { rate: rate.max(1), publishers_total, publishers, cursor: 0, round: 0, start_ns: 0 }
     }
 
     /// When message `sequence` of `publisher` is due, nanoseconds since the epoch.
@@ -120,13 +139,18 @@ impl Schedule {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::Overrides;
+    use crate::plan::{Overrides, Plan};
     use crate::scenario::Scenario;
 
     fn plan(name: &str, change: impl Fn(&mut Overrides)) -> Plan {
         let mut flags = Overrides::default();
         change(&mut flags);
         Plan::resolve(Scenario::find(name).expect("shipped"), flags).expect("it resolves")
+    }
+
+    fn pay(shared: &Shared<'_>, topic: u32, deliveries: u64) {
+        let parts = u64::from(shared.parts[topic as usize]) * deliveries;
+        shared.credits[shared.window_of_topic(topic)].0.fetch_add(parts, Relaxed);
     }
 
     fn released(pacing: &mut Pacing, shared: &Shared<'_>, now_ns: u64) -> Vec<(u32, u64)> {
@@ -151,7 +175,7 @@ mod tests {
         let mut pacing = Pacing::new(&shared, 0, &[0]);
         assert_eq!(released(&mut pacing, &shared, 0), [(0, 10)]);
         assert_eq!(released(&mut pacing, &shared, 0), []);
-        shared.credits[0].0.fetch_add(3, Relaxed);
+        pay(&shared, 0, 3);
         assert_eq!(released(&mut pacing, &shared, 0), [(0, 3)]);
     }
 
@@ -161,9 +185,9 @@ mod tests {
         let shared = Shared::new(&plan);
         let mut pacing = Pacing::new(&shared, 0, &[0]);
         assert_eq!(released(&mut pacing, &shared, 0), [(0, 2)]);
-        shared.credits[0].0.fetch_add(4, Relaxed);
+        pay(&shared, 0, 4);
         assert_eq!(released(&mut pacing, &shared, 0), []);
-        shared.credits[0].0.fetch_add(1, Relaxed);
+        pay(&shared, 0, 1);
         assert_eq!(released(&mut pacing, &shared, 0), [(0, 1)]);
     }
 
@@ -173,8 +197,30 @@ mod tests {
         let shared = Shared::new(&plan);
         let mut pacing = Pacing::new(&shared, 0, &[0, 1, 2]);
         assert_eq!(released(&mut pacing, &shared, 0), [(0, 1), (1, 1), (2, 1), (0, 1)]);
-        shared.credits[0].0.fetch_add(1, Relaxed);
+        pay(&shared, 0, 1);
         assert_eq!(released(&mut pacing, &shared, 0), [(1, 1)]);
+    }
+
+    #[test]
+    fn a_window_counts_messages_whatever_their_fans() {
+        let text = "name = 't'\nabout = 't'\npublishers = 1\nsubscribers = 8\ntopics = 2\nwindow = 3\n\
+                    topic = '{run}/{topic}'\nfilters = ['{run}/0', '{run}/+', '{run}/0', '{run}/0']";
+        let plan = Plan::resolve(Scenario::parse(text).expect("a scenario"), Overrides::default());
+        let plan = plan.expect("it resolves");
+        assert_eq!(plan.fans, [8, 2]);
+        let shared = Shared::new(&plan);
+        let mut pacing = Pacing::new(&shared, 0, &[0]);
+        assert_eq!(released(&mut pacing, &shared, 0).len(), 3);
+        pay(&shared, 0, 7);
+        assert_eq!(released(&mut pacing, &shared, 0), []);
+        pay(&shared, 1, 1);
+        assert_eq!(released(&mut pacing, &shared, 0), [(0, 1)]);
+        // Nothing may leak, however long it runs.
+        for _ in 0..100_000 {
+            pay(&shared, 0, 8);
+            pay(&shared, 1, 2);
+            assert_eq!(released(&mut pacing, &shared, 0).len(), 2);
+        }
     }
 
     #[test]

@@ -5,6 +5,8 @@ use std::ops::Range;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::shared::Shared;
+use super::timeline;
+use crate::group::Board;
 use crate::integrity::Tally;
 use crate::latency::LatencyRecorder;
 
@@ -24,7 +26,9 @@ pub(super) struct Score<'s> {
     /// Intended send times whose latency counts.
     pub(super) measured_ns: Range<u64>,
     pub(super) notes: Vec<String>,
-    /// The publisher of the last arrivals and how many have not been credited: neighbours often share one.
+    /// What this thread's members of each shared subscription have received.
+    pub(super) boards: Vec<Board>,
+    /// The topic of the last arrivals and how many have not been credited: neighbours often share one.
     credit: (u32, u64),
 }
 
@@ -39,29 +43,49 @@ impl<'s> Score<'s> {
             published: 0,
             measured_ns: 0..0,
             notes: Vec::new(),
+            boards: shared.plan.shares.iter().map(|topics| Board::new(topics)).collect(),
             credit: (0, 0),
         }
     }
 
+    /// Sets the measured window, by the intended send time for what counts and by the arrival for the intervals.
+    pub(super) fn measure(&mut self, window_ns: Range<u64>) {
+        let intervals = timeline::intervals(window_ns.end - window_ns.start);
+        self.latency.divide(window_ns.clone(), intervals);
+        self.measured_ns = window_ns;
+    }
+
+    /// Shows how many clients of this thread have come past the setup.
+    pub(super) fn show_ready(&self, clients: usize) {
+        self.shared.meters[self.thread].ready.store(clients as u64, Relaxed);
+    }
+
     /// Counts a first arrival.
     #[inline]
-    pub(super) fn arrived(&mut self, publisher: u32, intended_ns: u64, now_ns: u64) {
-        self.arrivals += 1;
+    pub(super) fn arrived(&mut self, topic: u32, intended_ns: u64, now_ns: u64) {
         if self.measured_ns.contains(&intended_ns) {
-            self.latency.record(now_ns.saturating_sub(intended_ns));
+            self.latency.record(now_ns.saturating_sub(intended_ns), now_ns);
         }
-        if self.credit.0 != publisher {
+        self.arrived_unmeasured(topic);
+    }
+
+    /// Counts a first arrival whose latency says nothing: its receiver was away.
+    #[inline]
+    pub(super) fn arrived_unmeasured(&mut self, topic: u32) {
+        self.arrivals += 1;
+        if self.credit.0 != topic {
             self.pay();
-            self.credit.0 = publisher;
+            self.credit.0 = topic;
         }
         self.credit.1 += 1;
     }
 
     #[inline]
     fn pay(&mut self) {
-        let (publisher, count) = self.credit;
+        let (topic, count) = self.credit;
         if count > 0 {
-            self.shared.credits[self.shared.window_of(publisher)].0.fetch_add(count, Relaxed);
+            let parts = count * u64::from(self.shared.parts[topic as usize]);
+            self.shared.credits[self.shared.window_of_topic(topic)].0.fetch_add(parts, Relaxed);
             self.credit.1 = 0;
         }
     }

@@ -10,15 +10,38 @@ use crate::wire::{self, Ack, AckKind, Publish, QoS};
 /// State of one subscriber.
 #[derive(Debug)]
 pub(super) struct Subscriber {
+    /// Its receiver number: the devices' come after the subscribers'.
     pub(super) index: u32,
     pub(super) ledger: Ledger,
+    /// The shared subscription it is a member of.
+    group: Option<u32>,
+    /// It does not read for the time of the run, and its messages open no window.
+    pub(super) stalled: bool,
+    /// First arrivals at a stalled subscriber, which the score does not count.
+    pub(super) late_arrivals: u64,
+    /// When the session was resumed last, 0 for never: what was meant to leave before has waited for this client.
+    pub(super) resumed_ns: u64,
     /// QoS 2 identifiers answered with PUBREC whose PUBREL has not come.
     unreleased: PacketIds,
 }
 
 impl Subscriber {
+    /// Receiver number `index`.
     pub(super) fn new(plan: &Plan, index: u32) -> Self {
-        Self { index, ledger: Ledger::new(&plan.sources[index as usize]), unreleased: PacketIds::default() }
+        Self {
+            index,
+            ledger: Ledger::new(&plan.sources[index as usize]),
+            group: plan.groups[index as usize],
+            stalled: plan.is_stalled(index),
+            late_arrivals: 0,
+            resumed_ns: 0,
+            unreleased: PacketIds::default(),
+        }
+    }
+
+    /// A member of a shared subscription, who cannot know what it misses.
+    pub(super) fn is_member(&self) -> bool {
+        self.group.is_some()
     }
 
     /// Takes a message that arrived at `now_ns`.
@@ -31,31 +54,54 @@ impl Subscriber {
         out: &mut Vec<u8>,
         score: &mut Score<'_>,
     ) {
-        self.acknowledge(publish, plan, out, score);
+        if !self.acknowledge(publish, plan, out, score) {
+            return;
+        }
         let Some((stamp, rest)) = Stamp::split(publish.payload) else {
             score.tally.altered += 1;
             return score.note(format!("subscriber {}: a payload of {} bytes", self.index, publish.payload.len()));
         };
-        let Some(topic) = plan.topics.get(stamp.publisher as usize).filter(|_| stamp.run == plan.run) else {
+        let Some(topic) = plan.topics.get(stamp.topic as usize).filter(|_| stamp.run == plan.run) else {
             score.tally.unexpected += 1;
             return score.note(format!("subscriber {}: a message of another run", self.index));
         };
         let as_sent = rest == filler && publish.topic == topic.as_bytes() && publish.qos == plan.qos;
-        if !as_sent || publish.retain || publish.dup {
+        // A broker that sends again to a client that came back has to say so [MQTT-3.3.1-1].
+        if !as_sent || publish.retain || (publish.dup && self.resumed_ns == 0) {
             score.tally.altered += 1;
-            score.note(format!("subscriber {}: {} arrived altered", self.index, describe(&stamp)));
+            score.note(format!("subscriber {}: {} arrived altered", self.index, describe(&stamp, plan)));
         }
-        let arrival = self.ledger.observe(stamp.publisher, stamp.sequence);
+        let arrival = match self.group {
+            None => self.ledger.observe(stamp.topic, stamp.sequence),
+            Some(group) => self.observe_as_member(group, &stamp, score),
+        };
         if arrival != Arrival::Fresh {
-            self.fault(arrival, &stamp, score);
+            self.fault(arrival, &stamp, plan, score);
         }
         if arrival.is_first() {
-            score.arrived(stamp.publisher, stamp.intended_ns, now_ns);
+            self.count(&stamp, now_ns, score);
         }
     }
 
+    #[inline]
+    fn count(&mut self, stamp: &Stamp, now_ns: u64, score: &mut Score<'_>) {
+        if self.stalled {
+            self.late_arrivals += 1;
+        } else if stamp.intended_ns < self.resumed_ns {
+            score.arrived_unmeasured(stamp.topic);
+        } else {
+            score.arrived(stamp.topic, stamp.intended_ns, now_ns);
+        }
+    }
+
+    fn observe_as_member(&mut self, group: u32, stamp: &Stamp, score: &mut Score<'_>) -> Arrival {
+        let arrival = self.ledger.observe_ascending(stamp.topic, stamp.sequence);
+        let again = arrival.is_first() && !score.boards[group as usize].mark(stamp.topic, stamp.sequence);
+        if again { Arrival::Again } else { arrival }
+    }
+
     #[cold]
-    fn fault(&self, arrival: Arrival, stamp: &Stamp, score: &mut Score<'_>) {
+    fn fault(&self, arrival: Arrival, stamp: &Stamp, plan: &Plan, score: &mut Score<'_>) {
         let tally = &mut score.tally;
         let (count, how) = match arrival {
             Arrival::Fresh => return,
@@ -64,22 +110,28 @@ impl Subscriber {
             Arrival::Stray => (&mut tally.unexpected, "where no filter matches it"),
         };
         *count += 1;
-        score.note(format!("subscriber {}: {} arrived {how}", self.index, describe(stamp)));
+        score.note(format!("subscriber {}: {} arrived {how}", self.index, describe(stamp, plan)));
     }
 
+    /// Appends the answer, and says whether the message is new as far as its identifier tells.
     #[inline]
-    fn acknowledge(&mut self, publish: &Publish<'_>, plan: &Plan, out: &mut Vec<u8>, score: &mut Score<'_>) {
+    fn acknowledge(&mut self, publish: &Publish<'_>, plan: &Plan, out: &mut Vec<u8>, score: &mut Score<'_>) -> bool {
         let kind = match publish.qos {
-            QoS::AtMostOnce => return,
+            QoS::AtMostOnce => return true,
             QoS::AtLeastOnce => AckKind::Puback,
             QoS::ExactlyOnce => AckKind::Pubrec,
         };
-        if kind == AckKind::Pubrec && !self.unreleased.insert(publish.packet_id) {
-            // No connection is ever resumed here, so an identifier may not come again before its PUBREL.
-            score.tally.protocol_errors += 1;
-            score.note(format!("subscriber {}: identifier {} reused before PUBREL", self.index, publish.packet_id));
-        }
         wire::ack(out, &Ack { kind, packet_id: publish.packet_id, reason: 0 }, plan.flags.protocol);
+        if kind == AckKind::Puback || self.unreleased.insert(publish.packet_id) {
+            return true;
+        }
+        // Before its PUBREL an identifier comes again only on a resumed connection, and is the same message [MQTT-4.3.3-10].
+        if publish.dup && self.resumed_ns > 0 {
+            return false;
+        }
+        score.tally.protocol_errors += 1;
+        score.note(format!("subscriber {}: identifier {} reused before PUBREL", self.index, publish.packet_id));
+        true
     }
 
     /// Takes PUBREL and appends PUBCOMP.
@@ -97,8 +149,8 @@ impl Subscriber {
     }
 }
 
-fn describe(stamp: &Stamp) -> String {
-    format!("message {} of publisher {}", stamp.sequence, stamp.publisher)
+fn describe(stamp: &Stamp, plan: &Plan) -> String {
+    format!("message {} of '{}'", stamp.sequence, plan.topics[stamp.topic as usize])
 }
 
 /// A set of packet identifiers: 8 KiB, and nothing until it is used.

@@ -1,26 +1,27 @@
 //! One thread: its clients, its turns (poll, read, release, send), and the phases of a run.
-//! Must not speak MQTT; `client` does. Neighbours: `engine::run` starts it, `shared` connects it with the other threads.
+//! Must not speak MQTT; `client` does. Neighbours: `engine::run` starts it, `shared` connects it with the other threads,
+//! `roam` sends devices away, `harvest` ends the run.
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::Ordering::{Relaxed, Release};
 use std::time::Duration;
 
 use mio::{Events, Interest, Poll, Token};
 
 use super::client::{Client, Role, Stage};
+use super::device::Device;
 use super::link::Link;
 use super::outcome::Harvest;
-use super::pacing::Pacing;
+use super::pacing::{Pacing, Schedule};
 use super::publisher::Publisher;
 use super::score::Score;
 use super::shared::{Shared, Timetable};
 use super::subscriber::Subscriber;
 use crate::stamp::{STAMP_BYTES, filler};
-use crate::wire;
 
 /// Connections a thread has under way at once: below the smallest usual listen backlog (100), which would cost seconds.
-const DIALS_MAX: usize = 64;
+pub(super) const DIALS_MAX: usize = 64;
 
 /// Smallest receive buffer of a thread, bytes.
 const ROOM_BYTES_MIN: usize = 256 * 1024;
@@ -30,24 +31,35 @@ const READS_PER_TURN: usize = 4;
 
 /// See the file's head.
 pub(super) struct Worker<'s> {
-    shared: &'s Shared<'s>,
-    address: SocketAddr,
-    poll: Poll,
+    pub(super) shared: &'s Shared<'s>,
+    pub(super) address: SocketAddr,
+    pub(super) poll: Poll,
     room: Vec<u8>,
     filler: Vec<u8>,
-    /// In the order of the roster; the token of a client is its place.
-    clients: Vec<Client>,
+    /// Subscribers, publishers, devices, idle connections; the token of a client is its place.
+    pub(super) clients: Vec<Client>,
     subscribers: Vec<u32>,
     publishers: Vec<u32>,
+    pub(super) devices: Vec<u32>,
     idlers: Vec<u32>,
     /// Clients that have come past the setup.
     ready: usize,
+    /// Stalled subscribers are not read now.
+    pub(super) deaf: bool,
     /// Clients that were not read empty.
-    lively: Vec<usize>,
+    pub(super) lively: Vec<usize>,
     /// Publishers with released messages.
-    listed: Vec<usize>,
+    pub(super) listed: Vec<usize>,
+    /// Devices between leaving and being back.
+    pub(super) roaming: Vec<usize>,
     pacing: Pacing,
-    score: Score<'s>,
+    /// When devices publish.
+    telemetry: Schedule,
+    /// When devices leave, if they do.
+    pub(super) departures: Option<Schedule>,
+    pub(super) score: Score<'s>,
+    pub(super) reconnects: u64,
+    pub(super) stalled_closed: u64,
     idle_ns: u64,
     received_bytes: u64,
 }
@@ -56,9 +68,10 @@ impl<'s> Worker<'s> {
     pub(super) fn new(shared: &'s Shared<'s>, thread: usize, address: SocketAddr) -> io::Result<Self> {
         let scenario = &shared.plan.scenario;
         let own = |count: u32| (0..count).filter(|&index| shared.owner(index) == thread).collect::<Vec<_>>();
-        let publishers = own(scenario.publishers);
+        let (publishers, devices) = (own(scenario.publishers), own(scenario.devices));
         // A packet's overhead is its topic, at most 64 KiB, and a few bytes; twice that leaves room to read on.
         let packet_bytes_max = scenario.payload_bytes + usize::from(u16::MAX) + 32;
+        let in_turn = |rate| Schedule::new(rate, scenario.devices, devices.clone());
         Ok(Self {
             shared,
             address,
@@ -69,11 +82,18 @@ impl<'s> Worker<'s> {
             subscribers: own(scenario.subscribers),
             idlers: own(scenario.connections),
             ready: 0,
+            deaf: false,
             lively: Vec::new(),
             listed: Vec::new(),
+            roaming: Vec::new(),
             pacing: Pacing::new(shared, thread, &publishers),
+            telemetry: in_turn(scenario.device_rate),
+            departures: (scenario.reconnects_per_sec > 0).then(|| in_turn(scenario.reconnects_per_sec)),
             publishers,
+            devices,
             score: Score::new(shared, thread),
+            reconnects: 0,
+            stalled_closed: 0,
             idle_ns: 0,
             received_bytes: 0,
         })
@@ -85,16 +105,19 @@ impl<'s> Worker<'s> {
     pub(super) fn run(mut self, ready: impl FnOnce()) -> Result<Harvest, String> {
         let mut events = Events::with_capacity(1024);
         self.set_up(&mut events)?;
+        self.deaf = true;
         ready();
         let timetable = self.wait_for_timetable(&mut events)?;
         let unsent = self.publish(&mut events, timetable);
         self.drain(&mut events);
         self.say_farewell(&mut events);
-        Ok(self.harvest(unsent))
+        let unacknowledged = self.unacknowledged();
+        self.remove_sessions(&mut events);
+        Ok(self.harvest(unsent, unacknowledged))
     }
 
     fn set_up(&mut self, events: &mut Events) -> Result<(), String> {
-        let total = self.subscribers.len() + self.publishers.len() + self.idlers.len();
+        let total = self.subscribers.len() + self.publishers.len() + self.devices.len() + self.idlers.len();
         let patience_ns = self.shared.plan.flags.patience.as_nanos() as u64;
         let (mut ready, mut since_ns) = (0, self.shared.now_ns());
         while self.ready < total {
@@ -108,6 +131,7 @@ impl<'s> Worker<'s> {
             let now_ns = self.shared.now_ns();
             if self.ready > ready {
                 (ready, since_ns) = (self.ready, now_ns);
+                self.score.show_ready(ready);
             } else if now_ns - since_ns > patience_ns {
                 let secs = self.shared.plan.flags.patience.as_secs_f64();
                 return Err(format!(
@@ -122,18 +146,25 @@ impl<'s> Worker<'s> {
     fn dial(&mut self) -> io::Result<()> {
         let slot = self.clients.len();
         let plan = self.shared.plan;
-        let (subscribers, publishers) = (self.subscribers.len(), self.publishers.len());
-        let role = if slot < subscribers {
+        let (first_publisher, first_device) = (self.subscribers.len(), self.subscribers.len() + self.publishers.len());
+        let first_idler = first_device + self.devices.len();
+        let role = if slot < first_publisher {
             Role::Subscriber(Subscriber::new(plan, self.subscribers[slot]))
-        } else if slot < subscribers + publishers {
-            Role::Publisher(Publisher::new(plan, self.publishers[slot - subscribers]))
+        } else if slot < first_device {
+            Role::Publisher(Publisher::new(plan, self.publishers[slot - first_publisher]))
+        } else if slot < first_idler {
+            Role::Device(Box::new(Device::new(plan, self.devices[slot - first_device])))
         } else {
-            Role::Idle(self.idlers[slot - subscribers - publishers])
+            Role::Idle(self.idlers[slot - first_idler])
         };
         let mut client = Client::new(Link::dial(self.address)?, role, plan);
         self.poll.registry().register(&mut client.link.stream, Token(slot), Interest::READABLE | Interest::WRITABLE)?;
         self.clients.push(client);
         Ok(())
+    }
+
+    pub(super) fn slot_of_device(&self, device: u32) -> usize {
+        self.subscribers.len() + self.publishers.len() + device as usize / self.shared.plan.flags.threads
     }
 
     fn wait_for_timetable(&mut self, events: &mut Events) -> Result<Timetable, String> {
@@ -150,8 +181,11 @@ impl<'s> Worker<'s> {
 
     /// Publishes until the timetable ends; gives the number of messages that were due and never left.
     fn publish(&mut self, events: &mut Events, timetable: Timetable) -> u64 {
-        self.score.measured_ns = timetable.from_ns..timetable.to_ns;
+        self.score.measure(timetable.from_ns..timetable.to_ns);
         if let Pacing::Schedule(schedule) = &mut self.pacing {
+            schedule.start_ns = timetable.start_ns;
+        }
+        for schedule in self.departures.iter_mut().chain([&mut self.telemetry]) {
             schedule.start_ns = timetable.start_ns;
         }
         loop {
@@ -163,23 +197,37 @@ impl<'s> Worker<'s> {
             if now_ns >= timetable.start_ns {
                 self.release(now_ns, timetable.to_ns);
                 self.send(now_ns);
+                self.send_away(now_ns, timetable.to_ns);
             }
         }
-        if matches!(self.pacing, Pacing::Schedule(_)) {
+        if matches!(self.pacing, Pacing::Schedule(_)) || !self.devices.is_empty() {
             // What fell due during the last turn still has its chance, and is counted if the socket does not take it.
             self.release(timetable.to_ns, timetable.to_ns);
             self.send(timetable.to_ns);
         }
+        let unsent = self.stop();
+        self.shared.sending.fetch_sub(1, Release);
+        unsent
+    }
+
+    /// Ends the publishing; gives the number of messages that were due by a timetable and never left. Devices that are away
+    /// have nothing due.
+    fn stop(&mut self) -> u64 {
         let mut unsent = 0;
         for client in &mut self.clients {
-            if let Role::Publisher(publisher) = &mut client.role {
-                unsent += publisher.stop();
-                self.shared.sent[publisher.index as usize].store(publisher.sequence, Relaxed);
+            let timed = match client.role {
+                Role::Publisher(_) => matches!(self.pacing, Pacing::Schedule(_)),
+                _ => client.stage == Stage::Ready,
+            };
+            let Some(publisher) = client.publisher_mut() else { continue };
+            let stopped = publisher.stop();
+            unsent += if timed { stopped } else { 0 };
+            for (topic, messages) in publisher.sent() {
+                self.shared.sent[topic as usize].store(messages, Relaxed);
             }
         }
         self.listed.clear();
-        self.shared.sending.fetch_sub(1, Release);
-        if matches!(self.pacing, Pacing::Schedule(_)) { unsent } else { 0 }
+        unsent
     }
 
     /// One poll and all that follows from it. After the setup a fault ends one connection, not the run.
@@ -217,12 +265,16 @@ impl<'s> Worker<'s> {
             self.score.tally.connections_lost += 1;
             self.score.note(error);
         }
+        if !self.roaming.is_empty() {
+            self.see_to_the_roaming();
+        }
     }
 
     /// Reads and flushes one client; what fails in the setup is an error, later it is counted.
     #[inline]
-    fn serve(&mut self, slot: usize, readable: bool, closed: bool, setup: bool) -> Result<(), String> {
-        if self.clients[slot].stage == Stage::Lost {
+    pub(super) fn serve(&mut self, slot: usize, readable: bool, closed: bool, setup: bool) -> Result<(), String> {
+        let client = &self.clients[slot];
+        if matches!(client.stage, Stage::Lost | Stage::Away) || (self.deaf && client.is_stalled()) {
             return Ok(());
         }
         let outcome = if readable { self.read(slot, closed) } else { Ok(()) };
@@ -234,14 +286,21 @@ impl<'s> Worker<'s> {
     }
 
     #[cold]
-    fn lose(&mut self, slot: usize, reason: &str, setup: bool) -> Result<(), String> {
+    pub(super) fn lose(&mut self, slot: usize, reason: &str, setup: bool) -> Result<(), String> {
         let client = &mut self.clients[slot];
         if setup {
             return Err(format!("{} {reason}", self.address));
         }
+        let left = client.stage == Stage::Left;
         client.stage = Stage::Lost;
-        self.score.tally.connections_lost += 1;
-        self.score.note(format!("{}: the broker {reason}", client.role));
+        if left {
+            // It has said good-bye; whether the broker read that does not matter.
+        } else if client.is_stalled() {
+            self.stalled_closed += 1;
+        } else {
+            self.score.tally.connections_lost += 1;
+            self.score.note(format!("{}: the broker {reason}", client.role));
+        }
         // The socket may be beyond help already; what counts is that no event of it comes again.
         let _ = self.poll.registry().deregister(&mut client.link.stream);
         let _ = client.link.stream.shutdown(std::net::Shutdown::Both);
@@ -251,41 +310,85 @@ impl<'s> Worker<'s> {
     /// Reads until the socket is empty, which a short read shows as well unless the connection was closed.
     #[inline]
     fn read(&mut self, slot: usize, closed: bool) -> Result<(), String> {
-        let client = &mut self.clients[slot];
         for _ in 0..READS_PER_TURN {
-            let (filled, fresh) = match client.link.receive(&mut self.room) {
-                Ok((_, 0)) => return Err("closed the connection".to_owned()),
-                Ok(counts) => counts,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(broken(&error)),
-            };
-            self.received_bytes += fresh as u64;
-            let now_ns = self.shared.now_ns();
-            let before = client.stage;
-            let known = (self.shared.plan, &self.filler[..]);
-            let used = client.consume(&self.room[..filled], now_ns, known, &mut self.score)?;
-            if client.stage == Stage::Ready && before != Stage::Ready {
-                self.ready += 1;
-            }
-            if used == 0 && filled == self.room.len() {
-                return Err("sent a packet larger than any that was published".to_owned());
-            }
-            client.link.keep(&self.room[used..filled]);
-            if filled < self.room.len() && !closed {
-                return Ok(());
+            let outcome = if self.clients[slot].link.assembles() { self.read_on(slot) } else { self.read_room(slot) };
+            match outcome {
+                Ok(Some(more)) if more || closed => (),
+                Ok(Some(_)) => return Ok(()),
+                Ok(None) => return self.end(slot, "closed the connection".to_owned()),
+                Err(Failure::Packet(reason)) => return Err(reason),
+                Err(Failure::Socket(error)) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(Failure::Socket(error)) if error.kind() == io::ErrorKind::Interrupted => (),
+                Err(Failure::Socket(error)) => return self.end(slot, broken(&error)),
             }
         }
         self.lively.push(slot);
         Ok(())
     }
 
+    /// Receives once and takes the packets; says whether there may be more, `None` at the end of the connection.
+    #[inline]
+    fn read_room(&mut self, slot: usize) -> Result<Option<bool>, Failure> {
+        let client = &mut self.clients[slot];
+        let (filled, fresh) = client.link.receive(&mut self.room)?;
+        if fresh == 0 {
+            return Ok(None);
+        }
+        self.received_bytes += fresh as u64;
+        let now_ns = self.shared.now_ns();
+        let before = client.stage;
+        let known = (self.shared.plan, &self.filler[..]);
+        let used = client.consume(&self.room[..filled], now_ns, known, &mut self.score).map_err(Failure::Packet)?;
+        if client.stage == Stage::Ready && before != Stage::Ready {
+            self.ready += 1;
+        }
+        if used == 0 && filled == self.room.len() {
+            return Err(Failure::Packet("sent a packet larger than any that was published".to_owned()));
+        }
+        client.link.keep(&self.room[used..filled], self.room.len());
+        Ok(Some(filled == self.room.len()))
+    }
+
+    /// The same for the rest of a large packet, which is taken where it is assembled.
+    fn read_on(&mut self, slot: usize) -> Result<Option<bool>, Failure> {
+        let client = &mut self.clients[slot];
+        let (fresh, missing) = client.link.assemble()?;
+        if fresh == 0 {
+            return Ok(None);
+        }
+        self.received_bytes += fresh as u64;
+        if missing > 0 {
+            return Ok(Some(false));
+        }
+        let (buffer, filled) = client.link.lend();
+        let known = (self.shared.plan, &self.filler[..]);
+        let taken = client.consume(&buffer[..filled], self.shared.now_ns(), known, &mut self.score);
+        client.link.take_back(buffer);
+        taken.map_err(Failure::Packet)?;
+        Ok(Some(true))
+    }
+
+    /// The connection has ended, as it has to after DISCONNECT.
+    fn end(&mut self, slot: usize, reason: String) -> Result<(), String> {
+        match self.clients[slot].stage {
+            Stage::Left => Ok(()),
+            Stage::Departing => {
+                self.clients[slot].stage = Stage::Away;
+                let now_ns = self.shared.now_ns();
+                self.note_time(slot, now_ns);
+                Ok(())
+            }
+            _ => Err(reason),
+        }
+    }
+
     fn release(&mut self, now_ns: u64, end_ns: u64) {
-        let (at, threads) = (self.subscribers.len(), self.shared.plan.flags.threads);
+        let (first_publisher, threads) = (self.subscribers.len(), self.shared.plan.flags.threads);
+        let first_device = first_publisher + self.publishers.len();
         let (clients, listed) = (&mut self.clients, &mut self.listed);
-        let mut release = |publisher: u32, messages: u64| {
-            let slot = at + publisher as usize / threads;
-            let Role::Publisher(publisher) = &mut clients[slot].role else { return };
+        let mut release = |first: usize, index: u32, messages: u64| {
+            let slot = first + index as usize / threads;
+            let Some(publisher) = clients[slot].publisher_mut() else { return };
             publisher.released += messages;
             if !publisher.listed {
                 publisher.listed = true;
@@ -293,30 +396,30 @@ impl<'s> Worker<'s> {
             }
         };
         match &mut self.pacing {
-            Pacing::Windows(windows) => {
-                windows.iter_mut().for_each(|window| window.open(self.shared, &mut release));
+            Pacing::Windows(windows) => windows.iter_mut().for_each(|window| {
+                window.open(self.shared, |publisher, messages| release(first_publisher, publisher, messages));
+            }),
+            Pacing::Schedule(schedule) => {
+                schedule.open(now_ns, end_ns, |publisher, messages| release(first_publisher, publisher, messages));
             }
-            Pacing::Schedule(schedule) => schedule.open(now_ns, end_ns, release),
         }
+        self.telemetry.open(now_ns, end_ns, |device, messages| release(first_device, device, messages));
     }
 
     fn send(&mut self, now_ns: u64) {
         let mut listed = std::mem::take(&mut self.listed);
         listed.retain(|&slot| {
+            self.score.published += self.encode(slot, now_ns);
             let client = &mut self.clients[slot];
-            let Role::Publisher(publisher) = &mut client.role else { return false };
-            if client.stage == Stage::Lost {
+            // A device that is away is listed again when it is back.
+            let present = !matches!(client.stage, Stage::Lost | Stage::Away);
+            let ready = client.stage == Stage::Ready;
+            let Some(publisher) = client.publisher_mut() else { return false };
+            publisher.listed = ready && publisher.released > publisher.sequence;
+            let listed = publisher.listed;
+            if !present {
                 return false;
             }
-            let out = &mut client.link.unsent;
-            self.score.published += match &self.pacing {
-                Pacing::Windows(_) => publisher.encode(out, &self.filler, |_, _| now_ns),
-                Pacing::Schedule(schedule) => {
-                    publisher.encode(out, &self.filler, |publisher, sequence| schedule.due_ns(publisher, sequence))
-                }
-            };
-            publisher.listed = publisher.released > publisher.sequence;
-            let listed = publisher.listed;
             if let Err(error) = client.link.flush() {
                 // Not in the setup, so this is counted and no error.
                 let _ = self.lose(slot, &broken(&error), false);
@@ -327,41 +430,32 @@ impl<'s> Worker<'s> {
         self.listed = listed;
     }
 
-    /// Turns until everything has arrived and is acknowledged, or until nothing has come for too long.
-    fn drain(&mut self, events: &mut Events) {
-        let mut expected = None;
-        self.wait(events, |worker| {
-            if worker.shared.sending.load(Acquire) > 0 {
-                return false;
+    /// Encodes what one client may send now; gives the number of messages.
+    #[inline]
+    fn encode(&mut self, slot: usize, now_ns: u64) -> u64 {
+        let client = &mut self.clients[slot];
+        if client.stage != Stage::Ready {
+            return 0;
+        }
+        let (out, filler) = (&mut client.link.unsent, &self.filler[..]);
+        match (&mut client.role, &self.pacing) {
+            (Role::Publisher(publisher), Pacing::Windows(_)) => publisher.encode(out, filler, |_, _| now_ns),
+            (Role::Publisher(publisher), Pacing::Schedule(schedule)) => {
+                publisher.encode(out, filler, |publisher, sequence| schedule.due_ns(publisher, sequence))
             }
-            let expected = *expected.get_or_insert_with(|| worker.expected());
-            worker.score.arrivals >= expected && worker.clients.iter().all(Client::is_settled)
-        });
-    }
-
-    /// A PINGREQ on every connection: what the broker still had for it comes before the answer, duplicates too.
-    fn say_farewell(&mut self, events: &mut Events) {
-        for slot in 0..self.clients.len() {
-            self.clients[slot].leave();
-            let _ = self.serve(slot, false, false, false);
-        }
-        let gone = |client: &Client| matches!(client.stage, Stage::Done | Stage::Lost);
-        self.wait(events, |worker| worker.clients.iter().all(gone));
-        let silent = self.clients.iter().filter(|client| !gone(client)).count() as u64;
-        if silent > 0 {
-            self.score.tally.connections_lost += silent;
-            self.score.note(format!("{silent} connections did not answer the last PINGREQ"));
-        }
-        for client in self.clients.iter_mut().filter(|client| client.stage == Stage::Done) {
-            wire::disconnect(&mut client.link.unsent, 0, self.shared.plan.flags.protocol);
-            // The run is judged; a socket that takes no more bytes is closed all the same.
-            let _ = client.link.flush();
+            (Role::Device(device), _) => {
+                let (telemetry, back_ns) = (&self.telemetry, device.subscriber.resumed_ns);
+                // What fell due while it was away is due when it is back.
+                let due_ns = |device, sequence| telemetry.due_ns(device, sequence).max(back_ns);
+                device.publisher.encode(out, filler, due_ns)
+            }
+            _ => 0,
         }
     }
 
-    /// Turns until `done`, or until nothing has been received for as long as the patience lasts.
-    fn wait(&mut self, events: &mut Events, mut done: impl FnMut(&Self) -> bool) {
-        let patience_ns = self.shared.plan.flags.patience.as_nanos() as u64;
+    /// Turns until `done`, or until nothing has been received for as long as `patience`.
+    pub(super) fn wait(&mut self, events: &mut Events, patience: Duration, mut done: impl FnMut(&Self) -> bool) {
+        let patience_ns = patience.as_nanos() as u64;
         let (mut received_bytes, mut since_ns) = (self.received_bytes, self.shared.now_ns());
         while !done(self) {
             self.run_turn(events);
@@ -373,34 +467,18 @@ impl<'s> Worker<'s> {
             }
         }
     }
+}
 
-    fn sent_of(&self, publisher: u32) -> u64 {
-        self.shared.sent[publisher as usize].load(Relaxed)
-    }
+/// Why a connection is of no more use.
+enum Failure {
+    Socket(io::Error),
+    /// What the broker did, as a sentence without its beginning.
+    Packet(String),
+}
 
-    fn expected(&self) -> u64 {
-        let sent = |client: &Client| match &client.role {
-            Role::Subscriber(subscriber) => {
-                subscriber.ledger.publishers().map(|publisher| self.sent_of(publisher)).sum()
-            }
-            _ => 0,
-        };
-        self.clients.iter().map(sent).sum()
-    }
-
-    fn harvest(mut self, unsent: u64) -> Harvest {
-        let mut tally = std::mem::take(&mut self.score.tally);
-        for client in &self.clients {
-            tally.unacknowledged += client.unacknowledged();
-            if let Role::Subscriber(subscriber) = &client.role {
-                tally.lost += subscriber.ledger.lost(|publisher| self.sent_of(publisher));
-            }
-        }
-        let expected = self.expected();
-        let sent = self.publishers.iter().map(|&publisher| self.sent_of(publisher)).sum();
-        let score = self.score;
-        let (latency, notes, arrived) = (score.latency, score.notes, score.arrivals);
-        Harvest { tally, latency, notes, sent, expected, arrived, unsent }
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::Socket(error)
     }
 }
 

@@ -15,6 +15,11 @@ pub fn decode(bytes: &[u8], version: Version) -> Result<Option<(Packet<'_>, usiz
     Ok(Some((packet, head + remaining)))
 }
 
+/// How many bytes the packet at the front of `bytes` takes; `None` when its fixed header is incomplete or malformed.
+pub fn packet_bytes(bytes: &[u8]) -> Option<usize> {
+    remaining_length(bytes).ok()?.map(|(remaining, head)| head + remaining)
+}
+
 /// Remaining length and the size of the fixed header, both in bytes (section 2.2.3 of 3.1.1).
 #[inline]
 fn remaining_length(bytes: &[u8]) -> Result<Option<(usize, usize)>, WireError> {

@@ -10,7 +10,7 @@ mod tests;
 
 use std::fmt;
 
-pub use decode::decode;
+pub use decode::{decode, packet_bytes};
 pub use encode::{ack, connack, connect, disconnect, pingreq, pingresp, publish, publish_head, suback, subscribe};
 
 /// The protocol a connection speaks.

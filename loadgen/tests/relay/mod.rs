@@ -1,7 +1,9 @@
 //! A broker just large enough to test the generator: routes PUBLISH, acknowledges, and makes one mistake if told so.
-//! Must not become a broker: no sessions, no retained messages, no limits. Neighbours: the integration tests, the bench.
+//! Must not become a broker: no retained messages, no limits. Neighbours: `session`, the integration tests, the bench.
 
 #![allow(dead_code, reason = "every program that includes this uses another part of it")]
+
+mod session;
 
 use std::collections::HashMap;
 use std::io::{ErrorKind, Read, Write};
@@ -14,7 +16,8 @@ use std::time::Duration;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
 use ringmq_loadgen::filter;
-use ringmq_loadgen::wire::{self, Ack, AckKind, Connack, Packet, Publish, QoS, Suback, Version};
+use ringmq_loadgen::wire::{self, Ack, AckKind, Connack, Connect, Packet, Publish, QoS, Suback, Version};
+use session::Session;
 
 /// What goes wrong, once, with the delivery of this number counted from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +40,12 @@ pub(crate) enum Mistake {
     Mute(u64),
     /// The PUBLISH of this number is acknowledged with reason 0x97.
     Refuse(u64),
+    /// It goes to another member of the shared subscription as well.
+    Echo(u64),
+    /// The session resumed by the CONNECT of this number, counted from 1, is lacking one queued message.
+    Forget(u64),
+    /// The resumption of this number, counted from 1, is answered without a session, though there is one.
+    Deny(u64),
     /// Every CONNECT is refused with this code.
     Unwelcome(u8),
     /// No CONNECT is answered.
@@ -75,10 +84,10 @@ impl Drop for Relay {
 
 struct Peer {
     stream: TcpStream,
+    session: usize,
     version: Version,
     partial: Vec<u8>,
     out: Vec<u8>,
-    last_id: u16,
     /// A delivery held back by [`Mistake::Swap`].
     held: Vec<u8>,
     closed: bool,
@@ -86,9 +95,17 @@ struct Peer {
 }
 
 struct Subscription {
-    peer: usize,
+    session: usize,
     filter: String,
     qos: QoS,
+}
+
+/// Who gets a topic: places in `subscriptions`.
+#[derive(Default)]
+struct Route {
+    alone: Vec<usize>,
+    /// The members of each shared subscription, and whose turn it is.
+    shares: Vec<(Vec<usize>, usize)>,
 }
 
 struct Server {
@@ -97,11 +114,14 @@ struct Server {
     mistake: Option<Mistake>,
     peers: Vec<Peer>,
     subscriptions: Vec<Subscription>,
-    /// Who gets a topic: places in `subscriptions`, forgotten when one is added.
-    routes: HashMap<Vec<u8>, Vec<usize>>,
+    sessions: Vec<Session>,
+    by_client_id: HashMap<String, usize>,
+    /// Forgotten when a subscription is added.
+    routes: HashMap<Vec<u8>, Route>,
     dirty: Vec<usize>,
     published: u64,
     delivered: u64,
+    resumed: u64,
 }
 
 const LISTENER: Token = Token(usize::MAX - 1);
@@ -116,10 +136,13 @@ impl Server {
             mistake,
             peers: Vec::new(),
             subscriptions: Vec::new(),
+            sessions: Vec::new(),
+            by_client_id: HashMap::new(),
             routes: HashMap::new(),
             dirty: Vec::new(),
             published: 0,
             delivered: 0,
+            resumed: 0,
         }
     }
 
@@ -151,10 +174,10 @@ impl Server {
             self.poll.registry().register(&mut stream, token, both).expect("a socket can be polled");
             self.peers.push(Peer {
                 stream,
+                session: usize::MAX,
                 version: Version::V311,
                 partial: Vec::new(),
                 out: Vec::new(),
-                last_id: 0,
                 held: Vec::new(),
                 closed: false,
                 dirty: false,
@@ -183,10 +206,13 @@ impl Server {
         peer.out.drain(..sent);
     }
 
-    fn read(&mut self, from: usize, room: &mut [u8]) {
+    fn read(&mut self, from: usize, room: &mut Vec<u8>) {
         loop {
             let peer = &mut self.peers[from];
             let held = peer.partial.len();
+            if 2 * held > room.len() {
+                room.resize(2 * room.len(), 0);
+            }
             room[..held].copy_from_slice(&peer.partial);
             let fresh = match peer.stream.read(&mut room[held..]) {
                 Ok(fresh) if fresh > 0 && !peer.closed => fresh,
@@ -213,31 +239,71 @@ impl Server {
     fn take(&mut self, from: usize, packet: &Packet<'_>, version: Version) {
         let peer = &mut self.peers[from];
         match packet {
-            Packet::Connect(connect) => {
-                peer.version = connect.version;
-                let reason = match self.mistake {
-                    Some(Mistake::Silent) => return,
-                    Some(Mistake::Unwelcome(code)) => code,
-                    _ => 0,
-                };
-                let (receive_maximum, maximum_qos) = (100, QoS::ExactlyOnce);
-                let connack =
-                    Connack { session_present: false, reason, receive_maximum, maximum_qos, packet_bytes_max: None };
-                wire::connack(&mut peer.out, &connack, connect.version);
-            }
+            Packet::Connect(connect) => self.welcome(from, connect),
             Packet::Subscribe(subscribe) => {
                 let suback = Suback { packet_id: subscribe.packet_id, reason: subscribe.qos.number() };
                 wire::suback(&mut peer.out, &suback, version);
                 let filter = String::from_utf8(subscribe.filter.to_vec()).expect("the generator's filters are UTF-8");
-                self.subscriptions.push(Subscription { peer: from, filter, qos: subscribe.qos });
+                let session = peer.session;
+                self.subscriptions.push(Subscription { session, filter, qos: subscribe.qos });
                 self.routes.clear();
             }
             Packet::Publish(publish) => self.publish(from, publish, version),
-            Packet::Ack(ack) => answer(&mut peer.out, ack, version),
+            Packet::Ack(ack) => {
+                if ack.kind != AckKind::Pubrel {
+                    self.sessions[peer.session].acknowledge(ack);
+                }
+                answer(&mut peer.out, ack, version);
+            }
             Packet::Pingreq => wire::pingresp(&mut peer.out),
-            Packet::Disconnect { .. } => (),
+            Packet::Disconnect { .. } => {
+                self.sessions[peer.session].peer.take_if(|present| *present == from);
+                peer.closed = true;
+                let _ = peer.stream.shutdown(std::net::Shutdown::Both);
+            }
             other => panic!("the generator sent {other:?}"),
         }
+    }
+
+    fn welcome(&mut self, from: usize, connect: &Connect<'_>) {
+        self.peers[from].version = connect.version;
+        let known = self.by_client_id.get(connect.client_id).copied();
+        let resumed = known.filter(|&session| self.sessions[session].kept && !connect.clean_start);
+        self.resumed += u64::from(resumed.is_some());
+        let nth = self.resumed;
+        let mut reason = 0;
+        match self.mistake {
+            Some(Mistake::Silent) => return,
+            Some(Mistake::Unwelcome(code)) => reason = code,
+            Some(Mistake::Forget(at)) if resumed.is_some() && at <= nth => {
+                if resumed.is_some_and(|session| self.sessions[session].forget_one()) {
+                    self.mistake = None;
+                }
+            }
+            _ => (),
+        }
+        let session_present = resumed.is_some() && self.mistake != Some(Mistake::Deny(nth));
+        let connack = Connack {
+            session_present,
+            reason,
+            receive_maximum: 100,
+            maximum_qos: QoS::ExactlyOnce,
+            packet_bytes_max: None,
+        };
+        wire::connack(&mut self.peers[from].out, &connack, connect.version);
+        let session = resumed.unwrap_or_else(|| {
+            self.sessions.push(Session::new(connect.version));
+            self.sessions.len() - 1
+        });
+        if let Some(old) = known.filter(|&old| old != session) {
+            self.subscriptions.retain(|subscription| subscription.session != old);
+            self.routes.clear();
+        }
+        self.by_client_id.insert(connect.client_id.to_owned(), session);
+        self.peers[from].session = session;
+        self.sessions[session].kept = !connect.clean_start;
+        self.sessions[session].peer = Some(from);
+        self.sessions[session].resume(&mut self.peers[from].out);
     }
 
     fn publish(&mut self, from: usize, publish: &Publish<'_>, version: Version) {
@@ -256,24 +322,55 @@ impl Server {
     fn route(&mut self, publish: &Publish<'_>) {
         if !self.routes.contains_key(publish.topic) {
             let topic = std::str::from_utf8(publish.topic).expect("the generator's topics are UTF-8");
-            let matching = |place: &usize| filter::matches(&self.subscriptions[*place].filter, topic);
-            let places = (0..self.subscriptions.len()).filter(matching).collect();
-            self.routes.insert(publish.topic.to_vec(), places);
+            self.routes.insert(publish.topic.to_vec(), self.route_of(topic));
         }
-        if self.mistake == Some(Mistake::Stray(self.delivered)) {
-            self.delivered += 1;
+        if let Some(Mistake::Stray(nth)) = self.mistake
+            && nth <= self.delivered
+        {
+            self.mistake = None;
             return (0..self.subscriptions.len()).for_each(|place| self.send(place, publish));
         }
-        for at in 0..self.routes[publish.topic].len() {
-            let place = self.routes[publish.topic][at];
-            self.deliver(place, publish);
+        // Taken out for the time of the deliveries, which need the rest of the server.
+        let mut route = self.routes.remove(publish.topic).expect("just looked at");
+        route.alone.iter().for_each(|&place| self.deliver(place, publish));
+        for (members, turn) in &mut route.shares {
+            if self.mistake == Some(Mistake::Echo(self.delivered)) {
+                self.send(members[(*turn + 1) % members.len()], publish);
+            }
+            self.deliver(members[*turn], publish);
+            *turn = (*turn + 1) % members.len();
         }
+        self.routes.insert(publish.topic.to_vec(), route);
+    }
+
+    fn route_of(&self, topic: &str) -> Route {
+        let mut route = Route::default();
+        let mut shares: HashMap<&str, usize> = HashMap::new();
+        for (place, subscription) in self.subscriptions.iter().enumerate() {
+            let (share, wanted) = filter::split_share(&subscription.filter);
+            if !filter::matches(wanted, topic) {
+                continue;
+            }
+            if share.is_none() {
+                route.alone.push(place);
+                continue;
+            }
+            let at = *shares.entry(&subscription.filter).or_insert(route.shares.len());
+            if at == route.shares.len() {
+                route.shares.push((Vec::new(), 0));
+            }
+            route.shares[at].0.push(place);
+        }
+        route
     }
 
     fn deliver(&mut self, place: usize, publish: &Publish<'_>) {
+        // A delivery to a client that is away is not counted: half of the mistakes could not be made with it.
+        let Some(peer) = self.sessions[self.subscriptions[place].session].peer else {
+            return self.send(place, publish);
+        };
         let number = self.delivered;
         self.delivered += 1;
-        let peer = self.subscriptions[place].peer;
         match self.mistake {
             Some(Mistake::Drop(nth)) if nth == number => (),
             Some(Mistake::Duplicate(nth)) if nth == number => {
@@ -299,14 +396,12 @@ impl Server {
     }
 
     fn send(&mut self, place: usize, publish: &Publish<'_>) {
-        let Subscription { peer: to, qos, .. } = self.subscriptions[place];
-        let peer = &mut self.peers[to];
+        let Subscription { session, qos, .. } = self.subscriptions[place];
+        let session = &mut self.sessions[session];
         let qos = qos.min(publish.qos);
-        if qos != QoS::AtMostOnce {
-            peer.last_id = if peer.last_id == u16::MAX { 1 } else { peer.last_id + 1 };
-        }
-        let packet_id = if qos == QoS::AtMostOnce { 0 } else { peer.last_id };
-        wire::publish(&mut peer.out, &Publish { qos, packet_id, ..*publish }, peer.version);
+        let Some(to) = session.peer else { return session.deliver(publish, qos, None) };
+        let peer = &mut self.peers[to];
+        session.deliver(publish, qos, Some(&mut peer.out));
         let held = std::mem::take(&mut peer.held);
         peer.out.extend_from_slice(&held);
         self.mark(to);
