@@ -109,7 +109,8 @@ impl Default for Limits {
             session_expiry_secs_max: u32::MAX,
             keep_alive_secs_max: 0,
             idle_secs_max: 24 * 3600,
-            egress_bytes_max: 1 << 20,
+            // Room for a few large messages: one of 1 MiB behind another is no sign of a slow reader.
+            egress_bytes_max: 4 << 20,
             egress_control_bytes_max: 256 << 10,
             retained_messages_max: 10_000_000,
             retained_bytes_max: 1 << 30,

@@ -11,7 +11,10 @@ from .brokers import end_group
 # Beyond the measured time: setup of 10,000 connections, drain, stages of retain and offline.
 EXTRA_SECS_MAX = 180
 
-INTEGRITY_PASSED, INTEGRITY_FAILED = 0, 1
+INTEGRITY_PASSED, INTEGRITY_FAILED, RATE_MISSED = 0, 1, 3
+
+# Holding still is no work to divide by connections.
+UNTOLD = ("idle",)
 
 
 def duration(text):
@@ -48,7 +51,7 @@ def measure(command, secs):
     finally:
         # Also when Ctrl-C or SIGTERM unwinds through here.
         end_group(process)
-    if process.returncode not in (INTEGRITY_PASSED, INTEGRITY_FAILED):
+    if process.returncode not in (INTEGRITY_PASSED, INTEGRITY_FAILED, RATE_MISSED):
         return None, last_line(errors) or f"the generator ended with {process.returncode}"
     try:
         return json.loads(output), None
@@ -62,7 +65,7 @@ def last_line(text):
 
 def fault_of(report):
     """Which checks failed, with their counts; None if the run passed."""
-    if report["passed"]:
+    if report["integrity_passed"]:
         return None
     counts = [f"{count:,} {name.replace('_', ' ')}" for name, count in report["integrity"].items() if count]
     return ", ".join(counts) or "; ".join(report["notes"]) or "the check failed"
@@ -71,9 +74,7 @@ def fault_of(report):
 def readings_of(report):
     """What a passed run says: one reading, or one for each phase of a staged scenario. Figures that are not there are left out."""
     if report.get("phases"):
-        return [phase_reading(phase) for phase in report["phases"]]
-    if report["setting"]["publishers"] == 0:
-        return [idle_reading(report)]
+        return [phase_reading(phase) for phase in report["phases"] if phase["name"] not in UNTOLD]
     broker, latency = report["broker"] or {}, report["latency"] or {}
     figures = {"cpu_us": broker.get("cpu_us_per_message"), "per_sec": report["delivered_per_sec"]}
     figures |= {"p50_us": latency.get("p50_us"), "p99_us": latency.get("p99_us")}
@@ -83,16 +84,8 @@ def readings_of(report):
 
 
 def phase_reading(phase):
-    figures = {"cpu_us": phase.get("broker_cpu_us_each"), "per_sec": phase.get("per_sec"), "rss_bytes": phase.get("rss_bytes_each")}
+    figures = {"cpu_us": phase.get("broker_cpu_us_each"), "per_sec": phase.get("per_sec"), "rss_bytes": phase.get("broker_rss_bytes_each")}
     return reading(phase["name"], phase["unit"], figures, [], False)
-
-
-def idle_reading(report):
-    """Connections that only stay: how fast they were opened and what each of them keeps."""
-    secs, connections = report["setup_secs"], report["setting"]["connections"]
-    figures = {"per_sec": connections / secs if secs else None}
-    figures["rss_bytes"] = (report["broker"] or {}).get("rss_bytes_per_connection")
-    return reading("connect", "connection", figures, [], False)
 
 
 def reading(phase, unit, figures, marks, is_paced):

@@ -73,7 +73,7 @@ pub struct Interval {
     pub published: u64,
     /// Of the messages that are due in the window and arrived in this interval; `None` when there is none.
     pub latency: Option<IntervalLatency>,
-    /// CPU time of the broker in it, nanoseconds; `None` when it is not measured or has died.
+    /// CPU time of the broker in it, nanoseconds; `None` when it is not measured, has died, or a thread of it ended.
     pub broker_cpu_ns: Option<u64>,
     /// Resident set of the broker at its end, bytes.
     pub broker_rss_bytes: Option<u64>,

@@ -33,8 +33,8 @@ pub(super) fn steps(edges: &[Edge], latencies: &[Option<IntervalLatency>]) -> Ve
         delivered: pair[1].delivered - pair[0].delivered,
         published: pair[1].published - pair[0].published,
         latency: latencies.get(number).copied().flatten(),
-        // A thread that ends takes its CPU time along, so the sum may shrink.
-        broker_cpu_ns: pair[0].broker.zip(pair[1].broker).map(|(from, to)| to.0.saturating_sub(from.0)),
+        // A thread that ends takes its CPU time along; a sum that has shrunk says nothing, least of all 0.
+        broker_cpu_ns: pair[0].broker.zip(pair[1].broker).and_then(|(from, to)| to.0.checked_sub(from.0)),
         broker_rss_bytes: pair[1].broker.map(|(_, rss_bytes)| rss_bytes),
     };
     edges.windows(2).enumerate().map(step).collect()
@@ -50,6 +50,13 @@ mod tests {
         for (window_ms, count) in cases {
             assert_eq!(intervals(window_ms * 1_000_000), count, "{window_ms} ms");
         }
+    }
+
+    #[test]
+    fn cpu_time_that_shrank_is_unknown_and_not_zero() {
+        let edge = |cpu_ns| Edge { at_ns: 0, delivered: 0, published: 0, broker: Some((cpu_ns, 1)) };
+        let cpu = |from, to| steps(&[edge(from), edge(to)], &[])[0].broker_cpu_ns;
+        assert_eq!((cpu(5, 3), cpu(5, 5), cpu(5, 8)), (None, Some(0), Some(3)));
     }
 
     #[test]

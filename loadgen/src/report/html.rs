@@ -177,8 +177,8 @@ fn figure(chart: &Chart) -> String {
     )
 }
 
-/// What a line of a chart shows of a step; none where it has no point.
-type Reading<'a> = &'a dyn Fn(&IntervalReport) -> Option<f64>;
+/// What a line shows of each step; `None` is a gap.
+type Reading<'r> = dyn Fn(&IntervalReport) -> Option<f64> + 'r;
 
 /// A chart over the measured window; `None` when no line has a point.
 fn over_time(
@@ -186,10 +186,10 @@ fn over_time(
     (id, title): (&'static str, &'static str),
     description: String,
     label: impl Fn(f64) -> String,
-    lines: Vec<(&'static str, Reading<'_>)>,
+    lines: Vec<(&'static str, &Reading<'_>)>,
 ) -> Option<String> {
     let middle = |step: &IntervalReport| (step.from_secs + step.to_secs) / 2.0;
-    let points = |value: Reading<'_>| report.timeline.iter().map(|step| (middle(step), value(step))).collect();
+    let points = |value: &Reading<'_>| report.timeline.iter().map(|step| (middle(step), value(step))).collect();
     let series: Vec<_> = lines.iter().map(|&(name, value)| Series { name, points: points(value) }).collect();
     let values = series.iter().flat_map(|series| &series.points).filter_map(|point| point.1);
     values.clone().next()?;
@@ -200,7 +200,7 @@ fn over_time(
 
 fn time_section(report: &Report) -> String {
     let traffic = report.setting.publishers > 0;
-    let span = |name: &str, unit: &str, scale: f64, value: &dyn Fn(&IntervalReport) -> Option<f64>| {
+    let span = |name: &str, unit: &str, scale: f64, value: &Reading<'_>| {
         let values = report.timeline.iter().filter_map(value);
         let (low, high) = values.fold((f64::MAX, 0f64), |(low, high), value| (low.min(value), high.max(value)));
         format!("{name} between {} and {}{unit} per step.", grouped(low * scale), grouped(high * scale))

@@ -150,7 +150,10 @@ impl Server {
         let mut events = Events::with_capacity(1024);
         let mut room = vec![0; 512 * 1024];
         while !stop.load(Relaxed) {
-            self.poll.poll(&mut events, Some(Duration::from_millis(5))).expect("epoll works");
+            match self.poll.poll(&mut events, Some(Duration::from_millis(5))) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                polled => polled.expect("epoll works"),
+            }
             for event in &events {
                 match event.token() {
                     LISTENER => self.accept(),
@@ -275,10 +278,10 @@ impl Server {
         match self.mistake {
             Some(Mistake::Silent) => return,
             Some(Mistake::Unwelcome(code)) => reason = code,
-            Some(Mistake::Forget(at)) if resumed.is_some() && at <= nth => {
-                if resumed.is_some_and(|session| self.sessions[session].forget_one()) {
-                    self.mistake = None;
-                }
+            Some(Mistake::Forget(at))
+                if at <= nth && resumed.is_some_and(|session| self.sessions[session].forget_one()) =>
+            {
+                self.mistake = None;
             }
             _ => (),
         }

@@ -13,7 +13,7 @@ def report(cpu_us=1.0, per_sec=1000.0, passed=True, limited=False, unsent=0, rat
         "generator": {"limited": limited},
         "integrity": {"lost": lost, "duplicated": 0},
         "notes": [],
-        "passed": passed,
+        "integrity_passed": passed,
         "phases": phases,
     }
 

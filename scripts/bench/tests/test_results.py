@@ -37,7 +37,7 @@ class Results(unittest.TestCase):
         self.assertEqual(entry(runs, "ringmq")["window"], 500)
 
     def test_a_staged_scenario_has_a_row_for_each_phase(self):
-        phases = [{"name": name, "unit": "message", "per_sec": 5.0, "broker_cpu_us_each": 2.0, "rss_bytes_each": 1.0} for name in "ab"]
+        phases = [{"name": name, "unit": "message", "per_sec": 5.0, "broker_cpu_us_each": 2.0, "broker_rss_bytes_each": 1.0} for name in "ab"]
         rows = results.summarize([samples.run("ringmq", phases=phases), samples.run("other", fault="1 lost", passed=False)])
         self.assertEqual([row["phase"] for row in rows], ["a", "b"])
         self.assertTrue(all(row["brokers"]["other"]["failed"] for row in rows))
@@ -50,6 +50,10 @@ class Results(unittest.TestCase):
         self.assertEqual(generator.fault_of(samples.report(passed=False, lost=1234)), "1,234 lost")
         self.assertIsNone(generator.fault_of(samples.report()))
 
-    def test_connections_that_only_stay_are_a_phase(self):
-        found = generator.readings_of(samples.report(publishers=0))[0]
-        self.assertEqual((found["phase"], found["figures"]), ("connect", {"per_sec": 200.0, "rss_bytes": 700.0}))
+    def test_connections_that_only_stay_are_counted_once_for_their_opening(self):
+        phases = [
+            {"name": name, "unit": "connections", "per_sec": 200.0, "broker_cpu_us_each": 20.0, "broker_rss_bytes_each": 700.0}
+            for name in ("connect", "idle")
+        ]
+        (found,) = generator.readings_of(samples.report(phases=phases))
+        self.assertEqual((found["phase"], found["figures"]), ("connect", {"cpu_us": 20.0, "per_sec": 200.0, "rss_bytes": 700.0}))
