@@ -67,8 +67,8 @@ fn the_json_has_every_part_with_units_in_its_names() {
     assert_eq!(steps.len(), 2);
     for step in steps {
         let names = ["delivered_per_sec", "published_per_sec", "latency_p99_us", "broker_rss_bytes"];
-        // The "broker" is this process: threads of other tests end meanwhile, so its CPU time may even shrink, to 0.
-        assert!(step["broker_cpu_cores"].is_number(), "{step}");
+        // The "broker" is this process: threads of other tests end meanwhile, and then its CPU time is not known.
+        assert!(step.get("broker_cpu_cores").is_some(), "{step}");
         assert!(names.iter().all(|name| step[name].as_f64().is_some_and(|number| number > 0.0)), "{step}");
         // The process measured is this one, whose other tests end threads; then its CPU time is not known.
         let cpu = step.get("broker_cpu_cores").expect("the field is always there");

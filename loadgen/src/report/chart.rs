@@ -38,7 +38,8 @@ impl Axis {
     pub(super) fn until(end: f64, label: impl Fn(f64) -> String) -> Self {
         let mut axis = Self::linear(end, label);
         axis.to = if end > 0.0 { end } else { axis.to };
-        axis.ticks.retain(|tick| tick.0 <= axis.to * 1.000_001);
+        // A window is a hair shorter or longer than asked for; its last round number belongs to it.
+        axis.ticks.retain(|tick| tick.0 <= axis.to * 1.005);
         axis
     }
 

@@ -8,7 +8,8 @@ use super::{IntervalReport, Report, Verdict, grouped};
 
 /// Percentiles that have a tick, with their place: each step to the right is a tenth of the rest.
 const PERCENTILES: [(f64, &str); 7] = [
-    (0.0, "0"),
+    // Its label would touch the next one, and says nothing.
+    (0.0, ""),
     (50.0, "50 %"),
     (90.0, "90 %"),
     (99.0, "99 %"),
@@ -185,17 +186,23 @@ fn over_time(
     report: &Report,
     (id, title): (&'static str, &'static str),
     description: String,
-    label: impl Fn(f64) -> String,
+    axis: impl FnOnce(&[f64]) -> Axis,
     lines: Vec<(&'static str, &Reading<'_>)>,
 ) -> Option<String> {
     let middle = |step: &IntervalReport| (step.from_secs + step.to_secs) / 2.0;
     let points = |value: &Reading<'_>| report.timeline.iter().map(|step| (middle(step), value(step))).collect();
     let series: Vec<_> = lines.iter().map(|&(name, value)| Series { name, points: points(value) }).collect();
-    let values = series.iter().flat_map(|series| &series.points).filter_map(|point| point.1);
-    values.clone().next()?;
-    let y = Axis::fitting(values, label);
+    let values: Vec<_> = series.iter().flat_map(|series| &series.points).filter_map(|point| point.1).collect();
+    if values.is_empty() {
+        return None;
+    }
+    let y = axis(&values);
     let x = Axis::until(report.window_secs, |secs| format!("{} s", number(secs)));
     Some(figure(&Chart { id, title, description, x, y, x_name: "time in the measured window", series }))
+}
+
+fn greatest(values: &[f64]) -> f64 {
+    values.iter().copied().fold(0.0, f64::max)
 }
 
 fn time_section(report: &Report) -> String {
@@ -203,7 +210,12 @@ fn time_section(report: &Report) -> String {
     let span = |name: &str, unit: &str, scale: f64, value: &Reading<'_>| {
         let values = report.timeline.iter().filter_map(value);
         let (low, high) = values.fold((f64::MAX, 0f64), |(low, high), value| (low.min(value), high.max(value)));
-        format!("{name} between {} and {}{unit} per step.", grouped(low * scale), grouped(high * scale))
+        let (low, high) = (grouped(low * scale), grouped(high * scale));
+        if low == high {
+            format!("{name} {low}{unit} in every step.")
+        } else {
+            format!("{name} between {low} and {high}{unit} per step.")
+        }
     };
     let delivered = |step: &IntervalReport| Some(step.delivered_per_sec).filter(|_| traffic);
     let published = |step: &IntervalReport| Some(step.published_per_sec).filter(|_| traffic);
@@ -214,14 +226,14 @@ fn time_section(report: &Report) -> String {
             report,
             ("throughput", "Throughput over time"),
             span("Delivered", " messages/s", 1.0, &delivered),
-            rate,
+            |values| Axis::linear(greatest(values), rate),
             vec![("delivered", &delivered), ("published", &published)],
         ),
         over_time(
             report,
             ("latency", "Latency over time"),
             span("Largest latency", " µs", 1.0, &|step| step.latency_max_us),
-            time,
+            |values| Axis::fitting(values.iter().copied(), time),
             vec![
                 ("p50", &|step| step.latency_p50_us),
                 ("p99", &|step| step.latency_p99_us),
@@ -232,14 +244,14 @@ fn time_section(report: &Report) -> String {
             report,
             ("cpu", "Broker CPU over time"),
             span("Broker CPU", " % of a core", 1.0, &cpu),
-            |percent| format!("{} %", number(percent)),
+            |values| Axis::linear(greatest(values), |percent| format!("{} %", number(percent))),
             vec![("CPU", &cpu)],
         ),
         over_time(
             report,
             ("memory", "Broker memory over time"),
             span("Resident set", " MiB", 1.0, &rss),
-            |mib| format!("{} MiB", number(mib)),
+            |values| Axis::linear(greatest(values), |mib| format!("{} MiB", number(mib))),
             vec![("resident set", &rss)],
         ),
     ];

@@ -290,7 +290,11 @@ impl Report {
             ("protocol errors", tally.protocol_errors),
             ("connections lost", tally.connections_lost),
         ];
-        faults.iter().filter(|fault| fault.1 > 0).map(|(name, count)| format!("{count} {name}")).collect()
+        faults
+            .iter()
+            .filter(|fault| fault.1 > 0)
+            .map(|(name, count)| format!("{} {name}", grouped(*count as f64)))
+            .collect()
     }
 
     /// What a missed rate means, in words.
