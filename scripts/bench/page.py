@@ -26,7 +26,7 @@ STYLE = """
     DARK }
 }
 * { box-sizing: border-box; }
-body { margin: 0 auto; max-width: 1240px; padding: 1rem; background: var(--ground); color: var(--text);
+body { margin: 0 auto; max-width: 1400px; padding: 1rem; background: var(--ground); color: var(--text);
   font: 16px/1.5 system-ui, sans-serif; }
 h1 { font-size: 1.5rem; line-height: 1.2; } h2 { margin-top: 2.5rem; font-size: 1.2rem; }
 .plots { display: grid; max-width: 1000px; grid-template-columns: repeat(auto-fill, minmax(min(100%, 340px), 1fr)); gap: 1.5rem 2rem; }
@@ -40,7 +40,7 @@ svg .whisker { stroke: var(--text); stroke-width: 1.2; fill: none; }
 .key { display: inline-block; width: .9em; height: .9em; margin-right: .4em; border-radius: 3px; vertical-align: -.08em; }
 .scroll { overflow-x: auto; margin: 1rem 0 .5rem; }
 table { border-collapse: collapse; font-size: .85rem; font-variant-numeric: tabular-nums; }
-th, td { padding: .3rem .6rem; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; }
+th, td { padding: .3rem .4rem; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; }
 th { vertical-align: bottom; white-space: normal; min-width: 5rem; } th.left, td.left { text-align: left; min-width: 0; }
 td:first-child, th:first-child { position: sticky; left: 0; background: var(--ground); }
 tbody tr:nth-child(even) td { background: var(--band); } td strong { color: var(--fail); }

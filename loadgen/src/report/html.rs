@@ -36,9 +36,12 @@ pub(super) fn page(report: &Report) -> String {
                 the broker had. Use more <code>--threads</code>, or read the rate as a lower bound.</p>\n";
     }
     out += &figures(report);
-    out += &latency_section(report);
-    out += &time_section(report);
     out += &phases_section(report);
+    // A staged run has no window in which messages are due: its phases are all there is.
+    if report.scenario.stage.is_none() {
+        out += &latency_section(report);
+        out += &time_section(report);
+    }
     out += &conditions_section(report);
     out += "</main>\n</body>\n</html>\n";
     out
@@ -83,7 +86,9 @@ fn figures(report: &Report) -> String {
     let mut figures = Vec::new();
     if report.setting.publishers > 0 {
         figures.push(("Delivered", grouped(report.delivered_per_sec), "messages/s"));
-        figures.push(("Published", grouped(report.published_per_sec), "messages/s"));
+        if report.scenario.stage.is_none() {
+            figures.push(("Published", grouped(report.published_per_sec), "messages/s"));
+        }
     } else {
         figures.push(("Connections", grouped(f64::from(report.setting.connections)), "idle"));
     }
@@ -342,7 +347,8 @@ fn conditions_section(report: &Report) -> String {
         Value::String(text) => text,
         other => other.to_string(),
     };
-    let scenario = fields.into_iter().map(|(name, value)| vec![name, plain(value)]);
+    let is_set = |value: &Value| !matches!(value.to_string().as_str(), "null" | "0" | "[]" | "\"\"");
+    let scenario = fields.into_iter().filter(|(_, value)| is_set(value)).map(|(name, value)| vec![name, plain(value)]);
     let how = if setting.rate > 0 {
         "Latency counts from the moment a message was due by the rate, however late the socket took it, to the receive call \
          that brought it."
