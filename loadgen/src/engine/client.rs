@@ -97,7 +97,7 @@ impl Client {
             client_id: &client_id,
             clean_start: !kept,
             session_expiry_secs: if kept { SESSION_EXPIRY_SECS } else { 0 },
-            keep_alive_secs: 0,
+            keep_alive_secs: u16::MAX,
         };
         wire::connect(&mut self.link.unsent, &connect);
     }

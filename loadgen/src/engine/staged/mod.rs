@@ -108,7 +108,7 @@ impl<'s> Run<'s> {
             client_id: &client_id,
             clean_start: !kept,
             session_expiry_secs: if kept { SESSION_EXPIRY_SECS } else { 0 },
-            keep_alive_secs: 0,
+            keep_alive_secs: u16::MAX,
         };
         wire::connect(&mut line.link.unsent, &connect);
         Ok(line)
