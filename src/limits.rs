@@ -10,6 +10,14 @@ pub struct Limits {
     pub packet_bytes_max: u32,
     /// Largest packet before CONNECT was accepted, bytes.
     pub preauth_bytes_max: u32,
+    /// Announced bytes of all CONNECT packets of the broker that are not complete; a shard has its equal part of it.
+    pub preauth_bytes_total_max: usize,
+    /// New connections from one address in a second, on one shard; 0 takes any number.
+    pub accepts_per_address_per_sec_max: u32,
+    /// New connections that one turn of a shard takes; the others wait for the next one.
+    pub accepts_per_turn_max: usize,
+    /// Received bytes of one connection that one turn handles while others wait.
+    pub turn_bytes_per_connection_max: usize,
     /// Time from accept to a complete CONNECT, milliseconds.
     pub connect_timeout_ms: u64,
     /// Longest client id, bytes.
@@ -36,6 +44,12 @@ pub struct Limits {
     pub queued_bytes_max: usize,
     /// What happens to a QoS 1 or 2 message for a session whose queue is full.
     pub queue_full: QueueFull,
+    /// How long publishers wait for their acknowledgements while the queue of a connected subscriber is above a quarter of its
+    /// bounds, milliseconds; 0 never makes them wait.
+    pub backpressure_ms_max: u64,
+    /// Bytes that one shard holds for its clients: queued, in flight, unsent, announced, retained, subscribed. One holder may
+    /// grow only up to what is left of them.
+    pub held_bytes_per_shard_max: usize,
     /// Longest session expiry that is granted, seconds. `u32::MAX` means never.
     pub session_expiry_secs_max: u32,
     /// Longest keep alive that is granted to an MQTT 5.0 client, seconds; 0 grants any.
@@ -58,6 +72,10 @@ pub struct Limits {
     pub connections_per_shard_max: usize,
     /// Sessions of one shard, connected or not.
     pub sessions_per_shard_max: usize,
+    /// Sessions of one user name on one shard.
+    pub sessions_per_user_per_shard_max: usize,
+    /// Nodes of the subscription trie that one message may visit.
+    pub match_nodes_max: usize,
     /// Topics whose match result one shard remembers.
     pub match_cache_topics_max: usize,
 }
@@ -93,6 +111,10 @@ impl Default for Limits {
         Self {
             packet_bytes_max: 16 << 20,
             preauth_bytes_max: 64 << 10,
+            preauth_bytes_total_max: 16 << 20,
+            accepts_per_address_per_sec_max: 0,
+            accepts_per_turn_max: 64,
+            turn_bytes_per_connection_max: 128 << 10,
             connect_timeout_ms: 10_000,
             client_id_bytes_max: 256,
             topic_bytes_max: 65_535,
@@ -106,6 +128,8 @@ impl Default for Limits {
             queued_messages_max: 100_000,
             queued_bytes_max: 64 << 20,
             queue_full: QueueFull::Reject,
+            backpressure_ms_max: 10_000,
+            held_bytes_per_shard_max: 1 << 30,
             session_expiry_secs_max: u32::MAX,
             keep_alive_secs_max: 0,
             idle_secs_max: 24 * 3600,
@@ -118,6 +142,8 @@ impl Default for Limits {
             mesh_bytes_max: 4 << 20,
             connections_per_shard_max: 1_000_000,
             sessions_per_shard_max: 1_000_000,
+            sessions_per_user_per_shard_max: 100_000,
+            match_nodes_max: 65_536,
             match_cache_topics_max: 1024,
         }
     }
