@@ -25,7 +25,7 @@ fn walk_the_deepest_topics() {
     trie.insert(filter(&slashes), 1, ());
     trie.insert(filter(&pluses), 2, ());
     let mut matched = Vec::new();
-    trie.for_each_match(name(&slashes), |key, ()| matched.push(key));
+    trie.for_each_match(name(&slashes), usize::MAX, |key, ()| matched.push(key));
     matched.sort_unstable();
     assert_eq!(matched, [1, 2]);
     assert!(filter(&pluses).matches(name(&slashes)));

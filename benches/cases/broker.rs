@@ -8,6 +8,7 @@ use std::mem;
 
 use ringmq::id::{ConnectionId, Millis, ShardId};
 use ringmq::limits::Limits;
+use ringmq::session::LargePayloads;
 use ringmq::shard::{Counters, Flush, Input, MeshBatch, Next, Outbox, Received, Shard, ShardConfig, owner_of};
 use ringmq::wire::ProtocolVersion;
 
@@ -60,10 +61,18 @@ struct Line {
 impl Broker {
     /// So many shards without clients.
     pub(crate) fn new(shards: usize, carry: Carry) -> Self {
+        let large_payloads = LargePayloads::default();
         let core = |index| {
             let shard = ShardId(index as u16);
             let limits = Limits::default();
-            let config = ShardConfig { shard, shards, hash_seed: HASH_SEED, id_seed: index as u64, limits };
+            let config = ShardConfig {
+                shard,
+                shards,
+                hash_seed: HASH_SEED,
+                id_seed: index as u64,
+                limits,
+                large_payloads: large_payloads.clone(),
+            };
             Core {
                 shard: Shard::new(config),
                 outbox: Outbox::new(shards),
@@ -179,11 +188,10 @@ impl Broker {
 impl Core {
     fn flush(&mut self, slot: u32) {
         let line = &mut self.lines[slot as usize];
-        let egress = self.outbox.egress.at(slot);
-        egress.take(&mut line.flush);
+        self.outbox.egress.at(slot).take(&mut line.flush);
         assert!(line.flush.splices.is_empty(), "no payload is so large that it is sent by reference");
         packets::reply(&line.flush.bytes, &mut line.replies);
-        let is_reported = egress.sent(line.flush.bytes.len());
+        let is_reported = self.outbox.egress.sent(slot, line.flush.bytes.len());
         assert!(!is_reported, "no batch is so large that the shard stops");
         line.flush.bytes.clear();
     }

@@ -103,7 +103,7 @@ impl Pair {
     fn compare_subscribers(&self, topic: &str) {
         let mut found = Vec::new();
         let name = TopicName::new(topic, LIMITS).expect("a valid name was made");
-        let cost = self.trie.for_each_match(name, |key, value| found.push((key, *value)));
+        let cost = self.trie.for_each_match(name, usize::MAX, |key, value| found.push((key, *value)));
         let matching = self.subscriptions.iter().filter(|entry| matches(&entry.0, topic));
         let mut expected: Vec<(u16, u8)> = matching.map(|entry| (entry.1, entry.2)).collect();
         found.sort_unstable();

@@ -5,6 +5,7 @@
 
 use ringmq::id::{ConnectionId, Millis, ShardId};
 use ringmq::limits::Limits;
+use ringmq::session::LargePayloads;
 use ringmq::shard::{Flush, Input, Next, Outbox, Received, Shard, ShardConfig};
 use ringmq::wire::{Connect, Packet, ProtocolVersion, Sender};
 
@@ -26,9 +27,17 @@ impl World {
     fn new() -> Self {
         let limits =
             Limits { queued_messages_max: 20, receive_maximum: 4, inflight_messages_max: 4, ..Limits::default() };
+        let large_payloads = LargePayloads::default();
         let shard = |index: usize| {
             let shard = ShardId(index as u16);
-            let config = ShardConfig { shard, shards: SHARDS, hash_seed: 1, id_seed: 2, limits: limits.clone() };
+            let config = ShardConfig {
+                shard,
+                shards: SHARDS,
+                hash_seed: 1,
+                id_seed: 2,
+                limits: limits.clone(),
+                large_payloads: large_payloads.clone(),
+            };
             (Shard::new(config), Outbox::new(SHARDS))
         };
         let clients = std::iter::repeat_with(|| None).take(CLIENTS as usize).collect();
@@ -72,7 +81,7 @@ impl World {
                 for &slot in &dirty {
                     let mut flush = Flush::default();
                     outbox.egress.at(slot).take(&mut flush);
-                    let _ = outbox.egress.at(slot).sent(flush.len());
+                    let _ = outbox.egress.sent(slot, flush.len());
                 }
                 outbox.closes.clear();
                 outbox.events.clear();

@@ -120,8 +120,8 @@ impl Driver {
     pub(super) fn release_slots(&mut self) {
         for at in 0..self.released.len() {
             let id = self.released[at];
-            if let Some(connection) = self.slots.close(id) {
-                self.discard_egress(id.slot, connection.sending.len - connection.sending.sent);
+            if self.slots.close(id).is_some() {
+                self.outbox.egress.close(id.slot);
             }
         }
         self.released.clear();

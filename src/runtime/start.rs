@@ -25,6 +25,7 @@ use super::report::Report;
 use super::signal::{self, Signal};
 use crate::id::ShardId;
 use crate::limits::Limits;
+use crate::session::LargePayloads;
 use crate::shard::ShardConfig;
 
 /// What a broker is started with.
@@ -99,12 +100,19 @@ fn start_shards(
 ) -> Result<Caller, Failure> {
     let shards = settings.cpus.len();
     let clock = Clock::start();
+    let large_payloads = LargePayloads::default();
     let hash_seed = settings.hash_seed.map_or_else(random_seed, Ok)?;
     let (ends, caller) = mesh::connect_shards(shards).map_err(|error| cannot_start(&error))?;
     for ((index, mesh), sockets) in ends.into_iter().enumerate().zip(listeners.by_shard) {
         let id = ShardId(index as u16);
-        let config =
-            ShardConfig { shard: id, shards, hash_seed, id_seed: random_seed()?, limits: settings.limits.clone() };
+        let config = ShardConfig {
+            shard: id,
+            shards,
+            hash_seed,
+            id_seed: random_seed()?,
+            limits: settings.limits.clone(),
+            large_payloads: large_payloads.clone(),
+        };
         let parts = Parts {
             id,
             config,

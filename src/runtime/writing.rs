@@ -101,7 +101,7 @@ impl Driver {
     }
 
     fn account_sent(&mut self, id: ConnectionId, sent: usize) {
-        let is_low = self.outbox.egress.at(id.slot).sent(sent);
+        let is_low = self.outbox.egress.sent(id.slot, sent);
         let Some(connection) = self.slots.get(id) else { return };
         let is_broken = connection.sending.is_broken;
         if is_low && connection.phase == Phase::Open {
@@ -134,15 +134,6 @@ impl Driver {
             is_needed
         });
         self.cool_at = if self.warm.is_empty() { None } else { Some(self.now.after_millis(COOL_MILLIS)) };
-    }
-
-    /// Forgets what was queued for a slot whose user is gone.
-    pub(super) fn discard_egress(&mut self, slot: u32, unsent: usize) {
-        let egress = self.outbox.egress.at(slot);
-        let _ = egress.sent(unsent);
-        let mut flush = Flush::default();
-        egress.take(&mut flush);
-        let _ = egress.sent(flush.len());
     }
 
     /// When what is being closed has to be gone.

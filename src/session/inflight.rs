@@ -11,6 +11,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::Account;
 use crate::message::Message;
 use crate::wire::QoS;
 
@@ -74,11 +75,13 @@ pub struct Inflight {
     window: usize,
     /// Packet ids to send again on this connection, in order.
     resend: VecDeque<u16>,
+    /// What the session holds of the shard's bytes: this window, and the queue behind it.
+    pub(super) account: Account,
 }
 
 impl Inflight {
-    /// An empty window of `window` messages.
-    pub fn new(window: u16) -> Self {
+    /// An empty window of `window` messages, charged to `account`.
+    pub fn new(window: u16, account: Account) -> Self {
         Self {
             ring: VecDeque::new(),
             first: 0,
@@ -86,6 +89,7 @@ impl Inflight {
             outstanding: 0,
             window: usize::from(window).max(1),
             resend: VecDeque::new(),
+            account,
         }
     }
 
@@ -122,6 +126,9 @@ impl Inflight {
     pub fn insert(&mut self, sent: Sent) -> u16 {
         debug_assert!(self.has_room(), "the window is never overrun");
         let id = packet_id(self.first + self.ring.len());
+        if let Some(message) = &sent.message {
+            self.account.charge_message(&message.view());
+        }
         self.ring.push_back(Some(sent));
         self.held += 1;
         self.outstanding += 1;
@@ -158,7 +165,10 @@ impl Inflight {
             return Err(AckError::WrongStage);
         }
         sent.stage = Stage::AwaitPubcomp;
-        sent.message = None;
+        let message = sent.message.take();
+        if let Some(message) = message {
+            self.account.release_message(&message.view());
+        }
         Ok(())
     }
 
@@ -189,7 +199,10 @@ impl Inflight {
         if !stages.contains(&sent.stage) {
             return Err(AckError::WrongStage);
         }
-        *place = None;
+        let message = place.take().and_then(|sent| sent.message);
+        if let Some(message) = message {
+            self.account.release_message(&message.view());
+        }
         self.held -= 1;
         // An id that is still to be sent again was not counted on this connection, and must not keep the window shut.
         match self.resend.iter().position(|&waiting| waiting == id) {
@@ -224,7 +237,12 @@ mod tests {
 
     use proptest::prelude::*;
 
+    use super::super::account::{Budget, LargePayloads};
     use super::*;
+
+    fn account() -> Account {
+        Budget::new(usize::MAX, LargePayloads::default(), 1).open()
+    }
 
     fn sent(stage: Stage) -> Sent {
         Sent { message: None, retain: false, subscription_ids: None, stage }
@@ -233,7 +251,7 @@ mod tests {
     /// Case Q06: packet id 0 is never used [MQTT-2.2.1-3], and none is used twice at a time.
     #[test]
     fn packet_ids_run_in_a_circle_without_zero() {
-        let mut inflight = Inflight::new(2);
+        let mut inflight = Inflight::new(2, account());
         for round in 0..200_000_u32 {
             let id = inflight.insert(sent(Stage::AwaitPuback));
             assert_eq!(u32::from(id), round % 65_535 + 1);
@@ -245,7 +263,7 @@ mod tests {
     /// [MQTT-4.9.0-2]: no more than the window is outstanding.
     #[test]
     fn the_window_closes_and_opens_again() {
-        let mut inflight = Inflight::new(2);
+        let mut inflight = Inflight::new(2, account());
         let first = inflight.insert(sent(Stage::AwaitPuback));
         let second = inflight.insert(sent(Stage::AwaitPubrec));
         assert!(!inflight.has_room());
@@ -259,7 +277,7 @@ mod tests {
     /// Case Q07: an acknowledgement of the wrong kind changes nothing.
     #[test]
     fn a_misfit_acknowledgement_changes_nothing() {
-        let mut inflight = Inflight::new(10);
+        let mut inflight = Inflight::new(10, account());
         let one = inflight.insert(sent(Stage::AwaitPuback));
         let two = inflight.insert(sent(Stage::AwaitPubrec));
         assert_eq!(inflight.puback(two), Err(AckError::WrongStage));
@@ -277,7 +295,7 @@ mod tests {
     /// [MQTT-4.4.0-1], [MQTT-4.6.0-1]: what is unacknowledged is sent again, in order, within the new window.
     #[test]
     fn a_resumed_window_repeats_in_order_and_within_the_new_receive_maximum() {
-        let mut inflight = Inflight::new(10);
+        let mut inflight = Inflight::new(10, account());
         let ids: Vec<u16> = (0..5).map(|_| inflight.insert(sent(Stage::AwaitPuback))).collect();
         inflight.puback(ids[1]).expect("in flight");
         inflight.resume(2);
@@ -297,7 +315,7 @@ mod tests {
     /// A client may send on a new connection the acknowledgements that did not leave with the old one.
     #[test]
     fn a_window_whose_messages_were_all_acknowledged_before_they_were_repeated_is_open() {
-        let mut inflight = Inflight::new(2);
+        let mut inflight = Inflight::new(2, account());
         let ids: Vec<u16> = (0..2).map(|_| inflight.insert(sent(Stage::AwaitPuback))).collect();
         inflight.resume(2);
         for id in ids {
@@ -310,7 +328,7 @@ mod tests {
         /// Whatever the order of acknowledgements: ids in use are distinct, counts agree with a plain map.
         #[test]
         fn the_ring_agrees_with_a_plain_map(window in 1_u16..20, steps in proptest::collection::vec((0_u8..4, any::<u16>()), 1..400)) {
-            let mut inflight = Inflight::new(window);
+            let mut inflight = Inflight::new(window, account());
             let mut model: HashMap<u16, Stage> = HashMap::new();
             for (step, pick) in steps {
                 let mut used: Vec<u16> = model.keys().copied().collect();

@@ -3,6 +3,7 @@
 //! Duty: the state that MQTT calls Session (section 4.1): subscriptions, messages on their way in both directions, the will.
 //! Must not: encode, send, route, read a clock. Neighbours: `shard` owns the sessions and acts on what they say.
 
+mod account;
 mod alarm;
 mod inbound;
 mod inflight;
@@ -11,6 +12,7 @@ mod outbound;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+pub use account::{Account, Budget, LargePayloads, cost_of};
 pub use alarm::Alarm;
 pub use inbound::{Inbound, Owed};
 pub use inflight::{AckError, Inflight, Sent, Stage};
@@ -56,8 +58,10 @@ pub struct Subscription {
 }
 
 /// A will that waits.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct LastWill {
+    /// What it costs; given back with it.
+    pub account: Account,
     /// The message to publish.
     pub message: Message,
     /// Lifetime of the message from its publication, seconds.
@@ -70,7 +74,7 @@ pub struct LastWill {
 
 impl Session {
     /// A session with no past.
-    pub fn new(client_id: Arc<str>, limits: &Limits) -> Self {
+    pub fn new(client_id: Arc<str>, limits: &Limits, budget: &Budget) -> Self {
         Self {
             client_id,
             connection: None,
@@ -80,7 +84,7 @@ impl Session {
             will_alarm: Alarm::default(),
             subscriptions: BTreeMap::new(),
             inbound: Inbound::default(),
-            outbound: Outbound::new(limits),
+            outbound: Outbound::new(limits, budget),
             last_will: None,
         }
     }

@@ -6,8 +6,9 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use super::Subscription;
+use super::account::{Budget, cost_of};
 use super::inflight::Inflight;
+use super::{Account, Subscription};
 use crate::limits::{Limits, QueueFull};
 use crate::message::Message;
 use crate::wire::QoS;
@@ -78,9 +79,9 @@ impl Replay {
 
 impl Outbound {
     /// Nothing to send yet.
-    pub fn new(limits: &Limits) -> Self {
+    pub fn new(limits: &Limits, budget: &Budget) -> Self {
         Self {
-            inflight: Inflight::new(limits.inflight_messages_max),
+            inflight: Inflight::new(limits.inflight_messages_max, budget.open()),
             queue: VecDeque::new(),
             queue_bytes: 0,
             replays: VecDeque::new(),
@@ -92,26 +93,36 @@ impl Outbound {
         self.queue.len()
     }
 
+    /// What the session holds of the shard's bytes.
+    pub fn account(&mut self) -> &mut Account {
+        &mut self.inflight.account
+    }
+
     /// Whether a QoS 1 or 2 message may be sent at once, overtaking nobody.
     pub fn may_send_at_once(&self) -> bool {
-        self.queue.is_empty() && self.inflight.has_room()
+        self.queue.is_empty() && self.inflight.has_room() && self.inflight.account.admits(0)
     }
 
     /// Puts a message at the end of the queue, within its bounds.
     pub fn enqueue(&mut self, queued: Queued, limits: &Limits) -> Admission {
         let bytes = queued.message.counted_bytes();
+        let cost = cost_of(&queued.message.view());
         let mut dropped = 0;
         let never_fits = bytes > limits.queued_bytes_max || limits.queued_messages_max == 0;
-        while self.queue.len() >= limits.queued_messages_max || self.queue_bytes + bytes > limits.queued_bytes_max {
+        while self.queue.len() >= limits.queued_messages_max
+            || self.queue_bytes + bytes > limits.queued_bytes_max
+            || !self.inflight.account.admits(cost)
+        {
             match limits.queue_full {
                 QueueFull::Reject => return Admission::Refused,
                 QueueFull::DropNewest => return Admission::DroppedNewest,
                 // Nothing is dropped to make room for what has none.
-                QueueFull::DropOldest if never_fits => return Admission::DroppedNewest,
+                QueueFull::DropOldest if never_fits || self.queue.is_empty() => return Admission::DroppedNewest,
                 QueueFull::DropOldest => dropped += usize::from(self.dequeue().is_some()),
             }
         }
         self.queue_bytes += bytes;
+        self.inflight.account.charge_message(&queued.message.view());
         self.queue.push_back(queued);
         if dropped > 0 { Admission::DroppedOldest(dropped) } else { Admission::Queued }
     }
@@ -125,6 +136,7 @@ impl Outbound {
     pub fn dequeue(&mut self) -> Option<Queued> {
         let queued = self.queue.pop_front()?;
         self.queue_bytes -= queued.message.counted_bytes();
+        self.inflight.account.release_message(&queued.message.view());
         if self.queue.is_empty() && self.queue.capacity() > 64 {
             self.queue.shrink_to(0);
         }
@@ -168,9 +180,14 @@ impl Outbound {
 
 #[cfg(test)]
 mod tests {
+    use super::super::account::LargePayloads;
     use super::*;
     use crate::message::MessageView;
     use crate::wire::{RetainHandling, SubscriptionOptions};
+
+    fn budget() -> Budget {
+        Budget::new(usize::MAX, LargePayloads::default(), 1)
+    }
 
     fn queued(topic: &str) -> Queued {
         let view = MessageView {
@@ -199,7 +216,7 @@ mod tests {
             (QueueFull::DropOldest, Admission::DroppedOldest(1), "2"),
         ] {
             let limits = limits(policy);
-            let mut outbound = Outbound::new(&limits);
+            let mut outbound = Outbound::new(&limits, &budget());
             assert_eq!(outbound.enqueue(queued("1"), &limits), Admission::Queued);
             assert_eq!(outbound.enqueue(queued("2"), &limits), Admission::Queued);
             assert_eq!(outbound.enqueue(queued("3"), &limits), expected);
@@ -211,7 +228,7 @@ mod tests {
     #[test]
     fn no_older_message_is_dropped_for_one_that_can_never_fit() {
         let limits = Limits { queued_bytes_max: 25, ..limits(QueueFull::DropOldest) };
-        let mut outbound = Outbound::new(&limits);
+        let mut outbound = Outbound::new(&limits, &budget());
         assert_eq!(outbound.enqueue(queued("1"), &limits), Admission::Queued);
         assert_eq!(outbound.enqueue(queued("a topic that is too long"), &limits), Admission::DroppedNewest);
         assert_eq!(outbound.queued(), 1);
@@ -220,7 +237,7 @@ mod tests {
     #[test]
     fn bytes_bound_the_queue_too_and_are_given_back() {
         let limits = Limits { queued_bytes_max: 25, ..Limits::default() };
-        let mut outbound = Outbound::new(&limits);
+        let mut outbound = Outbound::new(&limits, &budget());
         assert_eq!(outbound.enqueue(queued("1"), &limits), Admission::Queued);
         assert_eq!(outbound.enqueue(queued("2"), &limits), Admission::Queued);
         assert_eq!(outbound.enqueue(queued("3"), &limits), Admission::Refused);
@@ -231,7 +248,7 @@ mod tests {
     #[test]
     fn a_topic_taken_out_of_turn_is_not_replayed_again() {
         let limits = Limits::default();
-        let mut outbound = Outbound::new(&limits);
+        let mut outbound = Outbound::new(&limits, &budget());
         let options = SubscriptionOptions {
             qos: QoS::AtLeastOnce,
             no_local: false,
@@ -252,7 +269,7 @@ mod tests {
     #[test]
     fn a_subscription_that_ends_takes_its_replay_along() {
         let limits = Limits::default();
-        let mut outbound = Outbound::new(&limits);
+        let mut outbound = Outbound::new(&limits, &budget());
         let options = SubscriptionOptions::default();
         for filter in ["a", "#"] {
             let messages = VecDeque::from([queued("a").message]);

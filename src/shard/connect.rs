@@ -12,7 +12,7 @@ use super::timers::Timer;
 use super::{Event, Next, Outbox, Shard};
 use crate::id::{ConnectionId, Millis, SessionId, ShardId};
 use crate::limits::Limits;
-use crate::session::{LastWill, Session};
+use crate::session::{Account, Budget, LastWill, Session};
 use crate::topic::{TopicLimits, TopicName};
 use crate::wire::{self, Connack, Connect, Framed, Packet, ProtocolVersion, ReasonCode, Sender};
 
@@ -64,10 +64,14 @@ impl Shard {
     }
 
     /// Whether there is room for the session, or it is there already.
-    fn check_room(&self, connect: &Connect<'_>) -> Result<(), (ReasonCode, &'static str)> {
+    fn check_room(&mut self, connect: &Connect<'_>) -> Result<(), (ReasonCode, &'static str)> {
         let is_full = self.sessions.len() >= self.config.limits.sessions_per_shard_max;
         if is_full && self.sessions.by_client_id(connect.client_id).is_none() {
             return Err((ReasonCode::QuotaExceeded, "sessions_per_shard_max is reached"));
+        }
+        if connect.last_will.as_ref().is_some_and(|will| !self.budget.open().admits(will_cost(will))) {
+            self.counters.refused_over_budget += 1;
+            return Err((ReasonCode::QuotaExceeded, "a will larger than what is left of held_bytes_per_shard_max"));
         }
         Ok(())
     }
@@ -138,7 +142,7 @@ impl Shard {
             existing = self.sessions.by_client_id(client_id);
         }
         let session_id = existing.unwrap_or_else(|| {
-            let session = Session::new(Arc::from(client_id), &self.config.limits);
+            let session = Session::new(Arc::from(client_id), &self.config.limits, &self.budget);
             self.sessions.insert(session)
         });
         let limits = &self.config.limits;
@@ -148,6 +152,7 @@ impl Shard {
         session.expiry_secs = granted_expiry_secs(connect).min(limits.session_expiry_secs_max);
         // A will that still waits is not published when the client is back in time [MQTT-3.1.3-9].
         session.last_will = connect.last_will.as_ref().map(|will| LastWill {
+            account: charged(&self.budget, will),
             message: will_message(will, self.config.shard, session_id),
             expiry_secs: will.properties.message_expiry_secs,
             delay_secs: will.delay_secs,
@@ -218,6 +223,18 @@ fn granted_keep_alive_secs(connect: &Connect<'_>, limits: &Limits) -> u16 {
         secs if is_bounded => secs.min(limits.keep_alive_secs_max),
         secs => secs,
     }
+}
+
+/// What a will costs while it waits, bytes.
+fn will_cost(will: &wire::LastWill<'_>) -> usize {
+    256 + will.topic.len() + will.properties.raw.len() + will.payload.len()
+}
+
+/// An account that a will is charged to, until it is published or forgotten.
+fn charged(budget: &Budget, will: &wire::LastWill<'_>) -> Account {
+    let mut account = budget.open();
+    account.charge(will_cost(will));
+    account
 }
 
 /// What a CONNECT that parses may still be refused for.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use crate::id::{ConnectionId, Millis, SessionId};
 use crate::limits::REMAINING_LENGTH_MAX;
+use crate::session::Account;
 use crate::wire::ProtocolVersion;
 
 /// One network connection.
@@ -28,6 +29,8 @@ pub(super) struct Connection {
     /// Topics by alias, as the client set them; index 0 is alias 1.
     pub(super) aliases_in: Vec<Option<Arc<str>>>,
     pub(super) aliases_out: AliasesOut,
+    /// Charged for a large packet that is not complete.
+    pub(super) announced: Option<Box<Account>>,
 }
 
 impl Connection {
@@ -42,6 +45,7 @@ impl Connection {
             packet_bytes_max: REMAINING_LENGTH_MAX as usize + 5,
             aliases_in: Vec::new(),
             aliases_out: AliasesOut::default(),
+            announced: None,
         }
     }
 }

@@ -31,4 +31,10 @@ pub struct Counters {
     pub group_forwards: u64,
     /// Messages forwarded to other shards.
     pub mesh_publishes: u64,
+    /// Packets whose announced length was more than what is left of `held_bytes_per_shard_max`.
+    pub announced_over_budget: u64,
+    /// Subscriptions and wills refused because of `held_bytes_per_shard_max`.
+    pub refused_over_budget: u64,
+    /// Messages that would have visited more than `match_nodes_max` nodes.
+    pub publishes_too_wide: u64,
 }

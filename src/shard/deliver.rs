@@ -14,6 +14,9 @@ use crate::message::{Message, MessageView};
 use crate::session::{Admission, Queued, Sent, Stage, Subscription};
 use crate::wire::{Ack, AckKind, OutgoingPublish, ProtocolVersion, QoS, ReasonCode};
 
+/// Unsent bytes of a connection up to which nobody asks what is left of the shard's budget.
+const UNLOOKED_BACKLOG_BYTES: usize = 64 << 10;
+
 /// Buffers kept between messages.
 #[derive(Debug, Default)]
 pub(super) struct Scratch {
@@ -158,7 +161,9 @@ impl Shard {
         let is_persistent = session.is_persistent();
         let needs_store = is_persistent && manner.qos != QoS::AtMostOnce;
         if let Some(connection) = session.connection {
-            let is_slow = outbox.egress.at(connection.slot).backlog_bytes() > limits.egress_bytes_max;
+            let backlog_bytes = outbox.egress.at(connection.slot).backlog_bytes();
+            let is_slow = backlog_bytes > limits.egress_bytes_max
+                || backlog_bytes > UNLOOKED_BACKLOG_BYTES && backlog_bytes > self.budget.free_bytes();
             if manner.qos == QoS::AtMostOnce {
                 if is_slow {
                     self.counters.dropped_slow_reader += 1;

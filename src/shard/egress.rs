@@ -15,6 +15,10 @@ pub struct Egress {
     control_bytes: usize,
     taken_bytes: usize,
     taken_control_bytes: usize,
+    /// Buffer bytes of the taken flush; they stay allocated until all of it is sent.
+    taken_buffer_bytes: usize,
+    /// What of it stands in `EgressTable::unsent_bytes`.
+    counted_bytes: usize,
     is_dirty: bool,
     report_below_bytes: usize,
 }
@@ -78,22 +82,25 @@ impl Egress {
     }
 
     /// Takes what is queued into `flush`, which must be empty; its buffers are kept for the next queue.
-    /// One flush at a time: the next may be taken only when [`Egress::sent`] has accounted for this one.
+    /// One flush at a time: the next may be taken only when [`EgressTable::sent`] has accounted for this one.
     pub fn take(&mut self, flush: &mut Flush) {
         debug_assert!(flush.is_empty() && self.taken_bytes == 0, "one flush at a time");
         std::mem::swap(&mut self.bytes, &mut flush.bytes);
         std::mem::swap(&mut self.splices, &mut flush.splices);
         self.taken_bytes = flush.bytes.len() + self.splice_bytes;
         self.taken_control_bytes = self.control_bytes;
+        self.taken_buffer_bytes = flush.bytes.len();
         self.splice_bytes = 0;
         self.control_bytes = 0;
     }
 
     /// Accounts for `sent_bytes` of the taken flush. True once when the shard asked to hear that the backlog is low again.
-    #[must_use]
-    pub fn sent(&mut self, sent_bytes: usize) -> bool {
+    fn sent(&mut self, sent_bytes: usize) -> bool {
         debug_assert!(sent_bytes <= self.taken_bytes, "no more is sent than was taken");
         self.taken_bytes -= sent_bytes;
+        if self.taken_bytes == 0 {
+            self.taken_buffer_bytes = 0;
+        }
         self.taken_control_bytes = self.taken_control_bytes.min(self.taken_bytes);
         let is_low = self.report_below_bytes > 0 && self.backlog_bytes() < self.report_below_bytes;
         if is_low {
@@ -113,6 +120,8 @@ impl Egress {
 pub struct EgressTable {
     by_slot: Vec<Egress>,
     dirty: Vec<u32>,
+    /// Buffer bytes not yet sent, over all connections; spliced payloads are counted where they are held.
+    unsent_bytes: usize,
 }
 
 impl EgressTable {
@@ -122,6 +131,13 @@ impl EgressTable {
         if index >= self.by_slot.len() {
             self.by_slot.resize_with(index + 1, Egress::default);
         }
+        self.close(slot);
+    }
+
+    /// Forgets what was queued or taken for a connection that is gone.
+    pub fn close(&mut self, slot: u32) {
+        let index = slot as usize;
+        self.unsent_bytes -= self.by_slot[index].counted_bytes;
         let is_dirty = self.by_slot[index].is_dirty;
         self.by_slot[index] = Egress { is_dirty, ..Egress::default() };
     }
@@ -164,7 +180,28 @@ impl EgressTable {
         std::mem::swap(&mut self.dirty, into);
         for &slot in into.iter() {
             self.by_slot[slot as usize].is_dirty = false;
+            self.count(slot);
         }
+    }
+
+    /// Accounts for `sent_bytes` of the taken flush. True once when the shard asked to hear that the backlog is low again.
+    #[must_use]
+    pub fn sent(&mut self, slot: u32, sent_bytes: usize) -> bool {
+        let is_low = self.by_slot[slot as usize].sent(sent_bytes);
+        self.count(slot);
+        is_low
+    }
+
+    /// Buffer bytes not yet sent, over all connections.
+    pub fn unsent_bytes(&self) -> usize {
+        self.unsent_bytes
+    }
+
+    fn count(&mut self, slot: u32) {
+        let egress = &mut self.by_slot[slot as usize];
+        let unsent = egress.bytes.len() + egress.taken_buffer_bytes;
+        self.unsent_bytes = self.unsent_bytes - egress.counted_bytes + unsent;
+        egress.counted_bytes = unsent;
     }
 }
 
@@ -188,9 +225,28 @@ mod tests {
         assert_eq!(flush.len(), 29);
         assert_eq!(table.at(0).backlog_bytes(), 29);
         assert_eq!(table.at(0).control_backlog_bytes(), 3);
-        assert!(!table.at(0).sent(29));
+        assert!(!table.sent(0, 29));
         assert_eq!(table.at(0).backlog_bytes(), 0);
         assert_eq!(table.at(0).control_backlog_bytes(), 0);
+    }
+
+    #[test]
+    fn unsent_bytes_are_counted_until_their_flush_is_sent() {
+        let mut table = EgressTable::default();
+        table.open(0);
+        table.buffer(0).extend_from_slice(&[0; 100]);
+        table.splice(0, Bytes::from_static(b"PAYLOAD"));
+        table.take_dirty(&mut Vec::new());
+        assert_eq!(table.unsent_bytes(), 100);
+        table.at(0).take(&mut Flush::default());
+        let _ = table.sent(0, 50);
+        assert_eq!(table.unsent_bytes(), 100);
+        let _ = table.sent(0, 57);
+        assert_eq!(table.unsent_bytes(), 0);
+        table.buffer(0).extend_from_slice(&[0; 10]);
+        table.take_dirty(&mut Vec::new());
+        table.open(0);
+        assert_eq!(table.unsent_bytes(), 0);
     }
 
     #[test]
@@ -211,8 +267,8 @@ mod tests {
         table.buffer(0).extend_from_slice(&[0; 100]);
         table.at(0).report_below(50);
         table.at(0).take(&mut Flush::default());
-        assert!(!table.at(0).sent(40));
-        assert!(table.at(0).sent(20));
-        assert!(!table.at(0).sent(40));
+        assert!(!table.sent(0, 40));
+        assert!(table.sent(0, 20));
+        assert!(!table.sent(0, 40));
     }
 }

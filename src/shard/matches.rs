@@ -9,6 +9,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::id::ShardId;
+use crate::limits::Limits;
 use crate::topic::{SubscriptionTrie, TopicFilter, TopicName};
 use crate::wire::{QoS, SubscriptionOptions};
 
@@ -81,6 +82,8 @@ pub(super) struct Matches {
     pub(super) groups: Vec<u32>,
     /// One bit per other shard.
     pub(super) shards: u128,
+    /// More nodes than `match_nodes_max` would have to be visited: nobody is known.
+    pub(super) is_too_wide: bool,
 }
 
 impl Matches {
@@ -96,16 +99,18 @@ pub(super) struct Subscribers {
     remembered: HashMap<Box<str>, Rc<Matches>, ahash::RandomState>,
     remembered_generation: u64,
     topics_max: usize,
+    nodes_max: usize,
 }
 
 impl Subscribers {
-    pub(super) fn new(hash_seed: u64, topics_max: usize) -> Self {
+    pub(super) fn new(hash_seed: u64, limits: &Limits) -> Self {
         let hasher = ahash::RandomState::with_seeds(hash_seed, !hash_seed, 0x5bd1_e995, 3);
         Self {
             trie: SubscriptionTrie::new(hash_seed),
             remembered: HashMap::with_hasher(hasher),
             remembered_generation: 0,
-            topics_max,
+            topics_max: limits.match_cache_topics_max,
+            nodes_max: limits.match_nodes_max,
         }
     }
 
@@ -142,11 +147,14 @@ impl Subscribers {
     fn look_up(&self, topic: TopicName<'_>) -> Matches {
         let mut found = Matches::default();
         let mut sessions: Vec<(u32, Wish)> = Vec::new();
-        self.trie.for_each_match(topic, |subscriber, wish| match subscriber {
+        let cost = self.trie.for_each_match(topic, self.nodes_max, |subscriber, wish| match subscriber {
             Subscriber::Session(slot) => sessions.push((slot, *wish)),
             Subscriber::Group(slot) => found.groups.push(slot),
             Subscriber::Shard(shard) => found.shards |= 1 << shard.index(),
         });
+        if cost.is_cut {
+            return Matches { is_too_wide: true, ..Matches::default() };
+        }
         sessions.sort_by_key(|(slot, _)| *slot);
         found.groups.sort_unstable();
         found.deliveries = sessions.chunk_by(|one, other| one.0 == other.0).filter_map(merge).collect();
@@ -187,7 +195,7 @@ mod tests {
     }
 
     fn subscribers(entries: &[(&str, Wish)]) -> Subscribers {
-        let mut subscribers = Subscribers::new(1, 2);
+        let mut subscribers = Subscribers::new(1, &Limits { match_cache_topics_max: 2, ..Limits::default() });
         for (filter, wish) in entries {
             subscribers.insert(TopicFilter::trusted(filter), Subscriber::Session(0), *wish);
         }

@@ -38,6 +38,7 @@ use std::collections::VecDeque;
 
 use crate::id::{ConnectionId, Millis, SessionId, ShardId};
 use crate::limits::Limits;
+use crate::session::{Budget, LargePayloads};
 use crate::wire::ReasonCode;
 
 /// What a shard is told at its making.
@@ -53,6 +54,8 @@ pub struct ShardConfig {
     pub id_seed: u64,
     /// Bounds.
     pub limits: Limits,
+    /// Large payloads of the broker; the same on all shards.
+    pub large_payloads: LargePayloads,
 }
 
 /// All state of one core.
@@ -67,6 +70,7 @@ pub struct Shard {
     retained: retain::Retained,
     peers: mesh::Peers,
     timers: timers::Timers,
+    budget: Budget,
     counters: Counters,
     ids_generated: u64,
     scratch: deliver::Scratch,
@@ -79,15 +83,17 @@ impl Shard {
     /// A shard with no connections, sessions or subscriptions.
     pub fn new(config: ShardConfig) -> Self {
         let seed = config.hash_seed;
+        let budget = Budget::new(config.limits.held_bytes_per_shard_max, config.large_payloads.clone(), config.shards);
         Self {
             connections: connection::Connections::default(),
             sessions: sessions::Sessions::new(seed),
-            subscribers: matches::Subscribers::new(seed, config.limits.match_cache_topics_max),
+            subscribers: matches::Subscribers::new(seed, &config.limits),
             interests: interest::Interests::default(),
             groups: group::Groups::default(),
-            retained: retain::Retained::new(seed),
+            retained: retain::Retained::new(seed, budget.open()),
             peers: mesh::Peers::new(config.shard, config.shards),
             timers: timers::Timers::new(),
+            budget,
             counters: Counters::default(),
             ids_generated: 0,
             scratch: deliver::Scratch::default(),
@@ -99,6 +105,7 @@ impl Shard {
 
     /// Takes what happened.
     pub fn handle(&mut self, now: Millis, input: Input, outbox: &mut Outbox) {
+        self.budget.set_unsent(outbox.egress.unsent_bytes());
         match input {
             Input::Opened { connection, accepted_at } => self.open(connection, accepted_at, outbox),
             Input::Closed { connection } => self.connection_lost(now, connection, outbox),
@@ -138,6 +145,7 @@ impl Shard {
             subscriptions: self.subscribers.len(),
             retained_messages: self.retained.messages(),
             retained_tombstones: self.retained.tombstones(),
+            held_bytes: self.budget.kept_bytes(),
             subacks_waiting: self.interests.waiting(),
             acks_waiting: self.peers.waiting() + self.store_waits.len(),
         }
@@ -175,6 +183,8 @@ pub struct Sizes {
     pub retained_messages: usize,
     /// Stamps kept of retained messages that were deleted or have expired.
     pub retained_tombstones: usize,
+    /// Bytes held for clients, of `held_bytes_per_shard_max`, without those unsent (`EgressTable::unsent_bytes`).
+    pub held_bytes: usize,
     /// SUBACK packets, and barriers, that wait for other shards.
     pub subacks_waiting: usize,
     /// Messages that other shards or the store have not yet acknowledged.

@@ -5,6 +5,8 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::acknowledge::Waiter;
 use super::receive::{Source, Step};
 use super::route::Routed;
@@ -69,7 +71,12 @@ impl Shard {
             &filtered
         };
         let is_large = publish.payload.len() >= SHARED_PAYLOAD_BYTES_MIN;
-        let shared = source.shared.filter(|_| is_large).map(|bytes| bytes.slice_ref(publish.payload));
+        let shared = is_large.then(|| {
+            let bytes = source
+                .shared
+                .map_or_else(|| Bytes::copy_from_slice(publish.payload), |bytes| bytes.slice_ref(publish.payload));
+            self.config.large_payloads.charge(bytes)
+        });
         let view = MessageView {
             topic: topic.as_str(),
             properties,

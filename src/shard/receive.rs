@@ -9,6 +9,9 @@ use super::{Next, Outbox, Received, Shard, Taken};
 use crate::id::{ConnectionId, Millis, SessionId};
 use crate::wire::{self, AckKind, Framed, Packet, ProtocolVersion, ReasonCode, Sender, WireError};
 
+/// An incomplete packet is charged from this size on, bytes; below it, a receive buffer's rest is all it takes.
+const ANNOUNCED_BYTES_MIN: usize = 16 << 10;
+
 /// What a packet's room says about going on.
 pub(super) enum Step {
     /// The packet is done.
@@ -39,6 +42,7 @@ impl Shard {
         outbox: &mut Outbox,
     ) -> Taken {
         let mut consumed = 0;
+        self.budget.set_unsent(outbox.egress.unsent_bytes());
         loop {
             let rest = &received.bytes[consumed..];
             match self.receive_packet(now, connection, rest, received.shared, outbox) {
@@ -71,9 +75,10 @@ impl Shard {
         let limits = &self.config.limits;
         let frame = match wire::frame(bytes, limits.packet_bytes_max) {
             Ok(Framed::Whole(frame)) => frame,
-            Ok(Framed::Partial { needed }) => return Err(Next::Read { needed }),
+            Ok(Framed::Partial { needed }) => return Err(self.await_rest(now, id, needed, outbox)),
             Err(error) => return Err(self.refuse(now, id, error, outbox)),
         };
+        connection.announced = None;
         if outbox.egress.at(id.slot).control_backlog_bytes() > limits.egress_control_bytes_max {
             outbox.egress.at(id.slot).report_below(limits.egress_control_bytes_max / 2);
             return Err(Next::AwaitDrain);
@@ -116,6 +121,25 @@ impl Shard {
                 self.close(now, source.connection, ReasonCode::ProtocolError, "a packet only a server sends", outbox)
             }
         }
+    }
+
+    /// A packet is not complete: what it announced is charged at once, not when it has arrived (case R07).
+    fn await_rest(&mut self, now: Millis, id: ConnectionId, needed: Option<usize>, outbox: &mut Outbox) -> Next {
+        let Some(connection) = self.connections.get_mut(id) else { return Next::Closed };
+        let bytes = needed.unwrap_or(0);
+        if bytes < ANNOUNCED_BYTES_MIN || connection.announced.is_some() {
+            return Next::Read { needed };
+        }
+        let mut account = self.budget.open();
+        if !account.admits(bytes) {
+            self.counters.announced_over_budget += 1;
+            let what = "a packet larger than what is left of held_bytes_per_shard_max";
+            self.close(now, id, ReasonCode::QuotaExceeded, what, outbox);
+            return Next::Closed;
+        }
+        account.charge(bytes);
+        connection.announced = Some(Box::new(account));
+        Next::Read { needed }
     }
 
     fn refuse(&mut self, now: Millis, id: ConnectionId, error: WireError, outbox: &mut Outbox) -> Next {

@@ -17,7 +17,7 @@ use super::{Outbox, Shard, Stamp};
 use crate::id::{GlobalSessionId, Millis, SessionId, ShardId};
 use crate::limits::Limits;
 use crate::message::{Message, MessageView};
-use crate::session::Replay;
+use crate::session::{Account, Replay, cost_of};
 use crate::topic::{RetainedTrie, TopicFilter, TopicName};
 use crate::wire::LastWill;
 
@@ -25,6 +25,9 @@ use crate::wire::LastWill;
 const SWEEP_MILLIS: u64 = 500;
 /// among that many nodes of the trie.
 const SWEEP_NODES_MAX: u32 = 16_384;
+
+/// What a retained message costs beside itself: its topic in the trie and the nodes above it, bytes.
+const RETAINED_OVERHEAD_BYTES: usize = 128;
 
 #[derive(Debug)]
 struct Entry {
@@ -40,6 +43,7 @@ pub(super) struct Retained {
     messages: usize,
     bytes: usize,
     tombstones: VecDeque<(Stamp, Box<str>)>,
+    account: Account,
     /// Messages that will end by themselves.
     expiring: usize,
     /// Whether a sweep is set.
@@ -49,12 +53,13 @@ pub(super) struct Retained {
 }
 
 impl Retained {
-    pub(super) fn new(hash_seed: u64) -> Self {
+    pub(super) fn new(hash_seed: u64, account: Account) -> Self {
         Self {
             trie: RetainedTrie::new(hash_seed),
             messages: 0,
             bytes: 0,
             tombstones: VecDeque::new(),
+            account,
             expiring: 0,
             is_swept: false,
             sweep_from: 0,
@@ -78,6 +83,7 @@ impl Retained {
         let old_bytes = old.map_or(0, Message::counted_bytes);
         self.messages + usize::from(old.is_none()) <= limits.retained_messages_max
             && self.bytes - old_bytes + view.counted_bytes() <= limits.retained_bytes_max
+            && self.account.admits(if old.is_none() { RETAINED_OVERHEAD_BYTES + cost_of(view) } else { 0 })
     }
 
     /// Sets (`Some`) or clears (`None`) if `stamp` is newer than what is there. Says whether it was.
@@ -102,6 +108,13 @@ impl Retained {
             self.expiring =
                 self.expiring.saturating_add_signed(if message.view().expires_at.is_some() { sign } else { 0 });
             self.bytes = self.bytes.saturating_add_signed(sign * message.counted_bytes() as isize);
+            if sign > 0 {
+                self.account.charge_message(&message.view());
+                self.account.charge(RETAINED_OVERHEAD_BYTES);
+            } else {
+                self.account.release_message(&message.view());
+                self.account.release(RETAINED_OVERHEAD_BYTES);
+            }
         }
     }
 

@@ -72,7 +72,12 @@ impl Shard {
             }
         }
         let matches = self.subscribers.of(topic);
-        self.counters.unmatched += u64::from(matches.is_empty());
+        if matches.is_too_wide {
+            self.counters.publishes_too_wide += 1;
+            routed.is_refused = true;
+        } else {
+            self.counters.unmatched += u64::from(matches.is_empty());
+        }
         for delivery in &matches.deliveries {
             let delivered = self.deliver(now, delivery, &mut carrier, outbox);
             routed.note(delivered.outcome);
@@ -104,6 +109,10 @@ impl Shard {
     pub(super) fn route_here(&mut self, now: Millis, carrier: &mut Carrier<'_>, outbox: &mut Outbox) -> Routed {
         let mut routed = Routed::default();
         let matches = self.subscribers.of(TopicName::trusted(carrier.view().topic));
+        if matches.is_too_wide {
+            self.counters.publishes_too_wide += 1;
+            routed.is_refused = true;
+        }
         for delivery in &matches.deliveries {
             let delivered = self.deliver(now, delivery, carrier, outbox);
             routed.note(delivered.outcome);

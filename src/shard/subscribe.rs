@@ -60,8 +60,17 @@ impl Shard {
         if is_full && !session.subscriptions.contains_key(text) {
             return Err(ReasonCode::QuotaExceeded);
         }
+        let cost = subscription_cost(text);
+        let is_known = session.subscriptions.contains_key(text);
+        if !is_known && !session.outbound.account().admits(cost) {
+            self.counters.refused_over_budget += 1;
+            return Err(ReasonCode::QuotaExceeded);
+        }
         let name: Arc<str> = Arc::from(text);
         let is_new = session.subscriptions.insert(Arc::clone(&name), subscription).is_none();
+        if is_new {
+            session.outbound.account().charge(cost);
+        }
         match filter {
             SubscriptionFilter::Plain(filter) => {
                 let wish = Wish::new(subscription.options, subscription.subscription_id);
@@ -92,6 +101,7 @@ impl Shard {
             let Some(session) = self.sessions.get_mut(source.session) else { return Step::Closed };
             let is_known = session.subscriptions.remove(text).is_some();
             if is_known {
+                session.outbound.account().release(subscription_cost(text));
                 session.outbound.end_replays(text);
                 self.interests.forget_replays(source.session, text);
                 self.withdraw(source.session, text, outbox);
@@ -114,6 +124,11 @@ impl Shard {
             SubscriptionFilter::Shared { .. } => self.leave_group(text, session_id, outbox),
         }
     }
+}
+
+/// What a subscription costs its session, bytes: the filter in the session, in the trie and in the interests of other shards.
+fn subscription_cost(filter: &str) -> usize {
+    256 + 2 * filter.len()
 }
 
 /// Retain Handling [MQTT-3.3.1-9] [MQTT-3.3.1-10] [MQTT-3.3.1-11].

@@ -38,7 +38,7 @@ fn defined_match(filter: &str, name: &str) -> bool {
 
 fn subscribed(trie: &SubscriptionTrie<u8, u8>, topic: &str) -> Vec<(u8, u8)> {
     let mut found = Vec::new();
-    let cost = trie.for_each_match(name(topic), |key, value| found.push((key, *value)));
+    let cost = trie.for_each_match(name(topic), usize::MAX, |key, value| found.push((key, *value)));
     assert!(cost.nodes <= trie.nodes(), "a node was reached twice");
     found.sort_unstable();
     found
@@ -188,9 +188,22 @@ fn a_match_reaches_no_more_nodes_than_there_are() {
         trie.insert(filter(&levels.join("/")), 1, 1);
     }
     let mut matched = 0;
-    let cost = trie.for_each_match(name("a/a/a/a/a/a/a/a/a/a"), |_, _| matched += 1);
+    let cost = trie.for_each_match(name("a/a/a/a/a/a/a/a/a/a"), usize::MAX, |_, _| matched += 1);
     assert_eq!((matched, cost.nodes), (1 << 10, trie.nodes()));
-    assert_eq!(trie.for_each_match(name("b"), |_, _| ()).nodes, 1);
+    assert_eq!(trie.for_each_match(name("b"), usize::MAX, |_, _| ()).nodes, 1);
+}
+
+/// R10: a walk that would reach more nodes than it may is given up early, and says so.
+#[test]
+fn a_match_that_would_reach_too_many_nodes_is_cut() {
+    let mut trie = SubscriptionTrie::new(1);
+    for pattern in 0..1_u32 << 10 {
+        let levels: Vec<&str> = (0..10).map(|level| if pattern >> level & 1 == 0 { "a" } else { "+" }).collect();
+        trie.insert(filter(&levels.join("/")), 1, 1);
+    }
+    let cost = trie.for_each_match(name("a/a/a/a/a/a/a/a/a/a"), 100, |_, _| ());
+    assert!(cost.is_cut && cost.nodes <= 2 * 100 + 1, "{cost:?}");
+    assert!(!trie.for_each_match(name("b"), 100, |_, _| ()).is_cut);
 }
 
 fn level() -> impl Strategy<Value = &'static str> {

@@ -20,6 +20,8 @@ use super::tree::{LevelTree, ROOT};
 pub struct MatchCost {
     /// Nodes that were reached.
     pub nodes: usize,
+    /// Whether the walk was given up because it reached more nodes than it may; what was visited is then not all.
+    pub is_cut: bool,
 }
 
 /// Subscriptions by topic filter. `K` tells the subscribers of one filter apart: there is one value per filter and key.
@@ -73,8 +75,13 @@ impl<K: Ord + Copy, V> SubscriptionTrie<K, V> {
     }
 
     /// Visits each (key, value) whose filter matches, in no promised order. A key that subscribed by several matching
-    /// filters is visited for each.
-    pub fn for_each_match<'t>(&'t self, topic: TopicName<'_>, mut visit: impl FnMut(K, &'t V)) -> MatchCost {
+    /// filters is visited for each. Gives up, and says so, when more than `nodes_max` nodes are reached.
+    pub fn for_each_match<'t>(
+        &'t self,
+        topic: TopicName<'_>,
+        nodes_max: usize,
+        mut visit: impl FnMut(K, &'t V),
+    ) -> MatchCost {
         let mut reached = Frontier::new();
         let mut visited_leaves = 0;
         reached.push(ROOT);
@@ -98,6 +105,9 @@ impl<K: Ord + Copy, V> SubscriptionTrie<K, V> {
                     visited_leaves += self.visit_hash_child(node, &mut visit);
                 }
             }
+            if reached.len() > nodes_max {
+                return MatchCost { nodes: reached.len() - 1 + visited_leaves, is_cut: true };
+            }
             level_start = level_end;
             allow_wildcard = true;
             // With nothing reached, no deeper level can reach anything.
@@ -109,7 +119,7 @@ impl<K: Ord + Copy, V> SubscriptionTrie<K, V> {
             // `a/#` matches `a` as well (section 4.7.1.2).
             visited_leaves += self.visit_hash_child(node, &mut visit);
         }
-        MatchCost { nodes: reached.len() - 1 + visited_leaves }
+        MatchCost { nodes: reached.len() - 1 + visited_leaves, is_cut: false }
     }
 
     /// Raised by each insert and each remove that changes what some topic matches; a cached match holds while it stands.

@@ -9,6 +9,7 @@ use std::rc::Rc;
 
 use ringmq::id::{ConnectionId, Millis, ShardId};
 use ringmq::limits::Limits;
+use ringmq::session::LargePayloads;
 use ringmq::shard::{Counters, Flush, Input, MeshBatch, Next, Outbox, Received, Shard, ShardConfig, Sizes, owner_of};
 use ringmq::wire::{Connect, ProtocolVersion};
 
@@ -46,6 +47,7 @@ impl Broker {
     /// A broker of so many shards.
     pub(crate) fn with(shards: usize, limits: Limits) -> Self {
         let hash_seed = hash_seed();
+        let large_payloads = LargePayloads::default();
         let shard = |index| {
             let config = ShardConfig {
                 shard: ShardId(index as u16),
@@ -53,6 +55,7 @@ impl Broker {
                 hash_seed,
                 id_seed: index as u64,
                 limits: limits.clone(),
+                large_payloads: large_payloads.clone(),
             };
             Core { shard: Shard::new(config), outbox: Outbox::new(shards), stored: 0, slots: Vec::new() }
         };
@@ -155,6 +158,7 @@ impl Broker {
             subscriptions: sum.subscriptions + sizes.subscriptions,
             retained_messages: sum.retained_messages + sizes.retained_messages,
             retained_tombstones: sum.retained_tombstones + sizes.retained_tombstones,
+            held_bytes: sum.held_bytes + sizes.held_bytes,
             subacks_waiting: sum.subacks_waiting + sizes.subacks_waiting,
             acks_waiting: sum.acks_waiting + sizes.acks_waiting,
         })
@@ -355,7 +359,7 @@ impl World {
         let mut flush = Flush::default();
         egress.take(&mut flush);
         flush.pieces().for_each(|piece| self.lines[line].inbox.extend_from_slice(piece));
-        if self.cores[shard].outbox.egress.at(id.slot).sent(flush.len()) {
+        if self.cores[shard].outbox.egress.sent(id.slot, flush.len()) {
             self.handle(shard, Input::Drained { connection: id });
             if self.lines[line].next == Next::AwaitDrain {
                 self.lines[line].next = Next::Read { needed: None };

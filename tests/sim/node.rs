@@ -86,6 +86,7 @@ impl Node {
             hash_seed: plan.seed,
             id_seed: plan.seed.wrapping_add(index as u64),
             limits: plan.limits.clone(),
+            large_payloads: plan.large_payloads.clone(),
         };
         Self {
             id,
@@ -237,6 +238,7 @@ impl Node {
                 let connection = user.id;
                 self.feed(Input::Closed { connection }, around);
                 self.users[slot] = None;
+                self.outbox.egress.close(slot as u32);
             }
             return;
         }
@@ -307,12 +309,15 @@ impl Node {
         for slot in 0..self.users.len() {
             let Some(user) = self.users[slot].as_mut() else { continue };
             let line = &mut around.lines[user.line];
-            let egress = self.outbox.egress.at(user.id.slot);
+            let egress_slot = user.id.slot;
             assert!(
-                !egress.has_queued() || !user.flush.is_empty() || dirty.contains(&user.id.slot),
+                !self.outbox.egress.at(egress_slot).has_queued()
+                    || !user.flush.is_empty()
+                    || dirty.contains(&user.id.slot),
                 "queued bytes of a connection that is not listed as dirty"
             );
             loop {
+                let egress = self.outbox.egress.at(egress_slot);
                 if user.flush.is_empty() && egress.has_queued() {
                     let mut flush = Flush::default();
                     egress.take(&mut flush);
@@ -335,7 +340,7 @@ impl Node {
                     line.to_client.extend(&user.flush[user.flush_sent..user.flush_sent + count]);
                 }
                 user.flush_sent += count;
-                user.is_drained |= egress.sent(count);
+                user.is_drained |= self.outbox.egress.sent(egress_slot, count);
                 if user.flush_sent < user.flush.len() {
                     break;
                 }

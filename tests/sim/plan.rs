@@ -4,6 +4,7 @@
 //! checks read how strict they may be.
 
 use ringmq::limits::{Limits, MESH_BATCHES_MAX, QueueFull};
+use ringmq::session::LargePayloads;
 
 use crate::random::Random;
 
@@ -17,6 +18,7 @@ pub(crate) struct Plan {
     /// Queues are small: messages are dropped by policy, and counters must account for them.
     pub(crate) is_tight: bool,
     pub(crate) limits: Limits,
+    pub(crate) large_payloads: LargePayloads,
     pub(crate) batches_max: usize,
     pub(crate) mesh_delay_millis_max: u64,
     pub(crate) jam_percent: usize,
@@ -44,6 +46,7 @@ impl Plan {
             steps: random.pick(&[1500, 3000, 10_000]),
             is_tight,
             limits,
+            large_payloads: LargePayloads::default(),
             batches_max: random.pick(&[1, 2, MESH_BATCHES_MAX]),
             mesh_delay_millis_max: random.pick(&[0, 2, 20, 100]),
             jam_percent: random.pick(&[0, 1, 3]),
