@@ -86,9 +86,17 @@ impl Message {
         &self.0.topic
     }
 
-    /// Bytes that queues and budgets count: topic, properties and payload.
+    /// Bytes that queues count: topic, properties and payload.
     pub fn counted_bytes(&self) -> usize {
-        self.view().counted_bytes()
+        let (own, large) = self.held_bytes();
+        own + large
+    }
+
+    /// Bytes that a holder has of its own, and those of a large payload, which all holders share.
+    pub fn held_bytes(&self) -> (usize, usize) {
+        let parts = &*self.0;
+        let (own, payload) = (parts.topic.len() + parts.properties.len(), parts.payload.len());
+        if payload < SHARED_PAYLOAD_BYTES_MIN { (own + payload, 0) } else { (own, payload) }
     }
 }
 

@@ -15,8 +15,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 
-use crate::limits::SHARED_PAYLOAD_BYTES_MIN;
-use crate::message::MessageView;
+use crate::message::{Message, MessageView};
 
 /// What a message costs beside its bytes: allocations, the place in a queue, bytes.
 const MESSAGE_OVERHEAD_BYTES: usize = 128;
@@ -66,8 +65,8 @@ struct Parts {
     bytes_max: usize,
     /// Charged to accounts.
     charged: Cell<usize>,
-    /// Unsent on connections, as last told.
-    unsent: Cell<usize>,
+    /// Unsent on connections, and this shard's part of the large payloads, as of the last look.
+    elsewhere: Cell<usize>,
     large: LargePayloads,
     /// Shards among which large payloads are divided.
     shards: usize,
@@ -76,18 +75,18 @@ struct Parts {
 impl Budget {
     /// A budget of which nothing is held.
     pub fn new(bytes_max: usize, large: LargePayloads, shards: usize) -> Self {
-        let parts = Parts { bytes_max, charged: Cell::new(0), unsent: Cell::new(0), large, shards: shards.max(1) };
+        let parts = Parts { bytes_max, charged: Cell::new(0), elsewhere: Cell::new(0), large, shards: shards.max(1) };
         Self(Rc::new(parts))
     }
 
     /// Bytes held in accounts, and this shard's part of the large payloads.
     pub fn kept_bytes(&self) -> usize {
-        self.0.charged.get() + self.0.large.bytes() / self.0.shards
+        self.0.charged.get() + self.large_bytes()
     }
 
     /// Bytes held in all, unsent ones included.
     pub fn held_bytes(&self) -> usize {
-        self.kept_bytes() + self.0.unsent.get()
+        self.0.charged.get() + self.0.elsewhere.get()
     }
 
     /// Bytes left.
@@ -95,9 +94,16 @@ impl Budget {
         self.0.bytes_max.saturating_sub(self.held_bytes())
     }
 
-    /// Notes the bytes that are unsent on all connections.
-    pub fn set_unsent(&self, bytes: usize) {
-        self.0.unsent.set(bytes);
+    /// Looks at what is held outside of accounts: `unsent_bytes` on all connections, and large payloads.
+    pub fn look(&self, unsent_bytes: usize) {
+        self.0.elsewhere.set(unsent_bytes + self.large_bytes());
+    }
+
+    fn large_bytes(&self) -> usize {
+        match self.0.large.bytes() {
+            0 => 0,
+            bytes => bytes / self.0.shards,
+        }
     }
 
     /// The count of large payloads.
@@ -107,7 +113,7 @@ impl Budget {
 
     /// An account of which nothing is charged yet.
     pub fn open(&self) -> Account {
-        Account { budget: self.clone(), charged: 0, weight: 0 }
+        Account { budget: self.clone(), charged: 0, large: 0 }
     }
 }
 
@@ -115,75 +121,61 @@ impl Budget {
 #[derive(Debug)]
 pub struct Account {
     budget: Budget,
-    /// Bytes that count against the budget: all but large payloads, which count once for the broker.
+    /// Bytes that count against the budget: all but large payloads.
     charged: usize,
-    /// Bytes that count against this holder: all.
-    weight: usize,
+    /// Bytes of large payloads, which count once for the broker, but in full against this holder.
+    large: usize,
 }
 
 impl Account {
     /// Whether the holder may have `bytes` more.
     pub fn admits(&self, bytes: usize) -> bool {
-        self.weight + bytes <= self.budget.free_bytes()
+        self.weight() + bytes <= self.budget.free_bytes()
     }
 
     /// Bytes that count against this holder.
     pub fn weight(&self) -> usize {
-        self.weight
+        self.charged + self.large
     }
 
     /// Takes plain bytes; the caller has asked whether they are admitted, or must have them.
     pub fn charge(&mut self, bytes: usize) {
-        self.weight += bytes;
-        self.add(bytes);
-    }
-
-    /// Gives plain bytes back.
-    pub fn release(&mut self, bytes: usize) {
-        self.weight -= bytes;
-        self.sub(bytes);
-    }
-
-    /// Takes a message.
-    pub fn charge_message(&mut self, view: &MessageView<'_>) {
-        let cost = cost_of(view);
-        self.weight += cost;
-        self.add(cost - shared_bytes(view));
-    }
-
-    /// Gives a message back.
-    pub fn release_message(&mut self, view: &MessageView<'_>) {
-        let cost = cost_of(view);
-        self.weight -= cost;
-        self.sub(cost - shared_bytes(view));
-    }
-
-    fn add(&mut self, bytes: usize) {
         self.charged += bytes;
         let charged = &self.budget.0.charged;
         charged.set(charged.get() + bytes);
     }
 
-    fn sub(&mut self, bytes: usize) {
+    /// Gives plain bytes back.
+    pub fn release(&mut self, bytes: usize) {
         self.charged -= bytes;
         let charged = &self.budget.0.charged;
         charged.set(charged.get() - bytes);
+    }
+
+    /// Takes a message.
+    pub fn charge_message(&mut self, message: &Message) {
+        let (own, large) = message.held_bytes();
+        self.large += large;
+        self.charge(own + MESSAGE_OVERHEAD_BYTES);
+    }
+
+    /// Gives a message back.
+    pub fn release_message(&mut self, message: &Message) {
+        let (own, large) = message.held_bytes();
+        self.large -= large;
+        self.release(own + MESSAGE_OVERHEAD_BYTES);
     }
 }
 
 impl Drop for Account {
     fn drop(&mut self) {
-        self.sub(self.charged);
+        self.release(self.charged);
     }
 }
 
 /// What a message costs its holder, bytes.
 pub fn cost_of(view: &MessageView<'_>) -> usize {
     view.counted_bytes() + MESSAGE_OVERHEAD_BYTES
-}
-
-fn shared_bytes(view: &MessageView<'_>) -> usize {
-    if view.payload.len() >= SHARED_PAYLOAD_BYTES_MIN { view.payload.len() } else { 0 }
 }
 
 #[cfg(test)]
@@ -214,15 +206,15 @@ mod tests {
         let payload = budget.large_payloads().charge(Bytes::from(vec![0; 10_000]));
         let copies = vec![payload.clone(); 100];
         drop(payload);
-        assert_eq!(budget.held_bytes(), 10_000);
+        assert_eq!(budget.kept_bytes(), 10_000);
         drop(copies);
-        assert_eq!(budget.held_bytes(), 0);
+        assert_eq!(budget.kept_bytes(), 0);
     }
 
     #[test]
     fn unsent_bytes_count() {
         let budget = budget(1000);
-        budget.set_unsent(900);
+        budget.look(900);
         assert!(budget.open().admits(100) && !budget.open().admits(101));
     }
 

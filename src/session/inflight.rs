@@ -127,7 +127,7 @@ impl Inflight {
         debug_assert!(self.has_room(), "the window is never overrun");
         let id = packet_id(self.first + self.ring.len());
         if let Some(message) = &sent.message {
-            self.account.charge_message(&message.view());
+            self.account.charge_message(&message);
         }
         self.ring.push_back(Some(sent));
         self.held += 1;
@@ -167,7 +167,7 @@ impl Inflight {
         sent.stage = Stage::AwaitPubcomp;
         let message = sent.message.take();
         if let Some(message) = message {
-            self.account.release_message(&message.view());
+            self.account.release_message(&message);
         }
         Ok(())
     }
@@ -201,7 +201,7 @@ impl Inflight {
         }
         let message = place.take().and_then(|sent| sent.message);
         if let Some(message) = message {
-            self.account.release_message(&message.view());
+            self.account.release_message(&message);
         }
         self.held -= 1;
         // An id that is still to be sent again was not counted on this connection, and must not keep the window shut.

@@ -122,7 +122,7 @@ impl Outbound {
             }
         }
         self.queue_bytes += bytes;
-        self.inflight.account.charge_message(&queued.message.view());
+        self.inflight.account.charge_message(&queued.message);
         self.queue.push_back(queued);
         if dropped > 0 { Admission::DroppedOldest(dropped) } else { Admission::Queued }
     }
@@ -136,7 +136,7 @@ impl Outbound {
     pub fn dequeue(&mut self) -> Option<Queued> {
         let queued = self.queue.pop_front()?;
         self.queue_bytes -= queued.message.counted_bytes();
-        self.inflight.account.release_message(&queued.message.view());
+        self.inflight.account.release_message(&queued.message);
         if self.queue.is_empty() && self.queue.capacity() > 64 {
             self.queue.shrink_to(0);
         }

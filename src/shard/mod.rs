@@ -105,7 +105,7 @@ impl Shard {
 
     /// Takes what happened.
     pub fn handle(&mut self, now: Millis, input: Input, outbox: &mut Outbox) {
-        self.budget.set_unsent(outbox.egress.unsent_bytes());
+        self.budget.look(outbox.egress.unsent_bytes());
         match input {
             Input::Opened { connection, accepted_at } => self.open(connection, accepted_at, outbox),
             Input::Closed { connection } => self.connection_lost(now, connection, outbox),

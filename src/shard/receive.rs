@@ -42,7 +42,7 @@ impl Shard {
         outbox: &mut Outbox,
     ) -> Taken {
         let mut consumed = 0;
-        self.budget.set_unsent(outbox.egress.unsent_bytes());
+        self.budget.look(outbox.egress.unsent_bytes());
         loop {
             let rest = &received.bytes[consumed..];
             match self.receive_packet(now, connection, rest, received.shared, outbox) {

@@ -109,10 +109,10 @@ impl Retained {
                 self.expiring.saturating_add_signed(if message.view().expires_at.is_some() { sign } else { 0 });
             self.bytes = self.bytes.saturating_add_signed(sign * message.counted_bytes() as isize);
             if sign > 0 {
-                self.account.charge_message(&message.view());
+                self.account.charge_message(message);
                 self.account.charge(RETAINED_OVERHEAD_BYTES);
             } else {
-                self.account.release_message(&message.view());
+                self.account.release_message(message);
                 self.account.release(RETAINED_OVERHEAD_BYTES);
             }
         }
