@@ -127,7 +127,7 @@ impl Inflight {
         debug_assert!(self.has_room(), "the window is never overrun");
         let id = packet_id(self.first + self.ring.len());
         if let Some(message) = &sent.message {
-            self.account.charge_message(&message);
+            self.account.charge_message(message);
         }
         self.ring.push_back(Some(sent));
         self.held += 1;
