@@ -54,6 +54,9 @@ struct Arguments {
     hash_seed: Option<u64>,
 }
 
+/// Set to 1, it lets clients cause faults on purpose, for tests.
+const FAULTS: &str = "RINGMQ_FAULTS";
+
 const AFTER_HELP: &str = "Anybody who reaches an address may connect: there is no authentication yet.\n\
     Exit codes: 0 stopped by a signal, 1 wrong setting or address, 2 wrong usage, 70 internal error, 78 system not suitable.";
 
@@ -79,6 +82,7 @@ fn command_of(arguments: Arguments) -> Result<Command, Failure> {
         limits,
         hash_seed: arguments.hash_seed,
         is_verbose: arguments.verbose,
+        is_faulty: std::env::var_os(FAULTS).is_some_and(|value| value == "1"),
     })))
 }
 

@@ -63,7 +63,8 @@ impl Broker {
         let core = |index| {
             let shard = ShardId(index as u16);
             let limits = Limits::default();
-            let config = ShardConfig { shard, shards, hash_seed: HASH_SEED, id_seed: index as u64, limits };
+            let config =
+                ShardConfig { shard, shards, hash_seed: HASH_SEED, id_seed: index as u64, limits, is_faulty: false };
             Core {
                 shard: Shard::new(config),
                 outbox: Outbox::new(shards),

@@ -28,7 +28,14 @@ impl World {
             Limits { queued_messages_max: 20, receive_maximum: 4, inflight_messages_max: 4, ..Limits::default() };
         let shard = |index: usize| {
             let shard = ShardId(index as u16);
-            let config = ShardConfig { shard, shards: SHARDS, hash_seed: 1, id_seed: 2, limits: limits.clone() };
+            let config = ShardConfig {
+                shard,
+                shards: SHARDS,
+                hash_seed: 1,
+                id_seed: 2,
+                limits: limits.clone(),
+                is_faulty: false,
+            };
             (Shard::new(config), Outbox::new(SHARDS))
         };
         let clients = std::iter::repeat_with(|| None).take(CLIENTS as usize).collect();

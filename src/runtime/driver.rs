@@ -155,6 +155,7 @@ impl Driver {
                 yielded_at = self.now;
             }
         }
+        self.report.sum_up(self.shard.counters());
         Ok(())
     }
 

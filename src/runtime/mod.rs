@@ -5,7 +5,7 @@
 //!
 //! - `start`: from settings to a running broker and back. `probe`, `listener`, `placement`, `signal`, `panic_policy`,
 //!   `failure`: what can be wrong before and meanwhile.
-//! - `driver`: the loop. `accepting`, `reading`, `writing`, `closing`: its rooms. `slots`, `connection`, `carry`: its memory.
+//! - `driver`: the loop. `accepting`, `reading`, `writing`, `closing`, `isolating`: its rooms. `slots`, `connection`, `carry`: its memory.
 //! - `ring`, `buffers`, `operation`: io_uring. `mesh`, `flag`, `eventfd`: other shards.
 //! - `report`, `journal`: what the operator reads. `clock`.
 #![allow(unsafe_code, reason = "system calls and memory that the kernel shares; every block says why it is sound")]
@@ -21,6 +21,7 @@ mod driver;
 mod eventfd;
 mod failure;
 mod flag;
+mod isolating;
 mod journal;
 mod listener;
 mod mesh;

@@ -8,6 +8,7 @@ use super::connection::{Connection, Pause, Phase, Receiving};
 use super::driver::Driver;
 use super::mesh::Handoff;
 use super::operation::Operation;
+use super::panic_policy;
 use super::ring::{Completion, FirstBurst};
 use crate::id::{ConnectionId, Millis, ShardId};
 use crate::shard::{Next, Outbox, Received, Shard};
@@ -30,13 +31,15 @@ impl Driver {
         if received > 0 {
             connection.fed_in_turn = self.turn_number;
         }
-        let next = match &completion.buffer {
+        let taken = match &completion.buffer {
             Some(buffer) => {
                 let new = self.ring.received(buffer, received);
-                take_bytes(&mut self.shard, &mut self.outbox, self.now, id, connection, new)
+                let (shard, outbox, now) = (&mut self.shard, &mut self.outbox, self.now);
+                panic_policy::catch(|| take_bytes(shard, outbox, now, id, connection, new))
             }
-            None => Next::Read { needed: None },
+            None => Ok(Next::Read { needed: None }),
         };
+        let next = self.next_or_contain(id, taken);
         if let Some(buffer) = completion.buffer {
             self.ring.give_back(buffer);
         }
@@ -52,7 +55,9 @@ impl Driver {
     pub(super) fn offer_carried(&mut self, id: ConnectionId) {
         let Some(connection) = self.slots.get(id) else { return };
         connection.carry.set_ready();
-        let next = take_bytes(&mut self.shard, &mut self.outbox, self.now, id, connection, &[]);
+        let (shard, outbox, now) = (&mut self.shard, &mut self.outbox, self.now);
+        let taken = panic_policy::catch(|| take_bytes(shard, outbox, now, id, connection, &[]));
+        let next = self.next_or_contain(id, taken);
         self.follow(id, next);
     }
 

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 
 use super::journal::Journal;
 use crate::id::{ConnectionId, Millis, ShardId};
-use crate::shard::{Cause, Event};
+use crate::shard::{Cause, Counters, Event};
 use crate::wire::{ProtocolVersion, ReasonCode};
 
 /// Lines per second and shard that clients can cause.
@@ -98,11 +98,33 @@ impl Report {
         }
     }
 
+    /// Tells of a panic that a connection caused and that ended only that connection. `times`: which one it is.
+    pub(super) fn panicked(&mut self, now: Millis, peer: Option<SocketAddr>, times: u64, text: &str) {
+        if self.is_verbose || self.may_tell(now) {
+            let peer = peer.map_or_else(|| "unknown".into(), |peer| peer.to_string());
+            let (shard, text) = (self.shard.0, printable(text));
+            self.journal.line(format!(
+                "Internal error on shard {shard} (panic {times}): {text}; the connection from {peer} that caused it is closed, \
+                 all others are served on"
+            ));
+        }
+    }
+
     /// Tells how many lines were suppressed, when their second is over.
     pub(super) fn flush(&mut self, now: Millis) {
         if self.deadline().is_some_and(|at| at <= now) {
             self.journal.line(format!("{} more suppressed on shard {}", self.suppressed, self.shard.0));
             self.suppressed = 0;
+        }
+    }
+
+    /// Tells at the end which bounds have bitten, if any.
+    pub(super) fn sum_up(&self, counters: &Counters) {
+        let bitten = [("panics", counters.panics)];
+        let bitten: Vec<_> =
+            bitten.iter().filter(|(_, times)| *times > 0).map(|(name, times)| format!("{name} {times}")).collect();
+        if !bitten.is_empty() {
+            self.journal.line(format!("Shard {} in all: {}", self.shard.0, bitten.join(", ")));
         }
     }
 

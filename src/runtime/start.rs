@@ -40,6 +40,8 @@ pub struct Settings {
     pub hash_seed: Option<u64>,
     /// Whether every connect and disconnect is told.
     pub is_verbose: bool,
+    /// Whether clients may cause faults on purpose, for tests.
+    pub is_faulty: bool,
 }
 
 /// Memory of each executor for files, bytes: the least it takes. It counts as locked.
@@ -84,6 +86,9 @@ fn serve(settings: &Settings, listeners: Listeners, journal: Journal) -> Result<
     let broker = Broker { shards: settings.cpus.len(), notices, is_stopping, caller, journal };
     if broker.await_ready()? {
         broker.journal.line(line);
+        if settings.is_faulty {
+            broker.journal.line("RINGMQ_FAULTS=1: any client can cause a panic (PUBLISH to $fault/panic)".into());
+        }
         broker.await_end()?;
         broker.journal.line("ringmq has stopped".into());
     }
@@ -103,8 +108,14 @@ fn start_shards(
     let (ends, caller) = mesh::connect_shards(shards).map_err(|error| cannot_start(&error))?;
     for ((index, mesh), sockets) in ends.into_iter().enumerate().zip(listeners.by_shard) {
         let id = ShardId(index as u16);
-        let config =
-            ShardConfig { shard: id, shards, hash_seed, id_seed: random_seed()?, limits: settings.limits.clone() };
+        let config = ShardConfig {
+            shard: id,
+            shards,
+            hash_seed,
+            id_seed: random_seed()?,
+            limits: settings.limits.clone(),
+            is_faulty: settings.is_faulty,
+        };
         let parts = Parts {
             id,
             config,

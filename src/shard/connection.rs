@@ -101,6 +101,11 @@ impl Connections {
         self.by_slot[id.slot as usize].take()
     }
 
+    /// The connection that has a slot.
+    pub(super) fn at(&self, slot: u32) -> Option<ConnectionId> {
+        self.by_slot.get(slot as usize)?.as_ref().map(|connection| connection.id)
+    }
+
     pub(super) fn len(&self) -> usize {
         self.live
     }

@@ -31,4 +31,6 @@ pub struct Counters {
     pub group_forwards: u64,
     /// Messages forwarded to other shards.
     pub mesh_publishes: u64,
+    /// Panics that the bytes of a connection caused.
+    pub panics: u64,
 }

@@ -15,6 +15,7 @@ mod egress;
 mod group;
 mod input;
 mod interest;
+mod isolate;
 mod matches;
 mod mesh;
 mod mesh_message;
@@ -53,6 +54,8 @@ pub struct ShardConfig {
     pub id_seed: u64,
     /// Bounds.
     pub limits: Limits,
+    /// Whether clients may cause faults on purpose, for tests: PUBLISH to `$fault/panic` panics.
+    pub is_faulty: bool,
 }
 
 /// All state of one core.

@@ -15,6 +15,9 @@ use crate::message::MessageView;
 use crate::topic::{TopicLimits, TopicName};
 use crate::wire::{ProtocolVersion, Publish, QoS, ReasonCode};
 
+/// Topic by which a test asks for a panic (`ShardConfig::is_faulty`).
+const FAULT_PANIC: &str = "$fault/panic";
+
 /// Why a PUBLISH ends its connection.
 type Fault = (ReasonCode, &'static str);
 
@@ -53,6 +56,7 @@ impl Shard {
             return Ok(());
         }
         if topic.is_dollar() {
+            assert!(!(self.config.is_faulty && topic.as_str() == FAULT_PANIC), "a fault was asked for");
             self.counters.publishes_denied += 1;
             if let Some(session) = self.sessions.get_mut(source.session).filter(|_| publish.qos == QoS::ExactlyOnce) {
                 // Counted until it is answered, as any other.
@@ -97,11 +101,14 @@ impl Shard {
             return;
         }
         let Some(session) = self.sessions.get_mut(source.session) else { return };
-        if publish.qos == QoS::ExactlyOnce {
-            session.inbound.receive(publish.packet_id);
-        }
         let waiter = Waiter { session: source.session, number: session.inbound.next_number() };
         let routed = self.route(now, view, Some(waiter), outbox);
+        if publish.qos == QoS::ExactlyOnce
+            && let Some(session) = self.sessions.get_mut(source.session)
+        {
+            // Only now: a repetition of what a panic has ended half-way is not told that it was taken.
+            session.inbound.receive(publish.packet_id);
+        }
         self.owe(source, publish.packet_id, publish.qos, routed, outbox);
     }
 

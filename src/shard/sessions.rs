@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::id::SessionId;
+use crate::id::{ConnectionId, SessionId};
 use crate::session::Session;
 
 #[derive(Debug)]
@@ -58,6 +58,13 @@ impl Sessions {
         let place = self.slots.get_mut(slot as usize)?;
         let id = SessionId { slot, generation: place.generation };
         Some((id, place.session.as_deref_mut()?))
+    }
+
+    /// The session that takes this connection for its own; looks at all of them.
+    pub(super) fn connected_by(&self, connection: ConnectionId) -> Option<SessionId> {
+        let is_its = |slot: &Slot| slot.session.as_ref().is_some_and(|session| session.connection == Some(connection));
+        let slot = self.slots.iter().position(is_its)?;
+        Some(SessionId { slot: slot as u32, generation: self.slots[slot].generation })
     }
 
     pub(super) fn by_client_id(&self, client_id: &str) -> Option<SessionId> {

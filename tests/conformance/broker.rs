@@ -53,6 +53,7 @@ impl Broker {
                 hash_seed,
                 id_seed: index as u64,
                 limits: limits.clone(),
+                is_faulty: false,
             };
             Core { shard: Shard::new(config), outbox: Outbox::new(shards), stored: 0, slots: Vec::new() }
         };

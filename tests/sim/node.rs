@@ -86,6 +86,7 @@ impl Node {
             hash_seed: plan.seed,
             id_seed: plan.seed.wrapping_add(index as u64),
             limits: plan.limits.clone(),
+            is_faulty: false,
         };
         Self {
             id,
