@@ -195,7 +195,7 @@ mod tests {
 
     const GONE: Heard = Heard::Disconnect(ReasonCode::UnspecifiedError);
 
-    /// D5: in one turn, before and after the culprit, others publish and are served.
+    /// In one turn, before and after the culprit, others publish and are served.
     #[test]
     fn a_panic_ends_the_connection_that_caused_it_and_nobody_elses() {
         let mut turn = Turn::new();

@@ -156,6 +156,7 @@ impl Shard {
         let deadline = accepted_at.after_millis(self.config.limits.connect_timeout_ms);
         self.timers.set(deadline, timers::Timer::Connect(id));
         if self.connections.len() > self.config.limits.connections_per_shard_max {
+            self.counters.refused_connections += 1;
             self.refuse_connection(id, ReasonCode::QuotaExceeded, "connections_per_shard_max is reached", outbox);
         }
     }

@@ -8,6 +8,7 @@ mod broker;
 mod packets;
 mod peer;
 
+mod bounds;
 mod connect;
 mod disconnect;
 mod flow_control;
