@@ -77,10 +77,29 @@ impl Broker {
         }
     }
 
-    fn stop(&mut self) -> Option<i32> {
-        let status = Command::new("kill").arg(self.process.id().to_string()).status();
+    fn signal(&self, name: &str) {
+        let status = Command::new("kill").args(["-s", name, &self.process.id().to_string()]).status();
         assert!(status.unwrap().success());
+    }
+
+    /// Lets happen what is to reach the broker at once: it is halted meanwhile.
+    fn at_once<T>(&self, happen: impl FnOnce() -> T) -> T {
+        self.signal("STOP");
+        let happened = happen();
+        self.signal("CONT");
+        happened
+    }
+
+    fn stop(&mut self) -> Option<i32> {
+        self.signal("TERM");
         self.process.wait().unwrap().code()
+    }
+
+    /// A counter of the first shard's last line, after [`Broker::stop`].
+    fn counted(&self, counter: &str) -> u64 {
+        let line = self.line_with(&["Shard 0 in all:", counter]);
+        let (_, after) = line.split_once(&format!("{counter} ")).unwrap();
+        after.split(',').next().unwrap().parse().unwrap()
     }
 }
 
@@ -170,7 +189,7 @@ fn put_publish(out: &mut Vec<u8>, topic: &str, qos: QoS, packet_id: u16, payload
     out.extend_from_slice(payload);
 }
 
-/// D5: a panic ends the connection whose bytes caused it; clients of the same shard and of another go on.
+/// A panic ends the connection whose bytes caused it; clients of the same shard and of another go on.
 #[test]
 fn a_panic_closes_its_connection_and_all_others_are_served_on() {
     let mut broker = Broker::start(2, &[]);
@@ -192,4 +211,89 @@ fn a_panic_closes_its_connection_and_all_others_are_served_on() {
     assert_eq!(broker.stop(), Some(0));
     broker.line_with(&["Shard 0 in all:", "panics 3"]);
     broker.line_with(&["Shard 1 in all:", "panics 2"]);
+}
+
+/// R03: many connections at once are opened a few per turn; none is lost, and who is connected is served meanwhile.
+#[test]
+fn connections_beyond_what_a_turn_takes_wait_for_the_next_ones() {
+    const CONNECTIONS: usize = 300;
+    let mut broker = Broker::start(1, &["accepts_per_turn_max=7"]);
+    let mut early = broker.connect("early");
+    let mut clients = broker.at_once(|| {
+        let dialled = (0..CONNECTIONS).map(|number| {
+            let mut client = broker.dial();
+            client.say(|out| Connect::new(VERSION, &format!("client-{number}")).encode(out));
+            client
+        });
+        let dialled: Vec<_> = dialled.collect();
+        early.say(|out| out.extend([0xc0, 0]));
+        dialled
+    });
+    early.expect(&[0xd0, 0]);
+    clients.iter_mut().for_each(|client| client.expect(&[0x20, 2, 0, 0]));
+    // Accepting goes on afterwards.
+    broker.connect("late");
+    assert_eq!(broker.stop(), Some(0));
+    let waited = broker.counted("accepts_put_off");
+    assert!((1..CONNECTIONS as u64).contains(&waited), "{waited}");
+}
+
+/// R03, O03: an address that opens connections without end gets its rate, and the log says so without being flooded.
+#[test]
+fn an_address_that_connects_too_often_is_turned_away() {
+    const TRIES: usize = 200;
+    let mut broker = Broker::start(1, &["accepts_per_address_per_sec_max=20"]);
+    let began = Instant::now();
+    let admitted = (0..TRIES).filter(|number| {
+        let mut client = broker.dial();
+        let mut connect = Vec::new();
+        Connect::new(VERSION, &format!("client-{number}")).encode(&mut connect);
+        // Who is turned away may be so before it has said anything.
+        let _ = client.stream.write_all(&connect);
+        matches!(client.stream.read(&mut [0; 4]), Ok(4))
+    });
+    let admitted = admitted.count();
+    let allowed = 20 * (2 + began.elapsed().as_secs() as usize);
+    assert!((20..=allowed).contains(&admitted), "{admitted} of {TRIES} admitted, {allowed} allowed");
+    broker.line_with(&["Connection from 127.0.0.1:", "accepts_per_address_per_sec_max is reached"]);
+    std::thread::sleep(Duration::from_millis(200));
+    broker.connect("later");
+    assert_eq!(broker.stop(), Some(0));
+    assert_eq!(broker.counted("refused_addresses"), (TRIES - admitted) as u64);
+    let lines = broker.log.lock().unwrap().len();
+    assert!(lines < 10 * (2 + began.elapsed().as_secs() as usize) + 10, "{lines} lines");
+}
+
+/// A publisher with much to say at once waits for its part of the next turn, and nothing of it is lost or reordered.
+#[test]
+fn a_connection_that_had_its_part_of_a_turn_waits_and_loses_nothing() {
+    const MESSAGES: u32 = 3000;
+    let mut broker = Broker::start(1, &["turn_bytes_per_connection_max=16384"]);
+    let mut reader = broker.connect("reader");
+    reader.subscribe("much");
+    let mut fast = broker.connect("fast");
+    let mut others: Vec<_> = (0..20).map(|number| broker.connect(&format!("other-{number}"))).collect();
+    let payload = |number: u32| [&number.to_be_bytes()[..], &[7; 400]].concat();
+    let sending = broker.at_once(|| {
+        let mut stream = fast.stream.try_clone().unwrap();
+        let sending = std::thread::spawn(move || {
+            let mut bytes = Vec::new();
+            (0..MESSAGES).for_each(|number| put_publish(&mut bytes, "much", QoS::AtMostOnce, 0, &payload(number)));
+            stream.write_all(&bytes).unwrap();
+        });
+        std::thread::sleep(Duration::from_millis(100));
+        others.iter_mut().for_each(|other| other.say(|out| out.extend([0xc0, 0])));
+        sending
+    });
+    others.iter_mut().for_each(|other| other.expect(&[0xd0, 0]));
+    for number in 0..MESSAGES {
+        let mut expected = Vec::new();
+        put_publish(&mut expected, "much", QoS::AtMostOnce, 0, &payload(number));
+        reader.expect(&expected);
+    }
+    sending.join().unwrap();
+    fast.say(|out| out.extend([0xc0, 0]));
+    fast.expect(&[0xd0, 0]);
+    assert_eq!(broker.stop(), Some(0));
+    assert!(broker.counted("turns_over_budget") > 0);
 }

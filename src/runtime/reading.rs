@@ -14,13 +14,19 @@ use crate::id::{ConnectionId, Millis, ShardId};
 use crate::shard::{Next, Outbox, Received, Shard};
 
 impl Driver {
-    /// Takes the completion of a receive; returns the bytes received.
-    pub(super) fn complete_receive(&mut self, id: ConnectionId, completion: Completion) -> usize {
+    /// Takes the completion of a receive; returns the bytes received. `may_wait`: what its connection has too much in this
+    /// turn is put off.
+    pub(super) fn complete_receive(&mut self, id: ConnectionId, completion: Completion, may_wait: bool) -> usize {
         let received = usize::try_from(completion.result).unwrap_or(0);
         let Some(connection) = self.slots.get(id) else {
             debug_assert!(false, "a slot is kept until its last completion");
             return received;
         };
+        if may_wait && connection.must_wait(self.turn_number, received, self.bounds.turn_bytes_per_connection_max) {
+            connection.put_off += 1;
+            self.put_off.push_back(completion);
+            return 0;
+        }
         if !completion.has_more {
             connection.receiving = Receiving::Idle;
         } else if connection.first_burst.ends_unsure(completion.has_drained) && connection.receiving == Receiving::Many
@@ -29,7 +35,7 @@ impl Driver {
             self.ring.cancel(Operation::Receive(id));
         }
         if received > 0 {
-            connection.fed_in_turn = self.turn_number;
+            connection.feed(self.turn_number, received);
         }
         let taken = match &completion.buffer {
             Some(buffer) => {
