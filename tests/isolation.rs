@@ -206,11 +206,21 @@ fn a_panic_closes_its_connection_and_all_others_are_served_on() {
         broker.connect(&victim_id);
     }
     let line = broker.line_with(&["Internal error on shard 0 (panic 3)", "a fault was asked for"]);
-    assert!(line.contains("publish.rs:") && line.contains("from 127.0.0.1:"), "{line}");
+    assert!(line.contains("fault.rs:") && line.contains("from 127.0.0.1:"), "{line}");
     near.exchange(&mut far, 100);
     assert_eq!(broker.stop(), Some(0));
     broker.line_with(&["Shard 0 in all:", "panics 3"]);
     broker.line_with(&["Shard 1 in all:", "panics 2"]);
+}
+
+/// What cannot be contained ends the process at once and says so: half of a broker is worse than none.
+#[test]
+fn a_panic_during_a_panic_ends_the_process() {
+    let mut broker = Broker::start(2, &[]);
+    let mut victim = broker.connect("victim");
+    victim.publish("$fault/panic-twice", QoS::AtMostOnce, 0, b"");
+    assert_eq!(broker.process.wait().unwrap().code(), Some(70));
+    broker.line_with(&["ringmq: internal error: another fault was asked for", "fault.rs:"]);
 }
 
 /// R03: many connections at once are opened a few per turn; none is lost, and who is connected is served meanwhile.

@@ -85,15 +85,18 @@ impl Shard {
     /// Whether there is room for the session, or it is there already.
     fn check_room(&mut self, connect: &Connect<'_>) -> Result<(), (ReasonCode, &'static str)> {
         let limits = &self.config.limits;
+        let is_full = self.sessions.len() >= limits.sessions_per_shard_max;
+        let user_sessions = connect.user_name.map_or(0, |user_name| self.sessions.of_user(user_name));
+        let is_user_full = user_sessions >= limits.sessions_per_user_per_shard_max;
+        if !is_full && !is_user_full {
+            return Ok(());
+        }
         let existing = self.sessions.by_client_id(connect.client_id).and_then(|id| self.sessions.get_mut(id));
-        let is_its_user = existing.as_ref().is_some_and(|session| session.user_name.as_deref() == connect.user_name);
-        if existing.is_none() && self.sessions.len() >= limits.sessions_per_shard_max {
+        if is_full && existing.is_none() {
             self.counters.refused_sessions += 1;
             return Err((ReasonCode::QuotaExceeded, "sessions_per_shard_max is reached"));
         }
-        if let Some(user_name) = connect.user_name.filter(|_| !is_its_user)
-            && self.sessions.of_user(user_name) >= limits.sessions_per_user_per_shard_max
-        {
+        if is_user_full && existing.is_none_or(|session| session.user_name.as_deref() != connect.user_name) {
             self.counters.refused_user_sessions += 1;
             return Err((ReasonCode::QuotaExceeded, "sessions_per_user_per_shard_max is reached"));
         }
@@ -106,7 +109,7 @@ impl Shard {
         let (session_id, is_present) = self.admit(now, id, client_id, connect, outbox);
         let keep_alive_secs = granted_keep_alive_secs(connect, &self.config.limits);
         let limits = &self.config.limits;
-        self.connections.announce(id, 0, usize::MAX);
+        self.connections.settle_announced(id);
         let connection = self.connections.get_mut(id).expect("found by the caller");
         connection.session = Some(session_id);
         connection.version = connect.version;

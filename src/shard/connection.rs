@@ -95,6 +95,16 @@ impl Connections {
         self.live += 1;
     }
 
+    /// The CONNECT of a connection is there.
+    pub(super) fn settle_announced(&mut self, id: ConnectionId) {
+        if self.announced_bytes > 0
+            && let Some(connection) = self.get_mut(id)
+        {
+            let announced_bytes = std::mem::take(&mut connection.announced_bytes);
+            self.announced_bytes -= announced_bytes as usize;
+        }
+    }
+
     pub(super) fn get_mut(&mut self, id: ConnectionId) -> Option<&mut Connection> {
         let connection = self.by_slot.get_mut(id.slot as usize)?.as_mut()?;
         (connection.id == id).then_some(connection)

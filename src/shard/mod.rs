@@ -12,6 +12,7 @@ mod deadline;
 mod deliver;
 mod disconnect;
 mod egress;
+mod fault;
 mod group;
 mod input;
 mod interest;
@@ -54,7 +55,7 @@ pub struct ShardConfig {
     pub id_seed: u64,
     /// Bounds.
     pub limits: Limits,
-    /// Whether clients may cause faults on purpose, for tests: PUBLISH to `$fault/panic` panics.
+    /// Whether clients may cause faults on purpose, for tests.
     pub is_faulty: bool,
 }
 

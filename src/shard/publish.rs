@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use super::acknowledge::Waiter;
+use super::fault;
 use super::receive::{Source, Step};
 use super::route::Routed;
 use super::{Outbox, Shard};
@@ -14,9 +15,6 @@ use crate::limits::SHARED_PAYLOAD_BYTES_MIN;
 use crate::message::MessageView;
 use crate::topic::{TopicLimits, TopicName};
 use crate::wire::{ProtocolVersion, Publish, QoS, ReasonCode};
-
-/// Topic by which a test asks for a panic (`ShardConfig::is_faulty`).
-const FAULT_PANIC: &str = "$fault/panic";
 
 /// Why a PUBLISH ends its connection.
 type Fault = (ReasonCode, &'static str);
@@ -56,7 +54,9 @@ impl Shard {
             return Ok(());
         }
         if topic.is_dollar() {
-            assert!(!(self.config.is_faulty && topic.as_str() == FAULT_PANIC), "a fault was asked for");
+            if self.config.is_faulty {
+                fault::cause(topic.as_str());
+            }
             self.counters.publishes_denied += 1;
             if let Some(session) = self.sessions.get_mut(source.session).filter(|_| publish.qos == QoS::ExactlyOnce) {
                 // Counted until it is answered, as any other.
