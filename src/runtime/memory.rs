@@ -11,6 +11,9 @@ use crate::limits::Limits;
 /// Held bytes are half of what there is: the rest is for buffers of the kernel, for tables, and for what allocation wastes.
 const PART_HELD: usize = 2;
 
+/// The least that the limit may be set to, bytes.
+const HELD_BYTES_MIN: usize = 1 << 20;
+
 /// What there is of memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Memory {
@@ -37,7 +40,7 @@ impl Memory {
 
 /// Lowers what each of `shards` shards may hold to its part of the memory, and says in words for the operator what holds.
 pub(super) fn fit_held_bytes(limits: &mut Limits, shards: usize, memory: Option<Memory>) -> String {
-    let part = memory.map(|memory| (memory.bytes / PART_HELD / shards, memory));
+    let part = memory.map(|memory| ((memory.bytes / PART_HELD / shards).max(HELD_BYTES_MIN), memory));
     let reason = match part {
         Some((part, memory)) if part < limits.held_bytes_per_shard_max => {
             limits.held_bytes_per_shard_max = part;

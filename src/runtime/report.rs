@@ -30,7 +30,7 @@ pub(super) struct Tally {
     pub(super) refused_addresses: u64,
     /// Connections closed at once (`connections_per_shard_max`).
     pub(super) refused_connections: u64,
-    /// Turns at whose end received bytes waited for the next (`turn_bytes_per_connection_max`).
+    /// Turns that had served others while received bytes waited for the next (`turn_bytes_per_connection_max`).
     pub(super) turns_over_budget: u64,
 }
 
