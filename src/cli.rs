@@ -54,6 +54,12 @@ struct Arguments {
     hash_seed: Option<u64>,
 }
 
+/// The limit that depends on the system unless it is set.
+const HELD_BYTES: &str = "held_bytes_per_shard_max=";
+
+/// Set to 1, it lets clients cause faults on purpose, for tests.
+const FAULTS: &str = "RINGMQ_FAULTS";
+
 const AFTER_HELP: &str = "Anybody who reaches an address may connect: there is no authentication yet.\n\
     Exit codes: 0 stopped by a signal, 1 wrong setting or address, 2 wrong usage, 70 internal error, 78 system not suitable.";
 
@@ -77,8 +83,10 @@ fn command_of(arguments: Arguments) -> Result<Command, Failure> {
         binds: binds_of(&arguments.bind, arguments.port)?,
         cpus: cpus_of(&arguments, &allowed_cpus())?,
         limits,
+        is_held_bytes_set: arguments.set.iter().any(|set| set.starts_with(HELD_BYTES)),
         hash_seed: arguments.hash_seed,
         is_verbose: arguments.verbose,
+        is_faulty: std::env::var_os(FAULTS).is_some_and(|value| value == "1"),
     })))
 }
 
@@ -216,6 +224,8 @@ mod tests {
     fn limits_are_set_by_name() {
         let limits = settings("ringmq --set topic_alias_max=7 --set packet_bytes_max=1000").unwrap().limits;
         assert_eq!((limits.topic_alias_max, limits.packet_bytes_max), (7, 1000));
+        assert!(!settings("ringmq").unwrap().is_held_bytes_set);
+        assert!(settings("ringmq --set held_bytes_per_shard_max=5000000").unwrap().is_held_bytes_set);
         assert_eq!(settings("ringmq --set nonsense=1").unwrap_err().exit_code, 1);
     }
 }

@@ -48,7 +48,7 @@ pub struct Limits {
     /// bounds, milliseconds; 0 never makes them wait.
     pub backpressure_ms_max: u64,
     /// Bytes that one shard holds for its clients: queued, in flight, unsent, announced, retained, subscribed. One holder may
-    /// grow only up to what is left of them.
+    /// grow only up to what is left of them. Unless set, it is lowered at start to its part of half of the memory there is.
     pub held_bytes_per_shard_max: usize,
     /// Longest session expiry that is granted, seconds. `u32::MAX` means never.
     pub session_expiry_secs_max: u32,

@@ -72,6 +72,7 @@ impl Broker {
                 id_seed: index as u64,
                 limits,
                 large_payloads: large_payloads.clone(),
+                is_faulty: false,
             };
             Core {
                 shard: Shard::new(config),

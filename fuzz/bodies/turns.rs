@@ -37,6 +37,7 @@ impl World {
                 id_seed: 2,
                 limits: limits.clone(),
                 large_payloads: large_payloads.clone(),
+                is_faulty: false,
             };
             (Shard::new(config), Outbox::new(SHARDS))
         };

@@ -74,7 +74,7 @@ impl Driver {
 
     /// The connection ended without the shard's wish.
     pub(super) fn lose(&mut self, id: ConnectionId) {
-        self.shard.handle(self.now, Input::Closed { connection: id }, &mut self.outbox);
+        self.handle_isolated(id, Input::Closed { connection: id });
         self.kill(id);
     }
 

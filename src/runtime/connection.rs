@@ -39,6 +39,10 @@ pub(super) struct Connection {
     pub(super) is_rearmed: bool,
     /// The turn in which it last received bytes; wraps.
     pub(super) fed_in_turn: u32,
+    /// Bytes that it received in that turn.
+    pub(super) turn_bytes: u32,
+    /// Its completed receives that wait for a later turn; what comes after them waits behind them.
+    pub(super) put_off: u32,
     /// Whether its send buffers are large and on the list for release.
     pub(super) is_warm: bool,
     /// Whether they were needed since the list was last looked through.
@@ -156,6 +160,8 @@ impl Connection {
             has_ended: false,
             is_rearmed: false,
             fed_in_turn: 0,
+            turn_bytes: 0,
+            put_off: 0,
             is_warm: false,
             was_used_warm: false,
         }
@@ -169,6 +175,21 @@ impl Connection {
     /// Whether the kernel has no operation of it.
     pub(super) fn is_quiet(&self) -> bool {
         self.receiving == Receiving::Idle && !self.sending.is_in_flight
+    }
+
+    /// Counts bytes received in a turn.
+    pub(super) fn feed(&mut self, turn_number: u32, received: usize) {
+        if self.fed_in_turn != turn_number {
+            self.fed_in_turn = turn_number;
+            self.turn_bytes = 0;
+        }
+        self.turn_bytes = self.turn_bytes.saturating_add(received as u32);
+    }
+
+    /// Whether received bytes must wait: the connection had its part of the turn, or earlier ones wait already.
+    pub(super) fn must_wait(&self, turn_number: u32, received: usize, turn_bytes_max: usize) -> bool {
+        let is_over = self.fed_in_turn == turn_number && self.turn_bytes as usize >= turn_bytes_max;
+        self.put_off > 0 || (is_over && received > 0)
     }
 
     /// Whether more bytes are wanted from the kernel.

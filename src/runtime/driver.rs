@@ -12,7 +12,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use super::accepting::Listener;
+use super::accepting::{Listener, Waiting};
+use super::address_rates::AddressRates;
 use super::clock::Clock;
 use super::mesh::Mesh;
 use super::operation::Operation;
@@ -20,7 +21,7 @@ use super::report::{Report, connection_of};
 use super::ring::{Completion, Ring};
 use super::slots::Slots;
 use crate::id::{ConnectionId, Millis, ShardId};
-use crate::limits::MESH_BATCHES_MAX;
+use crate::limits::{Limits, MESH_BATCHES_MAX};
 use crate::shard::{Input, Outbox, Shard, ShardConfig};
 
 /// Received bytes after which a turn ends although more are there: what they cause is sent before more is read, and nobody
@@ -37,6 +38,30 @@ const YIELD_MILLIS: u64 = 10;
 /// How long a stop waits for the clients to take their last bytes.
 const STOP_MILLIS: u64 = 2_000;
 
+/// What is too much, of the limits that the driver meets itself.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    /// Connections that may be open at once.
+    pub(super) connections_per_shard_max: usize,
+    /// Connections that one turn opens.
+    pub(super) accepts_per_turn_max: usize,
+    /// Connections of one address in a second; 0 for any number.
+    pub(super) accepts_per_address_per_sec_max: u32,
+    /// Received bytes of one connection in one turn, while others wait.
+    pub(super) turn_bytes_per_connection_max: usize,
+}
+
+impl From<&Limits> for Bounds {
+    fn from(limits: &Limits) -> Self {
+        Self {
+            connections_per_shard_max: limits.connections_per_shard_max,
+            accepts_per_turn_max: limits.accepts_per_turn_max,
+            accepts_per_address_per_sec_max: limits.accepts_per_address_per_sec_max,
+            turn_bytes_per_connection_max: limits.turn_bytes_per_connection_max,
+        }
+    }
+}
+
 /// What a driver is made of.
 pub(super) struct Parts {
     /// Which shard it turns.
@@ -47,12 +72,14 @@ pub(super) struct Parts {
     pub(super) shards: usize,
     /// Sockets to accept on.
     pub(super) listeners: Vec<OwnedFd>,
-    /// Connections that may be open at once.
-    pub(super) connections_max: usize,
+    /// What is too much.
+    pub(super) bounds: Bounds,
     /// The way to the other shards.
     pub(super) mesh: Mesh,
     /// The clock of all shards.
     pub(super) clock: Clock,
+    /// Seed of the table of addresses; secret.
+    pub(super) address_seed: u64,
     /// Raised when the broker stops; a call to the mesh follows.
     pub(super) is_stopping: Arc<AtomicBool>,
     /// Where events go.
@@ -68,7 +95,7 @@ pub(super) struct Driver {
     pub(super) outbox: Outbox,
     pub(super) mesh: Mesh,
     pub(super) listeners: Vec<Listener>,
-    pub(super) connections_max: usize,
+    pub(super) bounds: Bounds,
     pub(super) report: Report,
     /// The moment of this turn.
     pub(super) now: Millis,
@@ -92,6 +119,13 @@ pub(super) struct Driver {
     pub(super) closing: VecDeque<(Millis, ConnectionId)>,
     /// Connections of which nothing is left but the slot.
     pub(super) released: Vec<ConnectionId>,
+    /// How often each address has come.
+    pub(super) address_rates: AddressRates,
+    /// Connections that were accepted and not yet opened, and how many this turn has opened.
+    pub(super) waiting: VecDeque<Waiting>,
+    pub(super) opened_in_turn: usize,
+    /// Received bytes that wait because their connection had its part of the turn.
+    pub(super) put_off: VecDeque<Completion>,
     /// When to accept again after descriptors ran out.
     pub(super) accept_at: Option<Millis>,
     clock: Clock,
@@ -113,7 +147,7 @@ impl Driver {
             outbox: Outbox::new(parts.shards),
             mesh: parts.mesh,
             listeners: parts.listeners.into_iter().map(Listener::new).collect(),
-            connections_max: parts.connections_max,
+            bounds: parts.bounds,
             report: parts.report,
             now: parts.clock.now(),
             turn_number: 0,
@@ -127,6 +161,10 @@ impl Driver {
             cool_at: None,
             closing: VecDeque::new(),
             released: Vec::new(),
+            address_rates: AddressRates::new(parts.bounds.accepts_per_address_per_sec_max, parts.address_seed),
+            waiting: VecDeque::new(),
+            opened_in_turn: 0,
+            put_off: VecDeque::new(),
             accept_at: None,
             clock: parts.clock,
             store_answered: 0,
@@ -155,6 +193,7 @@ impl Driver {
                 yielded_at = self.now;
             }
         }
+        self.report.sum_up(self.shard.counters());
         Ok(())
     }
 
@@ -162,6 +201,7 @@ impl Driver {
     fn turn(&mut self) -> bool {
         self.now = self.clock.now();
         self.turn_number = self.turn_number.wrapping_add(1);
+        self.open_waiting();
         let had_completions = self.complete_operations();
         let had_mesh = self.take_mesh();
         self.pass_deadlines();
@@ -179,12 +219,26 @@ impl Driver {
     fn complete_operations(&mut self) -> bool {
         let mut received = 0;
         let mut had_any = false;
-        while received < TURN_BYTES_MAX
+        let mut served_others = false;
+        // Who waits from the last turn has a part of this one, and all that the others leave.
+        let is_waiting = !self.put_off.is_empty();
+        let reserved = if is_waiting { self.bounds.turn_bytes_per_connection_max.min(TURN_BYTES_MAX / 2) } else { 0 };
+        while received < TURN_BYTES_MAX - reserved
             && let Some(completion) = self.ring.next_completion()
         {
             had_any = true;
-            received += self.complete(completion);
+            let has_put_off = !self.put_off.is_empty();
+            let taken = self.complete(completion);
+            received += taken;
+            served_others |= has_put_off && taken > 0;
         }
+        while received < TURN_BYTES_MAX
+            && let Some(completion) = self.put_off.pop_front()
+        {
+            had_any = true;
+            received += self.complete_put_off(completion);
+        }
+        self.report.tally.turns_over_budget += u64::from(served_others && !self.put_off.is_empty());
         had_any
     }
 
@@ -192,13 +246,24 @@ impl Driver {
     fn complete(&mut self, completion: Completion) -> usize {
         let mut received = 0;
         match completion.operation {
-            Operation::Receive(id) => received = self.complete_receive(id, completion),
+            Operation::Receive(id) => received = self.complete_receive(id, completion, true),
             Operation::Send(id) => self.complete_send(id, completion.result),
             Operation::Accept(listener) => self.complete_accept(listener, completion.result, completion.has_more),
             Operation::Wake => self.ring.await_wake(self.mesh.eventfd().as_fd()),
             Operation::Cancel => {}
         }
         // At once: what comes next of a connection that the shard has ended is not for the shard any more.
+        self.close_finished();
+        received
+    }
+
+    /// Takes received bytes that had to wait; returns how many.
+    fn complete_put_off(&mut self, completion: Completion) -> usize {
+        let Operation::Receive(id) = completion.operation else { return 0 };
+        if let Some(connection) = self.slots.get(id) {
+            connection.put_off -= 1;
+        }
+        let received = self.complete_receive(id, completion, false);
         self.close_finished();
         received
     }
@@ -296,7 +361,8 @@ impl Driver {
     }
 
     fn has_news(&mut self) -> bool {
-        self.ring.has_news() || self.mesh.has_news() || self.can_resume()
+        let is_waiting = !self.waiting.is_empty() || !self.put_off.is_empty();
+        is_waiting || self.ring.has_news() || self.mesh.has_news() || self.can_resume()
     }
 
     fn spin(&mut self) -> bool {

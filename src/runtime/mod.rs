@@ -3,15 +3,17 @@
 //! One thread per shard, pinned to a cpu, with a glommio executor whose one task is the driver. The driver sleeps in a ring
 //! of its own, which has all the shard's sockets and the event by which others wake it (measured: docs, io-path).
 //!
-//! - `start`: from settings to a running broker and back. `probe`, `listener`, `placement`, `signal`, `panic_policy`,
+//! - `start`: from settings to a running broker and back. `probe`, `memory`, `listener`, `placement`, `signal`, `panic_policy`,
 //!   `failure`: what can be wrong before and meanwhile.
-//! - `driver`: the loop. `accepting`, `reading`, `writing`, `closing`: its rooms. `slots`, `connection`, `carry`: its memory.
+//! - `driver`: the loop. `accepting`, `reading`, `writing`, `closing`, `isolating`: its rooms. `slots`,
+//!   `connection`, `carry`, `address_rates`: its memory.
 //! - `ring`, `buffers`, `operation`: io_uring. `mesh`, `flag`, `eventfd`: other shards.
 //! - `report`, `journal`: what the operator reads. `clock`.
 #![allow(unsafe_code, reason = "system calls and memory that the kernel shares; every block says why it is sound")]
 #![allow(clippy::disallowed_methods, reason = "this floor is where clocks and threads are allowed")]
 
 mod accepting;
+mod address_rates;
 mod buffers;
 mod carry;
 mod clock;
@@ -21,8 +23,10 @@ mod driver;
 mod eventfd;
 mod failure;
 mod flag;
+mod isolating;
 mod journal;
 mod listener;
+mod memory;
 mod mesh;
 mod operation;
 mod panic_policy;

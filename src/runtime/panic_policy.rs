@@ -1,7 +1,8 @@
-//! Panic policy: a panic ends the process, in one line, with the exit code of an internal error.
+//! Panic policy: a panic while one connection's bytes are handled ends that connection; any other ends the process, in one
+//! line, with the exit code of an internal error.
 //!
-//! Duty: keep the text of a panic for whoever catches it, and end the process where nobody does. Must not: try to go on: a
-//! half-changed shard would hang every barrier of the others. Neighbours: `start` catches what happens in a shard.
+//! Duty: keep the text of a panic for whoever catches it, and end the process where nobody does. Must not: decide who goes
+//! on. Neighbours: `isolating` catches what the bytes of a client cause, `start` what else happens in a shard.
 
 use std::cell::{Cell, RefCell};
 use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
@@ -10,6 +11,8 @@ use super::failure::Failure;
 
 thread_local! {
     static IS_CAUGHT: Cell<bool> = const { Cell::new(false) };
+    /// A panic is on its way to who catches it. Another one before it arrives leaves nothing to be caught.
+    static IS_UNWINDING: Cell<bool> = const { Cell::new(false) };
     static TEXT: RefCell<String> = const { RefCell::new(String::new()) };
 }
 
@@ -17,7 +20,7 @@ thread_local! {
 pub(super) fn install() {
     panic::set_hook(Box::new(|info| {
         let text = describe(info);
-        if IS_CAUGHT.get() {
+        if IS_CAUGHT.get() && !IS_UNWINDING.replace(true) {
             TEXT.replace(text);
         } else {
             let failure = Failure::of_panic(text);
@@ -27,15 +30,17 @@ pub(super) fn install() {
     }));
 }
 
-/// Runs `work`; a panic becomes its text.
+/// Runs `work`; a panic becomes its text. What `work` has touched may be half-changed then: the caller repairs it or ends.
 ///
 /// # Errors
 /// The text of the panic.
 pub(super) fn catch<T>(work: impl FnOnce() -> T) -> Result<T, String> {
-    IS_CAUGHT.set(true);
-    // Nothing that `work` has touched is used after a panic: the process ends.
-    let result = panic::catch_unwind(AssertUnwindSafe(work)).map_err(|_| TEXT.take());
-    IS_CAUGHT.set(false);
+    let was_caught = IS_CAUGHT.replace(true);
+    let result = panic::catch_unwind(AssertUnwindSafe(work)).map_err(|_| {
+        IS_UNWINDING.set(false);
+        TEXT.take()
+    });
+    IS_CAUGHT.set(was_caught);
     result
 }
 
@@ -44,4 +49,20 @@ fn describe(info: &PanicHookInfo<'_>) -> String {
     let text = payload.downcast_ref::<&str>().copied().or_else(|| payload.downcast_ref::<String>().map(String::as_str));
     let place = info.location().map_or_else(String::new, |place| format!(" at {}:{}", place.file(), place.line()));
     format!("{}{place}", text.unwrap_or("panic").replace('\n', " "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The hook of the test harness stays: `catch` restores what was there around it.
+    #[test]
+    fn who_catches_inside_leaves_who_catches_outside() {
+        let outer = catch(|| {
+            assert_eq!(catch(|| 1), Ok(1));
+            IS_CAUGHT.get()
+        });
+        assert_eq!(outer, Ok(true));
+        assert!(!IS_CAUGHT.get());
+    }
 }

@@ -8,18 +8,25 @@ use super::connection::{Connection, Pause, Phase, Receiving};
 use super::driver::Driver;
 use super::mesh::Handoff;
 use super::operation::Operation;
+use super::panic_policy;
 use super::ring::{Completion, FirstBurst};
 use crate::id::{ConnectionId, Millis, ShardId};
 use crate::shard::{Next, Outbox, Received, Shard};
 
 impl Driver {
-    /// Takes the completion of a receive; returns the bytes received.
-    pub(super) fn complete_receive(&mut self, id: ConnectionId, completion: Completion) -> usize {
+    /// Takes the completion of a receive; returns the bytes received. `may_wait`: what its connection has too much in this
+    /// turn is put off.
+    pub(super) fn complete_receive(&mut self, id: ConnectionId, completion: Completion, may_wait: bool) -> usize {
         let received = usize::try_from(completion.result).unwrap_or(0);
         let Some(connection) = self.slots.get(id) else {
             debug_assert!(false, "a slot is kept until its last completion");
             return received;
         };
+        if may_wait && connection.must_wait(self.turn_number, received, self.bounds.turn_bytes_per_connection_max) {
+            connection.put_off += 1;
+            self.put_off.push_back(completion);
+            return 0;
+        }
         if !completion.has_more {
             connection.receiving = Receiving::Idle;
         } else if connection.first_burst.ends_unsure(completion.has_drained) && connection.receiving == Receiving::Many
@@ -28,15 +35,17 @@ impl Driver {
             self.ring.cancel(Operation::Receive(id));
         }
         if received > 0 {
-            connection.fed_in_turn = self.turn_number;
+            connection.feed(self.turn_number, received);
         }
-        let next = match &completion.buffer {
+        let taken = match &completion.buffer {
             Some(buffer) => {
                 let new = self.ring.received(buffer, received);
-                take_bytes(&mut self.shard, &mut self.outbox, self.now, id, connection, new)
+                let (shard, outbox, now) = (&mut self.shard, &mut self.outbox, self.now);
+                panic_policy::catch(|| take_bytes(shard, outbox, now, id, connection, new))
             }
-            None => Next::Read { needed: None },
+            None => Ok(Next::Read { needed: None }),
         };
+        let next = self.next_or_contain(id, taken);
         if let Some(buffer) = completion.buffer {
             self.ring.give_back(buffer);
         }
@@ -52,7 +61,9 @@ impl Driver {
     pub(super) fn offer_carried(&mut self, id: ConnectionId) {
         let Some(connection) = self.slots.get(id) else { return };
         connection.carry.set_ready();
-        let next = take_bytes(&mut self.shard, &mut self.outbox, self.now, id, connection, &[]);
+        let (shard, outbox, now) = (&mut self.shard, &mut self.outbox, self.now);
+        let taken = panic_policy::catch(|| take_bytes(shard, outbox, now, id, connection, &[]));
+        let next = self.next_or_contain(id, taken);
         self.follow(id, next);
     }
 

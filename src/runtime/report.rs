@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 
 use super::journal::Journal;
 use crate::id::{ConnectionId, Millis, ShardId};
-use crate::shard::{Cause, Event};
+use crate::shard::{Cause, Counters, Event};
 use crate::wire::{ProtocolVersion, ReasonCode};
 
 /// Lines per second and shard that clients can cause.
@@ -21,12 +21,27 @@ const TEXT_BYTES_MAX: usize = 256;
 /// What the system lacks is told this often at most.
 const LACK_MILLIS: u64 = 60_000;
 
+/// How often the driver met a bound.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Tally {
+    /// Connections that waited for a later turn (`accepts_per_turn_max`).
+    pub(super) accepts_put_off: u64,
+    /// Connections closed at once (`accepts_per_address_per_sec_max`).
+    pub(super) refused_addresses: u64,
+    /// Connections closed at once (`connections_per_shard_max`).
+    pub(super) refused_connections: u64,
+    /// Turns that had served others while received bytes waited for the next (`turn_bytes_per_connection_max`).
+    pub(super) turns_over_budget: u64,
+}
+
 /// The operator's view of one shard.
 #[derive(Debug)]
 pub(super) struct Report {
     journal: Journal,
     shard: ShardId,
     is_verbose: bool,
+    /// How often the driver met a bound.
+    pub(super) tally: Tally,
     window_from: Millis,
     lines: u32,
     suppressed: u64,
@@ -43,6 +58,7 @@ impl Report {
             journal,
             shard,
             is_verbose,
+            tally: Tally::default(),
             window_from: Millis(0),
             lines: 0,
             suppressed: 0,
@@ -91,10 +107,31 @@ impl Report {
 
     /// Tells that a connection was turned away because the shard has no more room.
     pub(super) fn too_many_connections(&mut self, now: Millis, peer: SocketAddr) {
+        self.tally.refused_connections += 1;
+        self.refused(now, peer, "connections_per_shard_max is reached");
+    }
+
+    /// Tells that a connection was turned away because its address has opened too many in a short time.
+    pub(super) fn address_too_often(&mut self, now: Millis, peer: SocketAddr) {
+        self.tally.refused_addresses += 1;
+        self.refused(now, peer, "accepts_per_address_per_sec_max is reached");
+    }
+
+    fn refused(&mut self, now: Millis, peer: SocketAddr, what: &str) {
         if self.is_verbose || self.may_tell(now) {
-            let shard = self.shard.0;
-            self.journal
-                .line(format!("Connection from {peer} refused on shard {shard}: connections_per_shard_max is reached"));
+            self.journal.line(format!("Connection from {peer} refused on shard {}: {what}", self.shard.0));
+        }
+    }
+
+    /// Tells of a panic that a connection caused and that ended only that connection. `times`: which one it is.
+    pub(super) fn panicked(&mut self, now: Millis, peer: Option<SocketAddr>, times: u64, text: &str) {
+        if self.is_verbose || self.may_tell(now) {
+            let peer = peer.map_or_else(|| "unknown".into(), |peer| peer.to_string());
+            let (shard, text) = (self.shard.0, printable(text));
+            self.journal.line(format!(
+                "Internal error on shard {shard} (panic {times}): {text}; the connection from {peer} that caused it is closed, \
+                 all others are served on"
+            ));
         }
     }
 
@@ -103,6 +140,29 @@ impl Report {
         if self.deadline().is_some_and(|at| at <= now) {
             self.journal.line(format!("{} more suppressed on shard {}", self.suppressed, self.shard.0));
             self.suppressed = 0;
+        }
+    }
+
+    /// Tells at the end which bounds have bitten, if any.
+    pub(super) fn sum_up(&self, counters: &Counters) {
+        let Tally { accepts_put_off, refused_addresses, refused_connections, turns_over_budget } = self.tally;
+        let bitten = [
+            ("panics", counters.panics),
+            ("accepts_put_off", accepts_put_off),
+            ("refused_addresses", refused_addresses),
+            ("refused_connects", counters.refused_connects),
+            ("refused_overdue", counters.refused_overdue),
+            ("refused_connections", refused_connections + counters.refused_connections),
+            ("refused_preauth_bytes", counters.refused_preauth_bytes),
+            ("refused_large_connects", counters.refused_large_connects),
+            ("refused_sessions", counters.refused_sessions),
+            ("refused_user_sessions", counters.refused_user_sessions),
+            ("turns_over_budget", turns_over_budget),
+        ];
+        let bitten: Vec<_> =
+            bitten.iter().filter(|(_, times)| *times > 0).map(|(name, times)| format!("{name} {times}")).collect();
+        if !bitten.is_empty() {
+            self.journal.line(format!("Shard {} in all: {}", self.shard.0, bitten.join(", ")));
         }
     }
 

@@ -14,10 +14,11 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 use glommio::{GlommioError, LocalExecutor, LocalExecutorBuilder, Placement};
 
 use super::clock::Clock;
-use super::driver::{Driver, Parts};
+use super::driver::{Bounds, Driver, Parts};
 use super::failure::Failure;
 use super::journal::Journal;
 use super::listener::{self, Bind, Listeners};
+use super::memory::{Memory, fit_held_bytes};
 use super::mesh::{self, Caller};
 use super::panic_policy;
 use super::probe;
@@ -37,10 +38,14 @@ pub struct Settings {
     pub cpus: Vec<usize>,
     /// Bounds.
     pub limits: Limits,
+    /// Whether `held_bytes_per_shard_max` was chosen; else it is lowered to what the system has.
+    pub is_held_bytes_set: bool,
     /// Seed of every keyed hash; random unless given.
     pub hash_seed: Option<u64>,
     /// Whether every connect and disconnect is told.
     pub is_verbose: bool,
+    /// Whether clients may cause faults on purpose, for tests.
+    pub is_faulty: bool,
 }
 
 /// Memory of each executor for files, bytes: the least it takes. It counts as locked.
@@ -66,12 +71,16 @@ pub fn run(settings: &Settings) -> Result<(), Failure> {
     probe::check_io_uring()?;
     let listeners = listener::listen(&settings.binds, settings.cpus.len())?;
     let (journal, journal_end) = Journal::start().map_err(|error| cannot_start(&error))?;
-    let result = serve(settings, listeners, journal);
+    let mut settings = settings.clone();
+    let memory = if settings.is_held_bytes_set { None } else { Memory::of_process() };
+    let told = fit_held_bytes(&mut settings.limits, settings.cpus.len(), memory);
+    let result = serve(&settings, &told, listeners, journal);
     journal_end.close();
     result
 }
 
-fn serve(settings: &Settings, listeners: Listeners, journal: Journal) -> Result<(), Failure> {
+/// `held`: what is to be told of the memory held.
+fn serve(settings: &Settings, held: &str, listeners: Listeners, journal: Journal) -> Result<(), Failure> {
     let (notify, notices) = unbounded();
     let told = notify.clone();
     signal::tell_signals(move |signal| drop(told.send(Notice::Signal(signal))))
@@ -79,12 +88,15 @@ fn serve(settings: &Settings, listeners: Listeners, journal: Journal) -> Result<
     for (address, error) in &listeners.missing {
         journal.line(format!("Not listening on {address}: {error}"));
     }
-    let line = announcement(settings, &listeners);
+    let line = format!("{}; {held}", announcement(settings, &listeners));
     let is_stopping = Arc::new(AtomicBool::new(false));
     let caller = start_shards(settings, listeners, &journal, &is_stopping, &notify)?;
     let broker = Broker { shards: settings.cpus.len(), notices, is_stopping, caller, journal };
     if broker.await_ready()? {
         broker.journal.line(line);
+        if settings.is_faulty {
+            broker.journal.line("RINGMQ_FAULTS=1: any client can cause a panic (PUBLISH to $fault/panic)".into());
+        }
         broker.await_end()?;
         broker.journal.line("ringmq has stopped".into());
     }
@@ -112,15 +124,17 @@ fn start_shards(
             id_seed: random_seed()?,
             limits: settings.limits.clone(),
             large_payloads: large_payloads.clone(),
+            is_faulty: settings.is_faulty,
         };
         let parts = Parts {
             id,
             config,
             shards,
             listeners: sockets,
-            connections_max: settings.limits.connections_per_shard_max,
+            bounds: Bounds::from(&settings.limits),
             mesh,
             clock,
+            address_seed: random_seed()?,
             is_stopping: Arc::clone(is_stopping),
             report: Report::new(journal.clone(), id, settings.is_verbose),
         };

@@ -110,7 +110,7 @@ impl Driver {
             }
             // Of a broken connection the shard hears no more than its end, once what it has sent us is taken.
             if !is_broken {
-                self.shard.handle(self.now, Input::Drained { connection: id }, &mut self.outbox);
+                self.handle_isolated(id, Input::Drained { connection: id });
             }
         }
     }

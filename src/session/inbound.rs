@@ -88,6 +88,24 @@ impl Inbound {
         self.first_number += 1;
     }
 
+    /// Uses up a number that a panic left without an acknowledgement: answers that still come for it find nothing.
+    pub fn void_number(&mut self) {
+        if self.owed.is_empty() {
+            return self.skip_number();
+        }
+        self.owed.push_back(Owed {
+            packet_id: 0,
+            qos: QoS::AtLeastOnce,
+            waits: 0,
+            is_taken: false,
+            is_refused: false,
+            is_denied: false,
+            is_failed: false,
+            is_awaited: false,
+            follower: None,
+        });
+    }
+
     /// Registers an acknowledgement; returns its number.
     pub fn owe(&mut self, owed: Owed) -> u64 {
         self.owed_qos1 += usize::from(owed.qos == QoS::AtLeastOnce && owed.is_awaited);
@@ -99,7 +117,8 @@ impl Inbound {
     /// The entry of that number, if it still waits.
     pub fn owed_mut(&mut self, number: u64) -> Option<&mut Owed> {
         let index = usize::try_from(number.checked_sub(self.first_number)?).ok()?;
-        self.owed.get_mut(index)
+        // Packet id 0 is none: a number that is void.
+        self.owed.get_mut(index).filter(|owed| owed.packet_id != 0)
     }
 
     /// Takes the first entry if nothing is missing for it.

@@ -28,6 +28,8 @@ use crate::wire::SubscriptionOptions;
 pub struct Session {
     /// Client id; unique in the broker.
     pub client_id: Arc<str>,
+    /// User name of its last CONNECT, as claimed.
+    pub user_name: Option<Arc<str>>,
     /// The network connection, while there is one.
     pub connection: Option<ConnectionId>,
     /// Session Expiry Interval, seconds; 0 ends the session with its connection, `u32::MAX` never (section 3.1.2.11.2).
@@ -77,6 +79,7 @@ impl Session {
     pub fn new(client_id: Arc<str>, limits: &Limits, budget: &Budget) -> Self {
         Self {
             client_id,
+            user_name: None,
             connection: None,
             expiry_secs: 0,
             ends_at: None,

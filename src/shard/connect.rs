@@ -38,8 +38,11 @@ impl Shard {
         }
         let frame = match wire::frame(bytes, self.config.limits.preauth_bytes_max) {
             Ok(Framed::Whole(frame)) => frame,
-            Ok(Framed::Partial { needed }) => return Err(Next::Read { needed }),
-            Err(error) => return Err(self.refuse_silently(id, error.reason, error.what, outbox)),
+            Ok(Framed::Partial { needed }) => return Err(self.await_connect(id, needed, outbox)),
+            Err(error) => {
+                self.counters.refused_large_connects += u64::from(error.reason == ReasonCode::PacketTooLarge);
+                return Err(self.refuse_silently(id, error.reason, error.what, outbox));
+            }
         };
         let connect = match wire::decode(&frame, ProtocolVersion::V5, Sender::Client) {
             Ok(Packet::Connect(connect)) => connect,
@@ -63,15 +66,43 @@ impl Shard {
         Ok(frame.len)
     }
 
+    /// A CONNECT has begun. Its memory is counted from the moment that its header announces it, so that many who announce
+    /// much and send little cannot have more than their part.
+    fn await_connect(&mut self, id: ConnectionId, needed: Option<usize>, outbox: &mut Outbox) -> Next {
+        let limits = &self.config.limits;
+        let part = limits.preauth_bytes_total_max / self.config.shards;
+        // One packet always has room.
+        let bytes_max = part.max(limits.preauth_bytes_max as usize);
+        // At most `preauth_bytes_max`, as it was framed with that.
+        let announced = needed.unwrap_or(0) as u32;
+        if self.connections.announce(id, announced, bytes_max) {
+            return Next::Read { needed };
+        }
+        self.counters.refused_preauth_bytes += 1;
+        self.refuse_silently(id, ReasonCode::ServerBusy, "preauth_bytes_total_max is reached", outbox)
+    }
+
     /// Whether there is room for the session, or it is there already.
     fn check_room(&mut self, connect: &Connect<'_>) -> Result<(), (ReasonCode, &'static str)> {
-        let is_full = self.sessions.len() >= self.config.limits.sessions_per_shard_max;
-        if is_full && self.sessions.by_client_id(connect.client_id).is_none() {
-            return Err((ReasonCode::QuotaExceeded, "sessions_per_shard_max is reached"));
-        }
         if connect.last_will.as_ref().is_some_and(|will| !self.budget.open().admits(will_cost(will))) {
             self.counters.refused_over_budget += 1;
             return Err((ReasonCode::QuotaExceeded, "a will larger than what is left of held_bytes_per_shard_max"));
+        }
+        let limits = &self.config.limits;
+        let is_full = self.sessions.len() >= limits.sessions_per_shard_max;
+        let user_sessions = connect.user_name.map_or(0, |user_name| self.sessions.of_user(user_name));
+        let is_user_full = user_sessions >= limits.sessions_per_user_per_shard_max;
+        if !is_full && !is_user_full {
+            return Ok(());
+        }
+        let existing = self.sessions.by_client_id(connect.client_id).and_then(|id| self.sessions.get_mut(id));
+        if is_full && existing.is_none() {
+            self.counters.refused_sessions += 1;
+            return Err((ReasonCode::QuotaExceeded, "sessions_per_shard_max is reached"));
+        }
+        if is_user_full && existing.is_none_or(|session| session.user_name.as_deref() != connect.user_name) {
+            self.counters.refused_user_sessions += 1;
+            return Err((ReasonCode::QuotaExceeded, "sessions_per_user_per_shard_max is reached"));
         }
         Ok(())
     }
@@ -82,6 +113,7 @@ impl Shard {
         let (session_id, is_present) = self.admit(now, id, client_id, connect, outbox);
         let keep_alive_secs = granted_keep_alive_secs(connect, &self.config.limits);
         let limits = &self.config.limits;
+        self.connections.settle_announced(id);
         let connection = self.connections.get_mut(id).expect("found by the caller");
         connection.session = Some(session_id);
         connection.version = connect.version;
@@ -145,6 +177,7 @@ impl Shard {
             let session = Session::new(Arc::from(client_id), &self.config.limits, &self.budget);
             self.sessions.insert(session)
         });
+        self.sessions.set_user(session_id, connect.user_name);
         let limits = &self.config.limits;
         let session = self.sessions.get_mut(session_id).expect("just found or made");
         session.connection = Some(id);
@@ -184,6 +217,7 @@ impl Shard {
         what: &'static str,
         outbox: &mut Outbox,
     ) -> Next {
+        self.counters.refused_connects += 1;
         // 3.x knows no code for a CONNECT that does not parse: close without an answer (cases W11 to W15).
         let is_told = |version: &ProtocolVersion| {
             *version == ProtocolVersion::V5

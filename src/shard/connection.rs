@@ -17,6 +17,8 @@ pub(super) struct Connection {
     pub(super) id: ConnectionId,
     /// Set once CONNECT was accepted.
     pub(super) session: Option<SessionId>,
+    /// Length that the header of its CONNECT has announced, bytes; 0 when that is there or none has come.
+    announced_bytes: u32,
     pub(super) version: ProtocolVersion,
     /// When the last packet came.
     pub(super) heard_at: Millis,
@@ -38,6 +40,7 @@ impl Connection {
         Self {
             id,
             session: None,
+            announced_bytes: 0,
             version: ProtocolVersion::V311,
             heard_at: accepted_at,
             silence_millis_max: u64::MAX,
@@ -81,6 +84,8 @@ impl AliasesOut {
 pub(super) struct Connections {
     by_slot: Vec<Option<Connection>>,
     live: usize,
+    /// Sum of what the connections have announced, bytes.
+    announced_bytes: usize,
 }
 
 impl Connections {
@@ -94,15 +99,47 @@ impl Connections {
         self.live += 1;
     }
 
+    /// The CONNECT of a connection is there.
+    pub(super) fn settle_announced(&mut self, id: ConnectionId) {
+        if self.announced_bytes > 0
+            && let Some(connection) = self.get_mut(id)
+        {
+            let announced_bytes = std::mem::take(&mut connection.announced_bytes);
+            self.announced_bytes -= announced_bytes as usize;
+        }
+    }
+
     pub(super) fn get_mut(&mut self, id: ConnectionId) -> Option<&mut Connection> {
         let connection = self.by_slot.get_mut(id.slot as usize)?.as_mut()?;
         (connection.id == id).then_some(connection)
     }
 
     pub(super) fn remove(&mut self, id: ConnectionId) -> Option<Connection> {
-        self.get_mut(id)?;
+        let announced_bytes = self.get_mut(id)?.announced_bytes;
+        self.announced_bytes -= announced_bytes as usize;
         self.live -= 1;
         self.by_slot[id.slot as usize].take()
+    }
+
+    /// Notes the length that the CONNECT of a connection has announced. False, and nothing noted, if with it the sum would be
+    /// above `bytes_max`.
+    pub(super) fn announce(&mut self, id: ConnectionId, bytes: u32, bytes_max: usize) -> bool {
+        let others =
+            self.announced_bytes - self.get_mut(id).map_or(0, |connection| connection.announced_bytes as usize);
+        let sum = others + bytes as usize;
+        if sum > bytes_max {
+            return false;
+        }
+        if let Some(connection) = self.get_mut(id) {
+            connection.announced_bytes = bytes;
+            self.announced_bytes = sum;
+        }
+        true
+    }
+
+    /// The connection that has a slot.
+    pub(super) fn at(&self, slot: u32) -> Option<ConnectionId> {
+        self.by_slot.get(slot as usize)?.as_ref().map(|connection| connection.id)
     }
 
     pub(super) fn len(&self) -> usize {

@@ -37,4 +37,20 @@ pub struct Counters {
     pub refused_over_budget: u64,
     /// Messages that would have visited more than `match_nodes_max` nodes.
     pub publishes_too_wide: u64,
+    /// Panics that the bytes of a connection caused.
+    pub panics: u64,
+    /// CONNECT packets refused, for whatever reason.
+    pub refused_connects: u64,
+    /// Connections without a whole CONNECT in time (`connect_timeout_ms`).
+    pub refused_overdue: u64,
+    /// Connections beyond `connections_per_shard_max`.
+    pub refused_connections: u64,
+    /// Connections whose CONNECT, announced but not there, was beyond `preauth_bytes_total_max`.
+    pub refused_preauth_bytes: u64,
+    /// CONNECT packets larger than `preauth_bytes_max`.
+    pub refused_large_connects: u64,
+    /// CONNECT packets for a session beyond `sessions_per_shard_max`.
+    pub refused_sessions: u64,
+    /// CONNECT packets for a session beyond `sessions_per_user_per_shard_max`.
+    pub refused_user_sessions: u64,
 }

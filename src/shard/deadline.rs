@@ -34,6 +34,7 @@ impl Shard {
     fn connect_overdue(&mut self, id: ConnectionId, outbox: &mut Outbox) {
         let is_waiting = self.connections.get_mut(id).is_some_and(|connection| connection.session.is_none());
         if is_waiting {
+            self.counters.refused_overdue += 1;
             self.refuse_connection(id, ReasonCode::UnspecifiedError, "no CONNECT within connect_timeout_ms", outbox);
         }
     }

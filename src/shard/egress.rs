@@ -6,6 +6,8 @@
 
 use bytes::Bytes;
 
+use crate::wire::{self, Framed};
+
 /// Less than this is not counted for one connection: it is gone with the turn.
 const COUNTED_BYTES_MIN: usize = 4096;
 
@@ -112,6 +114,39 @@ impl Egress {
         is_low
     }
 
+    /// Takes out a packet that is not whole at the end of what is queued. Whether there was one.
+    fn cut_unfinished(&mut self) -> bool {
+        let (bytes, splices) = self.whole_packets();
+        let is_cut = bytes < self.bytes.len() || splices < self.splices.len();
+        self.bytes.truncate(bytes);
+        self.splices.truncate(splices);
+        self.splice_bytes = self.splices.iter().map(|splice| splice.payload.len()).sum();
+        is_cut
+    }
+
+    /// How much of the buffer, and how many splices, the whole packets at the start of the queue are. A queue begins with a
+    /// packet, as a flush takes all of it; a spliced payload ends its packet.
+    fn whole_packets(&self) -> (usize, usize) {
+        let (mut at, mut spliced) = (0, 0);
+        while let Ok(Framed::Whole(wire::Frame { len, .. }) | Framed::Partial { needed: Some(len) }) =
+            wire::frame(&self.bytes[at..], u32::MAX)
+        {
+            let end = at + len;
+            match self.splices.get(spliced) {
+                Some(splice) if splice.at < end => {
+                    if splice.at + splice.payload.len() != end {
+                        break;
+                    }
+                    at = splice.at;
+                    spliced += 1;
+                }
+                _ if end <= self.bytes.len() => at = end,
+                _ => break,
+            }
+        }
+        (at, spliced)
+    }
+
     /// Asks that the sender reports (`Input::Drained`) when the backlog has fallen below `bytes`.
     pub(super) fn report_below(&mut self, bytes: usize) {
         self.report_below_bytes = bytes.max(1);
@@ -162,10 +197,7 @@ impl EgressTable {
 
     /// Appends a control packet by `encode`; its bytes are counted apart.
     pub(super) fn control(&mut self, slot: u32, encode: impl FnOnce(&mut Vec<u8>)) {
-        let buffer = self.buffer(slot);
-        let before = buffer.len();
-        encode(buffer);
-        let added = buffer.len() - before;
+        let added = Unfinished::begin(self.buffer(slot)).write(encode);
         self.by_slot[slot as usize].control_bytes += added;
     }
 
@@ -175,6 +207,12 @@ impl EgressTable {
         let egress = &mut self.by_slot[slot as usize];
         egress.splice_bytes += payload.len();
         egress.splices.push(Splice { at, payload });
+    }
+
+    /// After a panic: takes out packets that it left unfinished. The slots whose connections lack one now.
+    pub(super) fn cut_unfinished(&mut self) -> Vec<u32> {
+        let Self { by_slot, dirty, .. } = self;
+        dirty.iter().copied().filter(|&slot| by_slot[slot as usize].cut_unfinished()).collect()
     }
 
     /// Takes the list of slots that have something new since the last call. `into` must be empty.
@@ -211,9 +249,119 @@ impl EgressTable {
     }
 }
 
+/// A packet being appended. Its length may be written last, so that nobody could tell where it ends if a panic left it.
+struct Unfinished<'a> {
+    buffer: &'a mut Vec<u8>,
+    from: usize,
+}
+
+impl<'a> Unfinished<'a> {
+    fn begin(buffer: &'a mut Vec<u8>) -> Self {
+        Self { from: buffer.len(), buffer }
+    }
+
+    /// Writes it; returns its length.
+    fn write(self, encode: impl FnOnce(&mut Vec<u8>)) -> usize {
+        encode(self.buffer);
+        let added = self.buffer.len() - self.from;
+        std::mem::forget(self);
+        added
+    }
+}
+
+impl Drop for Unfinished<'_> {
+    fn drop(&mut self) {
+        self.buffer.truncate(self.from);
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
     use super::*;
+
+    /// A PUBLISH of QoS 0 to topic `t`: all but the payload, of which `payload_len` bytes follow.
+    fn head(payload_len: usize) -> Vec<u8> {
+        let mut head = vec![0x30];
+        let mut left = payload_len + 3;
+        while left > 0x7f {
+            head.push(left as u8 | 0x80);
+            left >>= 7;
+        }
+        head.extend([left as u8, 0, 1, b't']);
+        head
+    }
+
+    fn queued(table: &mut EgressTable) -> Vec<u8> {
+        let mut flush = Flush::default();
+        table.at(0).take(&mut flush);
+        assert_eq!(table.at(0).backlog_bytes(), flush.len());
+        flush.pieces().collect::<Vec<_>>().concat()
+    }
+
+    /// Whatever the packet and wherever a panic has cut it, what is sent is the whole packets before it.
+    #[test]
+    fn a_packet_that_a_panic_left_unfinished_is_taken_out_wherever_it_was_cut() {
+        let small = [head(2), vec![7, 7]].concat();
+        let large = head(5000);
+        let payload = Bytes::from(vec![9; 5000]);
+        for is_large_before in [false, true] {
+            for cut in 0..=large.len() {
+                let mut table = EgressTable::default();
+                table.open(0);
+                table.buffer(0).extend_from_slice(&small);
+                let mut whole = small.clone();
+                if is_large_before {
+                    table.buffer(0).extend_from_slice(&large);
+                    table.splice(0, payload.clone());
+                    whole.extend(large.iter().chain(&payload[..]));
+                }
+                table.control(0, |out| out.extend_from_slice(&[0x40, 2, 0, 1]));
+                whole.extend([0x40, 2, 0, 1]);
+                table.buffer(0).extend_from_slice(&large[..cut]);
+                assert_eq!(table.cut_unfinished(), if cut > 0 { vec![0] } else { vec![] }, "cut at {cut}");
+                assert_eq!(table.at(0).control_backlog_bytes(), 4);
+                assert_eq!(queued(&mut table), whole, "cut at {cut}");
+            }
+        }
+    }
+
+    #[test]
+    fn whole_packets_are_left_alone() {
+        let mut table = EgressTable::default();
+        table.open(0);
+        let mut whole = Vec::new();
+        for payload_len in [0, 1, 124, 125, 5000, 20_000] {
+            let payload = vec![3; payload_len];
+            table.buffer(0).extend_from_slice(&head(payload_len));
+            if payload_len < 5000 {
+                table.buffer(0).extend_from_slice(&payload);
+            } else {
+                table.splice(0, Bytes::from(payload.clone()));
+            }
+            whole.extend(head(payload_len).iter().chain(&payload));
+        }
+        assert!(table.cut_unfinished().is_empty());
+        assert_eq!(queued(&mut table), whole);
+    }
+
+    #[test]
+    fn a_control_packet_is_written_whole_or_not_at_all() {
+        let mut table = EgressTable::default();
+        table.open(0);
+        table.control(0, |out| out.extend_from_slice(&[0xd0, 0]));
+        let cut = catch_unwind(AssertUnwindSafe(|| {
+            table.control(0, |out| {
+                // As `put_packet` does: the length comes last.
+                out.extend_from_slice(&[0x90, 0, 0x30, 0]);
+                panic!("while it was encoded");
+            });
+        }));
+        assert!(cut.is_err() && table.cut_unfinished().is_empty());
+        assert_eq!(table.at(0).control_backlog_bytes(), 2);
+        assert_eq!(queued(&mut table), [0xd0, 0]);
+    }
 
     #[test]
     fn a_flush_sends_buffer_and_spliced_payloads_in_the_order_they_were_queued() {

@@ -8,7 +8,7 @@
 //! was withdrawn and wanted again is confirmed only by answers to the second wish. A `Retain` that a peer sent before it saw
 //! the interest comes before its answer, so at the barrier our copy of the retained messages is complete.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use super::mesh::Peers;
@@ -68,7 +68,7 @@ pub(super) struct Interests {
     barriers: BTreeMap<u64, Barrier>,
     pending: BTreeMap<u64, PendingSuback>,
     /// SUBACKs whose last barrier has fallen.
-    ready: Vec<u64>,
+    ready: VecDeque<u64>,
     last_ticket: u64,
     last_pending: u64,
 }
@@ -107,7 +107,7 @@ impl Interests {
             let Some(pending) = self.pending.get_mut(&number) else { continue };
             pending.tickets.retain(|&waited| waited != ticket);
             if pending.tickets.is_empty() {
-                self.ready.push(number);
+                self.ready.push_back(number);
             }
         }
     }
@@ -186,7 +186,7 @@ impl Shard {
 
     /// Sends the SUBACKs whose last barrier has fallen.
     pub(super) fn release_waiting(&mut self, now: Millis, outbox: &mut Outbox) {
-        for number in std::mem::take(&mut self.interests.ready) {
+        while let Some(number) = self.interests.ready.pop_front() {
             if let Some(pending) = self.interests.pending.remove(&number) {
                 self.finish_suback(now, pending, outbox);
             }

@@ -12,9 +12,11 @@ mod deadline;
 mod deliver;
 mod disconnect;
 mod egress;
+mod fault;
 mod group;
 mod input;
 mod interest;
+mod isolate;
 mod matches;
 mod mesh;
 mod mesh_message;
@@ -56,6 +58,8 @@ pub struct ShardConfig {
     pub limits: Limits,
     /// Large payloads of the broker; the same on all shards.
     pub large_payloads: LargePayloads,
+    /// Whether clients may cause faults on purpose, for tests.
+    pub is_faulty: bool,
 }
 
 /// All state of one core.
@@ -161,6 +165,7 @@ impl Shard {
         let deadline = accepted_at.after_millis(self.config.limits.connect_timeout_ms);
         self.timers.set(deadline, timers::Timer::Connect(id));
         if self.connections.len() > self.config.limits.connections_per_shard_max {
+            self.counters.refused_connections += 1;
             self.refuse_connection(id, ReasonCode::QuotaExceeded, "connections_per_shard_max is reached", outbox);
         }
     }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::acknowledge::Waiter;
+use super::fault;
 use super::receive::{Source, Step};
 use super::route::Routed;
 use super::{Outbox, Shard};
@@ -55,6 +56,9 @@ impl Shard {
             return Ok(());
         }
         if topic.is_dollar() {
+            if self.config.is_faulty {
+                fault::cause(topic.as_str());
+            }
             self.counters.publishes_denied += 1;
             if let Some(session) = self.sessions.get_mut(source.session).filter(|_| publish.qos == QoS::ExactlyOnce) {
                 // Counted until it is answered, as any other.
@@ -104,11 +108,14 @@ impl Shard {
             return;
         }
         let Some(session) = self.sessions.get_mut(source.session) else { return };
-        if publish.qos == QoS::ExactlyOnce {
-            session.inbound.receive(publish.packet_id);
-        }
         let waiter = Waiter { session: source.session, number: session.inbound.next_number() };
         let routed = self.route(now, view, Some(waiter), outbox);
+        if publish.qos == QoS::ExactlyOnce
+            && let Some(session) = self.sessions.get_mut(source.session)
+        {
+            // Only now: a repetition of what a panic has ended half-way is not told that it was taken.
+            session.inbound.receive(publish.packet_id);
+        }
         self.owe(source, publish.packet_id, publish.qos, routed, outbox);
     }
 

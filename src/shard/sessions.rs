@@ -1,11 +1,12 @@
 //! The sessions of a shard, by slot and by client id.
 //!
-//! Duty: find them, reuse slots with a new generation. Must not: know what a session is about. Neighbours: every room.
+//! Duty: find them, reuse slots with a new generation, count those of each user name. Must not: know what a session is
+//! about. Neighbours: every room.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::id::SessionId;
+use crate::id::{ConnectionId, SessionId};
 use crate::session::Session;
 
 #[derive(Debug)]
@@ -13,6 +14,8 @@ pub(super) struct Sessions {
     slots: Vec<Slot>,
     free: Vec<u32>,
     by_client_id: HashMap<Arc<str>, u32, ahash::RandomState>,
+    /// Sessions of each user name that has any.
+    by_user: HashMap<Arc<str>, usize, ahash::RandomState>,
 }
 
 #[derive(Debug)]
@@ -24,7 +27,12 @@ struct Slot {
 impl Sessions {
     pub(super) fn new(hash_seed: u64) -> Self {
         let hasher = ahash::RandomState::with_seeds(hash_seed, !hash_seed, 0x27d4_eb2f, 5);
-        Self { slots: Vec::new(), free: Vec::new(), by_client_id: HashMap::with_hasher(hasher) }
+        Self {
+            slots: Vec::new(),
+            free: Vec::new(),
+            by_client_id: HashMap::with_hasher(hasher.clone()),
+            by_user: HashMap::with_hasher(hasher),
+        }
     }
 
     pub(super) fn insert(&mut self, session: Session) -> SessionId {
@@ -45,7 +53,41 @@ impl Sessions {
         self.free.push(id.slot);
         let session = place.session.take()?;
         self.by_client_id.remove(&session.client_id);
+        self.leave_user(session.user_name.as_ref());
         Some(session)
+    }
+
+    /// Sessions of a user name.
+    pub(super) fn of_user(&self, user_name: &str) -> usize {
+        self.by_user.get(user_name).copied().unwrap_or(0)
+    }
+
+    /// Makes a session that of a user name, or of none.
+    pub(super) fn set_user(&mut self, id: SessionId, user_name: Option<&str>) {
+        let Some(session) = self.get_mut(id) else { return };
+        if session.user_name.as_deref() == user_name {
+            return;
+        }
+        let before = session.user_name.take();
+        self.leave_user(before.as_ref());
+        let Some(user_name) = user_name else { return };
+        // All sessions of a user share the name.
+        let known = self.by_user.get_key_value(user_name).map(|(name, _)| Arc::clone(name));
+        let user_name = known.unwrap_or_else(|| Arc::from(user_name));
+        *self.by_user.entry(Arc::clone(&user_name)).or_default() += 1;
+        if let Some(session) = self.get_mut(id) {
+            session.user_name = Some(user_name);
+        }
+    }
+
+    fn leave_user(&mut self, user_name: Option<&Arc<str>>) {
+        let Some(user_name) = user_name else { return };
+        if let Some(sessions) = self.by_user.get_mut(user_name) {
+            *sessions -= 1;
+            if *sessions == 0 {
+                self.by_user.remove(user_name);
+            }
+        }
     }
 
     pub(super) fn get_mut(&mut self, id: SessionId) -> Option<&mut Session> {
@@ -58,6 +100,13 @@ impl Sessions {
         let place = self.slots.get_mut(slot as usize)?;
         let id = SessionId { slot, generation: place.generation };
         Some((id, place.session.as_deref_mut()?))
+    }
+
+    /// The session that takes this connection for its own; looks at all of them.
+    pub(super) fn connected_by(&self, connection: ConnectionId) -> Option<SessionId> {
+        let is_its = |slot: &Slot| slot.session.as_ref().is_some_and(|session| session.connection == Some(connection));
+        let slot = self.slots.iter().position(is_its)?;
+        Some(SessionId { slot: slot as u32, generation: self.slots[slot].generation })
     }
 
     pub(super) fn by_client_id(&self, client_id: &str) -> Option<SessionId> {

@@ -56,6 +56,7 @@ impl Broker {
                 id_seed: index as u64,
                 limits: limits.clone(),
                 large_payloads: large_payloads.clone(),
+                is_faulty: false,
             };
             Core { shard: Shard::new(config), outbox: Outbox::new(shards), stored: 0, slots: Vec::new() }
         };

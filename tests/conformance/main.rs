@@ -8,6 +8,7 @@ mod broker;
 mod packets;
 mod peer;
 
+mod bounds;
 mod budget;
 mod connect;
 mod disconnect;

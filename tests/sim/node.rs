@@ -87,6 +87,7 @@ impl Node {
             id_seed: plan.seed.wrapping_add(index as u64),
             limits: plan.limits.clone(),
             large_payloads: plan.large_payloads.clone(),
+            is_faulty: false,
         };
         Self {
             id,
