@@ -1,14 +1,26 @@
 //! The whole broker's pure core under a seed: shards, a slow mesh, clients that come and go, and an observer who checks
 //! what `docs/design.md` promises.
 //!
-//! `RINGMQ_SIM_SEEDS` and `RINGMQ_SIM_FIRST_SEED` choose the seeds; a failure prints its seed, and that seed alone repeats it.
-//! `RINGMQ_SIM_TRACE` prints every packet, `RINGMQ_SIM_SWAP_BATCHES` breaks the mesh on purpose (`scripts/mutate`).
+//! `RINGMQ_SIM_SEEDS` and `RINGMQ_SIM_FIRST_SEED` choose the seeds; a failure prints its seed and the last packets, and that
+//! seed alone repeats it. `RINGMQ_SIM_TRACE` prints every packet, `RINGMQ_SIM_SWAP_BATCHES` breaks the mesh on purpose
+//! (`scripts/mutate`), `RINGMQ_SIM_FULL` runs the rows of the case list at their full size.
 #![allow(clippy::disallowed_methods)]
+
+#[allow(dead_code, reason = "only some of the conversation's words are used here")]
+#[path = "../conformance/broker.rs"]
+mod broker;
+#[allow(dead_code)]
+#[path = "../conformance/packets.rs"]
+mod packets;
+#[allow(dead_code)]
+#[path = "../conformance/peer.rs"]
+mod peer;
 
 mod client;
 mod delivery;
 mod finale;
 mod habits;
+mod ledger;
 mod lifecycle;
 mod line;
 mod mesh;
@@ -17,8 +29,13 @@ mod oracle;
 mod plan;
 mod random;
 mod received;
+mod rows_delivery;
+mod rows_mesh;
+mod rows_sessions;
 mod scenarios;
+mod trace;
 mod verdict;
+mod weather;
 mod world;
 
 use plan::Plan;
@@ -40,6 +57,26 @@ impl Drop for SeedTeller {
 
 fn number_from_environment(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |text| text.parse().expect("a number"))
+}
+
+/// The size that a row of the case list names, if `RINGMQ_SIM_FULL` is set (`scripts/soak`), else one that takes a second.
+fn full_or(full: usize, quick: usize) -> usize {
+    if std::env::var_os("RINGMQ_SIM_FULL").is_some() { full } else { quick }
+}
+
+/// A seed that fails can be looked into: it does the same again, packet by packet.
+#[test]
+fn the_same_seed_gives_the_same_trace() {
+    let digest = |seed| {
+        let mut world = World::new(Plan::of(seed));
+        world.run();
+        finale::end(&mut world);
+        world.oracle.trace.digest
+    };
+    let first: Vec<u64> = (0..20).map(digest).collect();
+    let second: Vec<u64> = (0..20).map(digest).collect();
+    assert_eq!(first, second);
+    assert_ne!(first[0], first[1], "seeds differ");
 }
 
 /// Cases X01, X02, X03, S05, S06, S07, Q13 and section 4 of the design, by seed.
