@@ -355,7 +355,7 @@ impl Node {
                 if user.flush.is_empty() && egress.has_queued() {
                     let mut flush = Flush::default();
                     egress.take(&mut flush);
-                    user.flush = flush.pieces().flatten().copied().collect();
+                    user.flush = flush.pieces().collect::<Vec<_>>().concat();
                     assert_eq!(user.flush.len(), flush.len(), "the pieces are the flush");
                     user.flush_sent = 0;
                 }
