@@ -186,6 +186,8 @@ impl Shard {
         let has_freed = self.retained.sweep(now, self.config.shards > 1);
         if has_freed {
             self.owe_clock(outbox);
+            // Most stamps are old: the clocks of all shards have passed them already, and no further batch may come.
+            self.free_tombstones();
         }
         if self.retained.expiring > 0 {
             self.timers.set(now.after_millis(SWEEP_MILLIS), Timer::RetainedSweep);

@@ -16,6 +16,7 @@ use crate::line::{Asked, Goodbye, Line};
 use crate::oracle::{Moment, Oracle, Published};
 use crate::plan::Plan;
 use crate::random::Random;
+use crate::trace::Note;
 
 /// What a client reaches of the world.
 pub(crate) struct Desk<'a> {
@@ -66,6 +67,8 @@ pub(crate) struct Nature {
     pub(crate) keep_alive_secs: u16,
     pub(crate) receive_maximum: u16,
     pub(crate) alias_max: u16,
+    /// Maximum Packet Size, bytes.
+    pub(crate) packet_bytes_max: Option<u32>,
     pub(crate) is_slow: bool,
     /// Sends acknowledgements in any order.
     pub(crate) shuffles_acks: bool,
@@ -142,6 +145,7 @@ impl Client {
         packet.encode(self.nature.version, &mut bytes);
         self.spoke_at = desk.now;
         if let Some(line) = self.line {
+            desk.oracle.trace.note(desk.now, line, Note::Sent(bytes[0], bytes.len()));
             desk.lines[line].to_server.extend(bytes);
         }
     }
@@ -176,6 +180,7 @@ impl Client {
             session_expiry_secs: is_v5.then_some(asked.expiry_secs),
             receive_maximum: is_v5.then_some(asked.receive_maximum),
             topic_alias_maximum: asked.alias_max,
+            maximum_packet_size: asked.packet_bytes_max,
             ..Connect::new(self.nature.version, &self.nature.name)
         };
         let mut bytes = Vec::new();
@@ -183,12 +188,13 @@ impl Client {
         if desk.plan.traces {
             eprintln!("{:6} {} line {line} opens {connect:?}", desk.now.0, self.index);
         }
-        let mut fresh = Line::new(self.index, asked);
+        let mut fresh = Line::new(self.index, self.nature.version, asked, desk.now);
         fresh.to_server.extend(bytes);
         if desk.random.chance(30) {
             fresh.to_server.extend([0xc0, 0]);
         }
         desk.lines.push(fresh);
+        desk.oracle.trace.note(desk.now, line, Note::Opened);
         desk.opened.push(line);
         self.line = Some(line);
         self.rest.clear();
@@ -222,6 +228,13 @@ impl Client {
         let unread = desk.lines[line].to_server.len();
         let kept_bytes = desk.random.below(unread + 1);
         desk.lines[line].cut(kept_bytes);
+        self.go_off();
+    }
+
+    /// Neither reads nor writes any more; the network does not tell the broker.
+    pub(crate) fn desert(&mut self, desk: &mut Desk<'_>) {
+        let Some(line) = self.line else { return };
+        desk.lines[line].is_half_open = true;
         self.go_off();
     }
 
@@ -268,6 +281,8 @@ impl Client {
             qos,
             retain,
             is_empty: padding.is_none(),
+            size_bytes: topic.len() + bytes.len(),
+            expiry_secs,
             // The broker counts from when it reads it.
             expires_at: expiry_secs.map(|secs| desk.now.after_secs(u64::from(secs))),
             sent_at: 0,

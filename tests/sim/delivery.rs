@@ -17,6 +17,8 @@ pub(crate) struct Delivery<'a> {
     pub(crate) retain: bool,
     pub(crate) dup: bool,
     pub(crate) payload: &'a [u8],
+    /// What is left of its lifetime.
+    pub(crate) expiry_secs: Option<u32>,
     /// Whether the application gets it: not if its QoS 2 packet id waits for PUBREL.
     pub(crate) is_taken: bool,
 }
@@ -90,8 +92,14 @@ impl Oracle {
             "the payload of message {number} is damaged"
         );
         assert!(delivery.qos <= published.qos, "message {number} arrived with more QoS than it was published with");
-        let session = &self.published[number as usize];
-        assert!(!delivery.dup || delivery.qos != QoS::AtMostOnce, "DUP with QoS 0, message {number}: {session:?}");
+        assert!(!delivery.dup || delivery.qos != QoS::AtMostOnce, "DUP with QoS 0, message {number}: {published:?}");
+        let left = delivery.expiry_secs;
+        assert!(
+            left.is_none_or(|left| published.expiry_secs.is_some_and(|all| left <= all)),
+            "message {number} has {left:?} s left of {:?}",
+            published.expiry_secs
+        );
+        assert!(published.expiry_secs != Some(0), "message {number} had no lifetime at all");
     }
 
     /// Some subscription of the session may have asked for it: sent, and not answered as ended before the message was sent.

@@ -4,16 +4,17 @@
 
 use std::collections::BTreeMap;
 
-use ringmq::id::Millis;
 use ringmq::shard::{Sizes, owner_of};
 use ringmq::wire::{ProtocolVersion, QoS, RetainHandling, SubscriptionOptions};
 
-use crate::client::{Nature, Phase};
+use crate::client::{Client, Nature, Phase};
 use crate::habits::WATCHER;
 use crate::line::{Asked, Goodbye};
 use crate::oracle::Subscribed;
 use crate::world::World;
 
+/// Rounds in which those who are away are called back.
+const ROUNDS_MAX: usize = 8;
 /// Longest Will Delay Interval of a client, and some time for timers.
 const LAST_WILL_MILLIS: u64 = 6_000;
 
@@ -26,6 +27,7 @@ pub(crate) fn end(world: &mut World) {
     for (filter, topic) in [("$share/one/s/#", "s/1"), ("$share/two/u/+", "u/1")] {
         world.judge_round_robin(filter, topic, &probes);
     }
+    world.judge_tables();
     let everyone: Vec<usize> = (1..world.plan.clients).collect();
     world.end_sessions(&everyone);
     world.pass_time(LAST_WILL_MILLIS);
@@ -50,25 +52,31 @@ pub(crate) fn options(qos: QoS) -> SubscriptionOptions {
 
 /// A connection that leaves nothing behind.
 pub(crate) fn clean() -> Asked {
-    Asked { is_clean: true, expiry_secs: 0, will_delay_secs: None, receive_maximum: 1000, alias_max: 0 }
+    Asked {
+        is_clean: true,
+        expiry_secs: 0,
+        will_delay_secs: None,
+        receive_maximum: 1000,
+        alias_max: 0,
+        packet_bytes_max: None,
+    }
 }
 
 impl World {
     /// Jams end, stopped shards go on, and every session that lives is connected.
     fn calm_down(&mut self) {
-        for node in &mut self.nodes {
-            node.is_stopped_until = Millis(0);
-        }
-        for from in 0..self.plan.shards {
-            (0..self.plan.shards).for_each(|to| self.mesh.jam((from, to), Millis(0)));
-        }
+        self.clear_up();
         self.come_to_rest();
-        for _ in 0..3 {
+        for round in 0..ROUNDS_MAX {
             for index in 0..self.clients.len() {
                 let Some(session) = self.oracle.current[index].filter(|_| self.clients[index].phase == Phase::Off)
                 else {
                     continue;
                 };
+                if round >= 3 {
+                    // What the broker will not take, the application gives up.
+                    self.clients[index].unacked.retain(|entry| entry.is_released);
+                }
                 let is_v5 = self.clients[index].nature.version == ProtocolVersion::V5;
                 let asked = Asked {
                     is_clean: false,
@@ -79,6 +87,10 @@ impl World {
                 self.with_client(index, |client, desk| client.connect(asked, QoS::AtMostOnce, desk));
             }
             self.come_to_rest();
+            let is_away = |client: &Client| client.phase == Phase::Off && self.oracle.current[client.index].is_some();
+            if round >= 2 && !self.clients.iter().any(is_away) {
+                break;
+            }
         }
         for client in &self.clients {
             assert!(client.left.is_empty(), "takeover: line {} was left and still lives", client.left[0].0);
@@ -103,6 +115,7 @@ impl World {
             keep_alive_secs: 0,
             receive_maximum: 1000,
             alias_max: 0,
+            packet_bytes_max: None,
             is_slow: false,
             shuffles_acks: false,
         };

@@ -27,6 +27,7 @@ pub(crate) fn draw_nature(index: usize, plan: &Plan, random: &mut Random) -> Nat
         keep_alive_secs: if index == WATCHER { 0 } else { random.pick(&[0, 0, 1, 30]) },
         receive_maximum: random.pick(&[1, 2, 10, 1000]),
         alias_max: random.pick(&[0, 1, 20]),
+        packet_bytes_max: random.pick(&[None, None, None, Some(60), Some(200)]).filter(|_| index != WATCHER),
         is_slow: index != WATCHER && random.chance(25),
         shuffles_acks: random.chance(20),
     }
@@ -43,13 +44,14 @@ pub(crate) fn draw_asked(client: &Client, random: &mut Random) -> Asked {
         false if is_clean => 0,
         false => u32::MAX,
     };
-    let will_delay_secs = random.chance(50).then(|| if is_v5 { random.pick(&[0, 0, 1, 5]) } else { 0 });
+    let will_delay_secs = random.chance(50).then(|| if is_v5 { random.pick(&[0, 0, 1, 5, u32::MAX]) } else { 0 });
     Asked {
         is_clean,
         expiry_secs,
         will_delay_secs,
         receive_maximum: if is_v5 { client.nature.receive_maximum } else { u16::MAX },
         alias_max: if is_v5 { client.nature.alias_max } else { 0 },
+        packet_bytes_max: client.nature.packet_bytes_max.filter(|_| is_v5),
     }
 }
 
@@ -57,7 +59,7 @@ pub(crate) fn draw_asked(client: &Client, random: &mut Random) -> Asked {
 pub(crate) fn act(client: &mut Client, desk: &mut Desk<'_>) {
     match client.phase {
         Phase::Off => {
-            if client.index != WATCHER && desk.random.chance(20) {
+            if client.index != WATCHER && client.is_stalled_until <= desk.now && desk.random.chance(20) {
                 connect(client, desk);
             }
         }
@@ -112,7 +114,7 @@ pub(crate) fn ping(client: &mut Client, desk: &mut Desk<'_>) {
 
 fn leave(client: &mut Client, desk: &mut Desk<'_>) {
     let line = client.line.expect("on");
-    match desk.random.below(3) {
+    match desk.random.below(5) {
         0 => {
             let is_v5 = client.nature.version == ProtocolVersion::V5;
             let may_change = is_v5 && desk.lines[line].asked.expiry_secs > 0 && desk.random.chance(30);
@@ -123,7 +125,20 @@ fn leave(client: &mut Client, desk: &mut Desk<'_>) {
             client.disconnect(goodbye, desk);
         }
         1 => client.lose(desk),
-        _ => connect(client, desk),
+        2 => {
+            // The last packet leaves in part.
+            publish(client, desk);
+            client.lose(desk);
+        }
+        3 => {
+            client.desert(desk);
+            client.is_stalled_until = desk.now.after_millis(desk.random.between(0, 6000));
+        }
+        _ => {
+            let is_storm = desk.random.chance(desk.plan.storm_percent);
+            let connections = if is_storm { desk.random.between(2, 6) } else { 1 };
+            (0..connections).for_each(|_| connect(client, desk));
+        }
     }
 }
 
@@ -141,7 +156,10 @@ fn publish(client: &mut Client, desk: &mut Desk<'_>) {
     let kind = random.below(100);
     let place = random.below(3);
     match kind {
-        0..60 => client.publish(&format!("t/{place}"), qos, false, Some(padding), None, desk),
+        0..60 => {
+            let expiry_secs = random.chance(15).then(|| random.pick(&[0, 1, 60]));
+            client.publish(&format!("t/{place}"), qos, false, Some(padding), expiry_secs, desk)
+        }
         60..80 => {
             let expiry_secs = random.chance(20).then(|| random.pick(&[1, 2]));
             let padding = (!random.chance(15)).then_some(padding);

@@ -5,10 +5,11 @@
 
 use ringmq::id::Millis;
 use ringmq::shard::{Cause, Event};
-use ringmq::wire::ReasonCode;
+use ringmq::wire::{ProtocolVersion, ReasonCode};
 
-use crate::line::{Line, WillFate};
+use crate::line::{Line, STRANGER, WillFate};
 use crate::oracle::{Oracle, Session};
+use crate::trace::Note;
 
 use std::collections::BTreeMap;
 
@@ -25,16 +26,31 @@ impl Oracle {
         event: &Event,
         lines: &mut [Line],
     ) {
+        let is_accepted = matches!(event, Event::Connected { .. });
+        self.trace.note(now, line, if is_accepted { Note::Accepted } else { Note::Ended });
         match event {
             Event::Connected { clean_start, .. } => {
                 assert_eq!(*clean_start, lines[line].asked.is_clean, "clean start as the client asked");
                 self.connected(looked_at, line, lines);
             }
             Event::Disconnected { cause, .. } => self.disconnected(now, line, *cause, lines),
-            Event::Refused { cause, .. } => {
-                assert_eq!(*cause, Cause::ConnectionLost, "no CONNECT is refused here");
-                lines[line].cause = Some(*cause);
+            Event::Refused { cause, .. } => self.refused(now, line, *cause, lines),
+        }
+    }
+
+    /// A CONNECT is refused only for want of room, or because it never came.
+    fn refused(&mut self, now: Millis, line: usize, cause: Cause, lines: &mut [Line]) {
+        let record = &mut lines[line];
+        record.cause = Some(cause);
+        match cause {
+            Cause::ConnectionLost => {}
+            Cause::Broker(ReasonCode::QuotaExceeded, _) => self.checks.crowded += 1,
+            Cause::Broker(ReasonCode::UnspecifiedError, what) => {
+                let due = record.opened_at.after_millis(self.connect_timeout_millis);
+                assert!(due <= now, "{what}: opened at {:?}, now {now:?}", record.opened_at);
             }
+            Cause::Broker(ReasonCode::ProtocolError | ReasonCode::MalformedPacket, _) if record.client == STRANGER => {}
+            _ => panic!("a CONNECT is refused: {cause:?}"),
         }
     }
 
@@ -59,6 +75,7 @@ impl Oracle {
             self.sessions.push(Session {
                 client,
                 expiry_secs: 0,
+                packet_bytes_max: usize::MAX,
                 line: None,
                 lines: Vec::new(),
                 ends_at: None,
@@ -83,11 +100,13 @@ impl Oracle {
         record.lines.push(line);
         record.ends_at = None;
         record.expiry_secs = lines[line].asked.expiry_secs;
+        let asked_bytes_max = lines[line].asked.packet_bytes_max.map_or(usize::MAX, |bytes| bytes as usize);
+        record.packet_bytes_max = record.packet_bytes_max.min(asked_bytes_max);
         lines[line].session = Some(session);
     }
 
     fn disconnected(&mut self, now: Millis, line: usize, cause: Cause, lines: &mut [Line]) {
-        check_cause(cause);
+        self.check_cause(cause, &lines[line]);
         let session = lines[line].session.expect("a connection ends after it began");
         let record = &mut self.sessions[session];
         assert_eq!(record.line, Some(line), "the connection that ends is the one of the session");
@@ -115,6 +134,18 @@ impl Oracle {
         }
     }
 
+    /// The clients of the simulation keep to the protocol, so nothing else may end a connection.
+    fn check_cause(&mut self, cause: Cause, line: &Line) {
+        let Cause::Broker(reason, what) = cause else { return };
+        let is_allowed = match reason {
+            ReasonCode::SessionTakenOver | ReasonCode::KeepAliveTimeout => true,
+            ReasonCode::QuotaExceeded => self.rejects && line.version < ProtocolVersion::V5,
+            _ => false,
+        };
+        assert!(is_allowed, "the broker closes a client that did nothing wrong: {reason:?}, {what}");
+        self.checks.silent += u64::from(reason == ReasonCode::KeepAliveTimeout && line.is_half_open);
+    }
+
     /// What the shard's look at its deadlines has ended.
     fn let_time_pass(&mut self, session: usize, looked_at: Millis, lines: &mut [Line]) {
         let has_come = |due: Millis| due.0.div_ceil(SLOT_MILLIS) * SLOT_MILLIS <= looked_at.0;
@@ -122,6 +153,7 @@ impl Oracle {
             lines[line].will = WillFate::Due;
         }
         if self.sessions[session].ends_at.is_some_and(has_come) {
+            self.checks.sessions_expired += 1;
             self.end(session, lines);
         }
     }
@@ -142,13 +174,5 @@ impl Oracle {
                 self.let_time_pass(session, looked_at, lines);
             }
         }
-    }
-}
-
-/// The clients of the simulation keep to the protocol, so nothing else may end a connection.
-fn check_cause(cause: Cause) {
-    if let Cause::Broker(reason, what) = cause {
-        let is_allowed = matches!(reason, ReasonCode::SessionTakenOver | ReasonCode::KeepAliveTimeout);
-        assert!(is_allowed, "the broker closes a client that did nothing wrong: {reason:?}, {what}");
     }
 }

@@ -5,7 +5,12 @@
 
 use std::collections::VecDeque;
 
+use ringmq::id::Millis;
 use ringmq::shard::Cause;
+use ringmq::wire::ProtocolVersion;
+
+/// The client of lines whose other end is no client at all.
+pub(crate) const STRANGER: usize = usize::MAX;
 
 /// One network connection. Lines are numbered and never reused.
 #[derive(Debug)]
@@ -14,7 +19,11 @@ pub(crate) struct Line {
     pub(crate) to_server: VecDeque<u8>,
     pub(crate) to_client: VecDeque<u8>,
     pub(crate) is_closed_by_client: bool,
+    /// Open on paper: the client neither reads nor writes any more, and nobody told the broker.
+    pub(crate) is_half_open: bool,
     pub(crate) is_closed_by_server: bool,
+    pub(crate) version: ProtocolVersion,
+    pub(crate) opened_at: Millis,
     pub(crate) asked: Asked,
     /// Session of the oracle, from the moment that the broker accepted CONNECT.
     pub(crate) session: Option<usize>,
@@ -35,6 +44,8 @@ pub(crate) struct Asked {
     pub(crate) will_delay_secs: Option<u32>,
     pub(crate) receive_maximum: u16,
     pub(crate) alias_max: u16,
+    /// Maximum Packet Size, bytes.
+    pub(crate) packet_bytes_max: Option<u32>,
 }
 
 /// What the DISCONNECT of the client says.
@@ -58,13 +69,16 @@ pub(crate) enum WillFate {
 }
 
 impl Line {
-    pub(crate) fn new(client: usize, asked: Asked) -> Self {
+    pub(crate) fn new(client: usize, version: ProtocolVersion, asked: Asked, opened_at: Millis) -> Self {
         Self {
             client,
             to_server: VecDeque::new(),
             to_client: VecDeque::new(),
             is_closed_by_client: false,
+            is_half_open: false,
             is_closed_by_server: false,
+            version,
+            opened_at,
             asked,
             session: None,
             is_session_present: None,

@@ -7,7 +7,9 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 use ringmq::id::{ConnectionId, Millis, ShardId};
-use ringmq::shard::{Event, Flush, Input, Next, Outbox, Received, Shard, ShardConfig};
+use ringmq::limits::Limits;
+use ringmq::shard::{Cause, Event, Flush, Input, Next, Outbox, Received, Shard, ShardConfig, Sizes};
+use ringmq::wire::ReasonCode;
 
 use crate::line::Line;
 use crate::mesh::Mesh;
@@ -43,6 +45,12 @@ struct User {
     flush_sent: usize,
     is_closing: bool,
     is_drained: bool,
+    accepted_at: Millis,
+    /// When the shard last took a packet of it, or would not.
+    heard_at: Millis,
+    /// From CONNECT on: silence that the shard must not bear, milliseconds.
+    silence_millis_max: Option<u64>,
+    is_admitted: bool,
 }
 
 /// The rest of the world, as a turn sees it.
@@ -75,6 +83,10 @@ pub(crate) struct Node {
     /// When the shard last looked at its deadlines.
     pub(crate) looked_at: Millis,
     pub(crate) is_stopped_until: Millis,
+    /// Events so far.
+    pub(crate) connects: u64,
+    pub(crate) broker_closes: u64,
+    limits: Limits,
 }
 
 impl Node {
@@ -101,6 +113,9 @@ impl Node {
             safe_until: 0,
             looked_at: Millis(0),
             is_stopped_until: Millis(0),
+            connects: 0,
+            broker_closes: 0,
+            limits: plan.limits.clone(),
         }
     }
 
@@ -116,6 +131,7 @@ impl Node {
         if self.shard.next_deadline().is_some_and(|due| due <= around.now) {
             self.looked_at = around.now;
             self.feed(Input::Deadline, around);
+            self.check_silence(around.now);
         }
         let mut duties = [0, 1, 2, 3, 4];
         around.random.shuffle(&mut duties);
@@ -142,8 +158,23 @@ impl Node {
             let (Event::Connected { connection, .. }
             | Event::Disconnected { connection, .. }
             | Event::Refused { connection, .. }) = &event;
-            let user = self.users[connection.slot as usize].as_ref().expect("events tell of connections that are open");
+            let user = self.users[connection.slot as usize].as_mut().expect("events tell of connections that are open");
             assert_eq!(user.id, *connection, "an event tells of a former user of the slot");
+            match &event {
+                Event::Connected { keep_alive_secs, .. } => {
+                    self.connects += 1;
+                    let is_endless = *keep_alive_secs == 0;
+                    user.silence_millis_max = Some(u64::from(*keep_alive_secs) * 1500).filter(|_| !is_endless);
+                    user.heard_at = around.now;
+                    user.is_admitted = true;
+                }
+                Event::Disconnected { cause, .. } | Event::Refused { cause, .. } => {
+                    self.broker_closes += u64::from(matches!(cause, Cause::Broker(..)));
+                    let is_refusal = matches!(event, Event::Refused { .. });
+                    let sizes = is_refusal.then(|| self.shard.sizes());
+                    check_truth(*cause, user, around.now, &self.limits, sizes);
+                }
+            }
             around.oracle.note_event(around.now, self.looked_at, user.line, &event, around.lines);
         }
     }
@@ -168,6 +199,10 @@ impl Node {
                 flush_sent: 0,
                 is_closing: false,
                 is_drained: false,
+                accepted_at,
+                heard_at: around.now,
+                silence_millis_max: None,
+                is_admitted: false,
             });
             self.feed(Input::Opened { connection: id, accepted_at }, around);
             self.offer(slot, around);
@@ -237,6 +272,7 @@ impl Node {
         if line.to_server.is_empty() {
             if line.is_closed_by_client {
                 let connection = user.id;
+                around.oracle.checks.torn += u64::from(!user.rest.is_empty());
                 self.feed(Input::Closed { connection }, around);
                 self.users[slot] = None;
                 self.outbox.egress.close(slot as u32);
@@ -260,6 +296,9 @@ impl Node {
         self.tell_events(around);
         let Some(user) = self.users[slot].as_mut() else { return };
         user.rest = bytes[taken.consumed..].to_vec();
+        if taken.consumed > 0 || matches!(taken.next, Next::AwaitMesh | Next::AwaitDrain) {
+            user.heard_at = around.now;
+        }
         match taken.next {
             Next::Read { .. } => user.wait = Wait::Bytes,
             Next::AwaitMesh => user.wait = Wait::Mesh,
@@ -271,7 +310,7 @@ impl Node {
                 let delay_millis = around.random.between(0, around.plan.mesh_delay_millis_max);
                 let arrival = Arrival {
                     line: user.line,
-                    accepted_at: around.now,
+                    accepted_at: user.accepted_at,
                     rest: std::mem::take(&mut user.rest),
                     ready_at: around.now.after_millis(delay_millis),
                 };
@@ -322,7 +361,7 @@ impl Node {
                 if user.flush.is_empty() && egress.has_queued() {
                     let mut flush = Flush::default();
                     egress.take(&mut flush);
-                    user.flush = flush.pieces().flatten().copied().collect();
+                    user.flush = flush.pieces().collect::<Vec<_>>().concat();
                     assert_eq!(user.flush.len(), flush.len(), "the pieces are the flush");
                     user.flush_sent = 0;
                 }
@@ -348,7 +387,8 @@ impl Node {
                 user.flush.clear();
                 user.flush_sent = 0;
             }
-            if user.is_closing && user.flush.is_empty() {
+            // Who takes nothing any more is given up by the driver, after a while.
+            if user.is_closing && (user.flush.is_empty() || line.is_half_open) {
                 line.is_closed_by_server = true;
                 self.users[slot] = None;
             }
@@ -360,7 +400,9 @@ impl Node {
         let is_user_quiet = |user: &User| {
             let line = &lines[user.line];
             let has_input = !line.to_server.is_empty() || line.is_closed_by_client;
-            !has_input && user.wait == Wait::Bytes && user.flush.is_empty() && !user.is_drained && !user.is_closing
+            let is_stuck = line.is_half_open && !user.is_closing && (!has_input || user.wait == Wait::Drain);
+            let is_idle = user.wait == Wait::Bytes && user.flush.is_empty() && !user.is_drained && !user.is_closing;
+            is_stuck || (!has_input && is_idle)
         };
         self.arrivals.is_empty()
             && self.store_due.is_empty()
@@ -397,9 +439,53 @@ impl Node {
         text
     }
 
+    /// Connections that the shard must know.
+    pub(crate) fn open_connections(&self) -> usize {
+        self.users.iter().flatten().filter(|user| !user.is_closing).count()
+    }
+
+    /// The slots of connections whose lines fit.
+    pub(crate) fn slots_of(&self, fits: impl Fn(usize) -> bool) -> Vec<u32> {
+        self.users.iter().flatten().filter(|user| fits(user.line)).map(|user| user.id.slot).collect()
+    }
+
+    /// Whoever was silent for one and a half times its keep alive [MQTT-3.1.2-22], or did not send CONNECT in time, is gone.
+    fn check_silence(&self, now: Millis) {
+        const SLOT_MILLIS: u64 = 64;
+        for user in self.users.iter().flatten().filter(|user| user.wait == Wait::Bytes) {
+            let connect_due = user.accepted_at.after_millis(self.limits.connect_timeout_ms);
+            let due = match user.silence_millis_max {
+                Some(millis) => user.heard_at.after_millis(millis),
+                None if user.is_admitted => continue,
+                // A deadline that was over when the connection came here is seen one slot later.
+                None => connect_due.max(user.heard_at).after_millis(SLOT_MILLIS),
+            };
+            let due = due.0.div_ceil(SLOT_MILLIS) * SLOT_MILLIS;
+            let is_gone = user.is_closing || self.outbox.closes.contains(&user.id);
+            assert!(is_gone || due > now.0, "silence: line {} said nothing until {now:?}, due {due}", user.line);
+        }
+    }
+
     /// Control bytes, whole backlog: the largest of all connections.
     pub(crate) fn largest_backlog_bytes(&mut self) -> usize {
         let slots: Vec<u32> = self.users.iter().flatten().map(|user| user.id.slot).collect();
         slots.into_iter().map(|slot| self.outbox.egress.at(slot).backlog_bytes()).max().unwrap_or(0)
+    }
+}
+
+/// The broker closes for a reason that is true. `sizes`: of a shard that refuses.
+fn check_truth(cause: Cause, user: &User, now: Millis, limits: &Limits, sizes: Option<Sizes>) {
+    match cause {
+        Cause::Broker(ReasonCode::KeepAliveTimeout, what) => {
+            let due = user.silence_millis_max.map(|millis| user.heard_at.after_millis(millis));
+            assert!(due.is_some_and(|due| due <= now), "{what}: due {due:?}, now {now:?}, line {}", user.line);
+        }
+        Cause::Broker(ReasonCode::QuotaExceeded, what) => {
+            let Some(sizes) = sizes else { return };
+            let is_full = sizes.connections >= limits.connections_per_shard_max;
+            let has_no_session_left = sizes.sessions >= limits.sessions_per_shard_max;
+            assert!(is_full || has_no_session_left, "{what}: {sizes:?}");
+        }
+        _ => {}
     }
 }

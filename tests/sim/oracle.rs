@@ -6,8 +6,12 @@
 use std::collections::BTreeMap;
 
 use ringmq::id::Millis;
+use ringmq::limits::QueueFull;
 use ringmq::topic::{SubscriptionFilter, TopicName};
 use ringmq::wire::{QoS, SubscriptionOptions};
+
+use crate::plan::Plan;
+use crate::trace::Trace;
 
 /// A point in the order of all that clients do and see.
 pub(crate) type Moment = u64;
@@ -23,6 +27,9 @@ pub(crate) struct Published {
     pub(crate) qos: QoS,
     pub(crate) retain: bool,
     pub(crate) is_empty: bool,
+    /// Topic and payload.
+    pub(crate) size_bytes: usize,
+    pub(crate) expiry_secs: Option<u32>,
     pub(crate) expires_at: Option<Millis>,
     pub(crate) sent_at: Moment,
     pub(crate) resends: u32,
@@ -52,6 +59,8 @@ pub(crate) struct Session {
     pub(crate) is_forgotten: bool,
     /// It may be that it ended and began anew: nothing must have arrived.
     pub(crate) is_loose: bool,
+    /// Least Maximum Packet Size of its connections, bytes.
+    pub(crate) packet_bytes_max: usize,
     /// A will that waits: line and end of the delay.
     pub(crate) will: Option<(usize, Millis)>,
     pub(crate) subscriptions: Vec<Subscribed>,
@@ -117,6 +126,10 @@ pub(crate) struct Oracle {
     pub(crate) shared: BTreeMap<u32, Vec<usize>>,
     pub(crate) deliveries: u64,
     pub(crate) checks: Checks,
+    pub(crate) trace: Trace,
+    /// The policy that rejects is in force, with small queues: a 3.x publisher may be closed for want of a word for it.
+    pub(crate) rejects: bool,
+    pub(crate) connect_timeout_millis: u64,
 }
 
 /// How often each check had something to say: a check that never fires proves nothing.
@@ -135,10 +148,24 @@ pub(crate) struct Checks {
     pub(crate) stored: u64,
     pub(crate) drops: u64,
     pub(crate) resends: u64,
+    /// Connections that ended in the middle of a packet.
+    pub(crate) torn: u64,
+    /// Half-open connections that keep alive ended.
+    pub(crate) silent: u64,
+    /// Connections refused because there were too many.
+    pub(crate) crowded: u64,
+    /// Messages left out because they were too large for their receiver.
+    pub(crate) too_large: u64,
+    /// Messages that ended on their way.
+    pub(crate) expired: u64,
+    /// Sessions that ended by themselves.
+    pub(crate) sessions_expired: u64,
+    /// Tables that were compared with the model at the end.
+    pub(crate) tables: u64,
 }
 
 impl Oracle {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(plan: &Plan) -> Self {
         Self {
             moment: 0,
             published: Vec::new(),
@@ -149,6 +176,9 @@ impl Oracle {
             shared: BTreeMap::new(),
             deliveries: 0,
             checks: Checks::default(),
+            trace: Trace::new(plan.seed),
+            rejects: plan.is_tight && plan.limits.queue_full == QueueFull::Reject,
+            connect_timeout_millis: plan.limits.connect_timeout_ms,
         }
     }
 
@@ -243,7 +273,7 @@ impl Oracle {
 }
 
 impl Checks {
-    fn fields(&mut self) -> [(&'static str, &mut u64); 13] {
+    fn fields(&mut self) -> [(&'static str, &mut u64); 20] {
         [
             ("delivered_qos1", &mut self.delivered_qos1),
             ("delivered_qos0", &mut self.delivered_qos0),
@@ -258,6 +288,13 @@ impl Checks {
             ("stored", &mut self.stored),
             ("drops", &mut self.drops),
             ("resends", &mut self.resends),
+            ("torn", &mut self.torn),
+            ("silent", &mut self.silent),
+            ("crowded", &mut self.crowded),
+            ("too_large", &mut self.too_large),
+            ("expired", &mut self.expired),
+            ("sessions_expired", &mut self.sessions_expired),
+            ("tables", &mut self.tables),
         ]
     }
 

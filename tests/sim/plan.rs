@@ -22,6 +22,14 @@ pub(crate) struct Plan {
     pub(crate) batches_max: usize,
     pub(crate) mesh_delay_millis_max: u64,
     pub(crate) jam_percent: usize,
+    /// Longest jam, milliseconds; long ones outlast most runs.
+    pub(crate) jam_millis_max: u64,
+    /// How often the clock jumps far ahead, percent of the changes of weather.
+    pub(crate) jump_percent: usize,
+    /// How often strangers come in crowds, percent of the changes of weather. Connections are limited then.
+    pub(crate) crowd_percent: usize,
+    /// How often a client that leaves does so by many connections at once, percent.
+    pub(crate) storm_percent: usize,
     pub(crate) store_delay_millis_max: u64,
     /// Bytes that a socket holds in each direction.
     pub(crate) line_bytes_max: usize,
@@ -38,11 +46,19 @@ impl Plan {
         let mut random = Random::new(seed);
         let is_tight = random.chance(30);
         let shards = random.pick(&[1, 2, 2, 3, 3, 4]);
-        let limits = draw_limits(&mut random, is_tight);
+        let mut limits = draw_limits(&mut random, is_tight);
+        let clients = 3 + random.below(7);
+        let crowd_percent = random.pick(&[0, 0, 0, 10]);
+        if crowd_percent > 0 {
+            // Room for everybody who belongs here, and a few.
+            limits.connections_per_shard_max = clients + shards + 6;
+            limits.sessions_per_shard_max = clients + shards + random.pick(&[2, 6, 100]);
+        }
         Self {
             seed,
             shards,
-            clients: 3 + random.below(7),
+            clients,
+            crowd_percent,
             steps: random.pick(&[1500, 3000, 10_000]),
             is_tight,
             limits,
@@ -50,6 +66,9 @@ impl Plan {
             batches_max: random.pick(&[1, 2, MESH_BATCHES_MAX]),
             mesh_delay_millis_max: random.pick(&[0, 2, 20, 100]),
             jam_percent: random.pick(&[0, 1, 3]),
+            jam_millis_max: random.pick(&[300, 300, 5000]),
+            jump_percent: random.pick(&[0, 0, 3]),
+            storm_percent: random.pick(&[0, 20]),
             store_delay_millis_max: random.pick(&[0, 0, 10, 100, 2000]),
             line_bytes_max: random.pick(&[100, 1000, 100_000]),
             churn_permille: random.pick(&[0, 10, 40]),
@@ -70,6 +89,8 @@ fn draw_limits(random: &mut Random, is_tight: bool) -> Limits {
         topic_alias_max: random.pick(&[0, 2, 10]),
         topic_alias_out_max: random.pick(&[0, 2, 10]),
         match_cache_topics_max: random.pick(&[1, 4, 1024]),
+        // The watcher stays, however far the clock jumps.
+        idle_secs_max: u64::MAX,
         ..Limits::default()
     };
     if is_tight {

@@ -8,6 +8,7 @@ use ringmq::wire::{self, Ack, AckKind, Connack, Framed, Packet, ProtocolVersion,
 use crate::client::{Client, Desk, Phase};
 use crate::delivery::Delivery;
 use crate::line::Line;
+use crate::trace::Note;
 
 use ringmq::shard::Cause;
 
@@ -24,7 +25,10 @@ impl Client {
         while self.line == Some(line) {
             let framed = wire::frame(&bytes[consumed..], u32::MAX).expect("the broker frames its packets well");
             let Framed::Whole(frame) = framed else { break };
+            let bytes_max = desk.lines[line].asked.packet_bytes_max.unwrap_or(u32::MAX) as usize;
+            assert!(frame.len <= bytes_max, "a packet of {} bytes, at most {bytes_max}", frame.len);
             let packet = wire::decode(&frame, self.nature.version, Sender::Server).expect("the broker speaks MQTT");
+            desk.oracle.trace.note(desk.now, line, Note::Got(frame.first_byte, frame.len));
             self.take(packet, desk);
             consumed += frame.len;
         }
@@ -73,8 +77,14 @@ impl Client {
 
     fn take_connack(&mut self, connack: &Connack<'_>, desk: &mut Desk<'_>) {
         assert_eq!(self.phase, Phase::Connecting, "CONNACK once, first");
-        assert_eq!(connack.reason, ReasonCode::Success, "client {} is refused", self.nature.name);
         let line = self.line.expect("connecting");
+        if connack.reason != ReasonCode::Success {
+            let is_crowded = matches!(desk.lines[line].cause, Some(Cause::Broker(ReasonCode::QuotaExceeded, _)));
+            assert!(is_crowded, "client {} is refused: {:?}", self.nature.name, connack.reason);
+            desk.lines[line].is_closed_by_client = true;
+            self.go_off();
+            return;
+        }
         let expected = desk.lines[line].is_session_present;
         let tells = self.nature.version > ProtocolVersion::V31;
         let is_present = if tells { connack.session_present } else { expected.unwrap_or(false) };
@@ -137,6 +147,7 @@ impl Client {
             retain: publish.retain,
             dup: publish.dup,
             payload: publish.payload,
+            expiry_secs: publish.properties.message_expiry_secs,
             is_taken,
         };
         desk.oracle.deliver(&delivery, desk.lines);

@@ -13,7 +13,7 @@ use crate::plan::Plan;
 use crate::world::World;
 
 /// Calm weather: nothing but what the scenario does.
-fn calm(shards: usize, limits: Limits) -> World {
+pub(crate) fn calm(shards: usize, limits: Limits) -> World {
     let plan = Plan {
         shards,
         clients: 1,
@@ -22,6 +22,9 @@ fn calm(shards: usize, limits: Limits) -> World {
         batches_max: 2,
         mesh_delay_millis_max: 5,
         jam_percent: 0,
+        jump_percent: 0,
+        crowd_percent: 0,
+        storm_percent: 0,
         store_delay_millis_max: 0,
         line_bytes_max: 100_000,
         churn_permille: 0,
@@ -32,7 +35,7 @@ fn calm(shards: usize, limits: Limits) -> World {
     world
 }
 
-fn leave(mut world: World, clients: &[usize]) {
+pub(crate) fn leave(mut world: World, clients: &[usize]) {
     world.judge_deliveries();
     let mut everyone = clients.to_vec();
     everyone.push(WATCHER);
@@ -41,29 +44,29 @@ fn leave(mut world: World, clients: &[usize]) {
     world.judge_leaks();
 }
 
-fn subscribe(world: &mut World, client: usize, filter: &str, qos: QoS) {
+pub(crate) fn subscribe(world: &mut World, client: usize, filter: &str, qos: QoS) {
     world.with_client(client, |client, desk| client.subscribe(&[(filter.to_owned(), options(qos))], None, desk));
 }
 
-fn publish(world: &mut World, client: usize, topic: &str, qos: QoS) -> u32 {
+pub(crate) fn publish(world: &mut World, client: usize, topic: &str, qos: QoS) -> u32 {
     world.with_client(client, |client, desk| client.publish(topic, qos, false, Some(10), None, desk))
 }
 
 /// A client whose id belongs to `shard` and whose session stays.
-fn add_keeper(world: &mut World, shard: usize) -> usize {
+pub(crate) fn add_keeper(world: &mut World, shard: usize) -> usize {
     let client = world.add_probe(shard, "k");
     reconnect(world, client);
     client
 }
 
-fn reconnect(world: &mut World, client: usize) {
+pub(crate) fn reconnect(world: &mut World, client: usize) {
     let asked = Asked { is_clean: false, expiry_secs: 3600, ..clean() };
     world.with_client(client, |client, desk| client.connect(asked, QoS::AtMostOnce, desk));
     world.come_to_rest();
 }
 
 /// The sessions that got a message.
-fn receivers(world: &World, number: u32) -> Vec<usize> {
+pub(crate) fn receivers(world: &World, number: u32) -> Vec<usize> {
     let sessions = world.oracle.sessions.iter().enumerate();
     sessions.filter(|(_, session)| session.got.contains_key(&number)).map(|(index, _)| index).collect()
 }

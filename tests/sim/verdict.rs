@@ -12,18 +12,6 @@ use crate::oracle::{Oracle, Published, Session};
 use crate::world::World;
 
 impl World {
-    fn dropped(&self) -> u64 {
-        self.nodes
-            .iter()
-            .map(|node| node.shard.counters())
-            .map(|counters| counters.dropped_queue_full + counters.dropped_too_large + counters.dropped_expired)
-            .sum()
-    }
-
-    fn dropped_slow(&self) -> u64 {
-        self.nodes.iter().map(|node| node.shard.counters().dropped_slow_reader).sum()
-    }
-
     /// Everything that must have arrived by now.
     pub(crate) fn judge_deliveries(&mut self) {
         let mut missing = 0;
@@ -32,14 +20,13 @@ impl World {
             missing += self.judge_shared(number);
             self.judge_qos0(number);
         }
-        let dropped = self.dropped();
+        let drops = self.drops();
+        let dropped = drops.of_acknowledged();
         assert!(missing <= dropped, "{missing} acknowledged messages are missing, the counters know of {dropped}");
-        assert!(self.plan.is_tight || dropped == self.expired(), "drops although every queue has room");
+        assert!(self.plan.is_tight || drops.queue_full == 0, "drops although every queue has room");
+        self.oracle.checks.too_large += drops.too_large;
+        self.oracle.checks.expired += drops.expired;
         self.oracle.checks.drops += missing;
-    }
-
-    fn expired(&self) -> u64 {
-        self.nodes.iter().map(|node| node.shard.counters().dropped_expired).sum()
     }
 
     /// A message that was acknowledged is at every session that wanted it with QoS 1 or 2 all the while.
@@ -110,7 +97,8 @@ impl World {
     fn judge_shared(&mut self, number: usize) -> u64 {
         let oracle = &self.oracle;
         let published = &oracle.published[number];
-        if published.qos == QoS::AtMostOnce || !is_shared(&published.topic) || !published.is_accepted() {
+        let is_judged = published.qos != QoS::AtMostOnce && published.expires_at.is_none();
+        if !is_judged || !is_shared(&published.topic) || !published.is_accepted() {
             return 0;
         }
         let acked_at = published.acked_at.expect("accepted");
@@ -122,7 +110,8 @@ impl World {
             .collect();
         let is_stable = members.iter().all(|(_, session)| {
             let mut records = session.subscriptions.iter().filter(|known| known.matches(&published.topic));
-            session.is_judged() && records.all(|known| known.qos_min != QoS::AtMostOnce)
+            let is_sure = session.is_judged() && session.has_room_for(published);
+            is_sure && records.all(|known| known.qos_min != QoS::AtMostOnce)
         });
         let has_member = members.iter().any(|(index, session)| wants(session, *index, published, acked_at));
         if !is_stable || !has_member || members.iter().any(|(_, session)| session.got.contains_key(&(number as u32))) {
@@ -135,7 +124,7 @@ impl World {
     /// What was sent while a session was connected and subscribed arrived whatever the QoS, if no reader was slow: SUBACK
     /// means subscribed on every shard (case X02).
     fn judge_qos0(&mut self, number: usize) {
-        if self.plan.is_tight || self.dropped_slow() > 0 {
+        if self.plan.is_tight || self.drops().slow_reader > 0 {
             return;
         }
         let oracle = &self.oracle;
@@ -157,7 +146,8 @@ impl World {
                     && known.matches(&published.topic)
             });
             let is_own = published.session == index;
-            if wishes.any(|known| !(is_own && known.options.no_local)) {
+            let is_wanted = wishes.any(|known| !(is_own && known.options.no_local));
+            if is_wanted && session.has_room_for(published) {
                 fired += 1;
                 assert!(
                     session.got.contains_key(&(number as u32)),
@@ -234,6 +224,12 @@ impl World {
 }
 
 impl Session {
+    /// Whether a message is surely within its Maximum Packet Size, whatever it is sent with.
+    fn has_room_for(&self, published: &Published) -> bool {
+        const OTHERS_BYTES_MAX: usize = 40;
+        published.size_bytes + OTHERS_BYTES_MAX <= self.packet_bytes_max
+    }
+
     fn is_judged(&self) -> bool {
         !self.is_ended && !self.is_loose
     }
@@ -241,12 +237,13 @@ impl Session {
 
 fn wants(session: &Session, index: usize, published: &Published, acked_at: u64) -> bool {
     let is_own = published.session == index;
-    session.subscriptions.iter().any(|known| {
-        known.matches(&published.topic)
-            && known.qos_min != QoS::AtMostOnce
-            && known.holds(published.sent_at, acked_at)
-            && !(is_own && known.options.no_local)
-    })
+    session.has_room_for(published)
+        && session.subscriptions.iter().any(|known| {
+            known.matches(&published.topic)
+                && known.qos_min != QoS::AtMostOnce
+                && known.holds(published.sent_at, acked_at)
+                && !(is_own && known.options.no_local)
+        })
 }
 
 fn keeps_qos2(session: &Session, topic: &str) -> bool {

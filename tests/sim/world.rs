@@ -11,6 +11,7 @@ use ringmq::wire::{QoS, RetainHandling, SubscriptionOptions};
 
 use crate::client::{Client, Desk, Phase};
 use crate::delivery::number_of;
+use crate::finale::clean;
 use crate::habits::{self, WATCHER};
 use crate::line::{Asked, Line};
 use crate::mesh::{Mesh, payload_of};
@@ -32,6 +33,9 @@ pub(crate) struct World {
     pub(crate) lines: Vec<Line>,
     pub(crate) clients: Vec<Client>,
     pub(crate) oracle: Oracle,
+    /// Clients and lines of a crowd.
+    pub(crate) callers: Vec<usize>,
+    pub(crate) strangers: Vec<usize>,
     pub(crate) steps: u64,
 }
 
@@ -40,7 +44,7 @@ impl World {
         let mut random = Random::new(plan.seed.wrapping_mul(0x2545_f491_4f6c_dd1d));
         let nodes = (0..plan.shards).map(|index| Node::new(&plan, index)).collect();
         let mesh = Mesh::new(plan.shards);
-        let oracle = Oracle::new();
+        let oracle = Oracle::new(&plan);
         let mut world = Self {
             random: Random::new(0),
             now: Millis(0),
@@ -49,6 +53,8 @@ impl World {
             lines: Vec::new(),
             clients: Vec::new(),
             oracle,
+            callers: Vec::new(),
+            strangers: Vec::new(),
             steps: 0,
             plan,
         };
@@ -127,6 +133,7 @@ impl World {
             self.nodes[owner.index()].arrive(arrival);
         }
         self.check_bounds(index);
+        self.check_turn(index);
     }
 
     /// Batches and unsent bytes stay within their limits and what one turn can add.
@@ -157,8 +164,7 @@ impl World {
     }
 
     pub(crate) fn start_watcher(&mut self) {
-        let asked =
-            Asked { is_clean: true, expiry_secs: u32::MAX, will_delay_secs: None, receive_maximum: 1000, alias_max: 0 };
+        let asked = Asked { expiry_secs: u32::MAX, ..clean() };
         self.with_client(WATCHER, |client, desk| client.connect(asked, QoS::AtMostOnce, desk));
         self.come_to_rest();
         let options = SubscriptionOptions {
@@ -193,26 +199,6 @@ impl World {
         }
     }
 
-    fn change_weather(&mut self) {
-        if self.random.chance(10) {
-            self.now = self.now.after_millis(self.random.between(100, 1500));
-        }
-        if !self.random.chance(self.plan.jam_percent * 20) {
-            return;
-        }
-        let until = self.now.after_millis(self.random.between(1, 300));
-        let shard = self.random.below(self.nodes.len());
-        if self.random.chance(40) {
-            self.nodes[shard].is_stopped_until = until;
-        } else {
-            let other = self.random.below(self.nodes.len());
-            self.mesh.jam((shard, other), until);
-            if self.random.chance(50) {
-                self.mesh.jam((other, shard), until);
-            }
-        }
-    }
-
     /// Everybody does all they can until nothing is left to do. A world that does not come to rest has stalled.
     pub(crate) fn come_to_rest(&mut self) {
         let mut quiet_rounds = 0;
@@ -230,6 +216,7 @@ impl World {
             if self.is_quiet() {
                 quiet_rounds += 1;
                 if quiet_rounds == 3 {
+                    self.check_rest();
                     return;
                 }
             } else {

@@ -1,0 +1,190 @@
+//! What the broker's counters and sizes say, held against what was seen.
+//!
+//! Duty: one place that reads counters; the equations between them, after each turn and at rest; the tables that are left
+//! against the model. Must not: act. Neighbours: `world` calls after turns, `finale` at the end, `verdict` asks for drops.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ringmq::shard::{Counters, owner_of};
+
+use crate::node::Node;
+use crate::oracle::Session;
+use crate::world::World;
+
+/// Messages that the broker says it did not deliver, by reason.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Drops {
+    pub(crate) queue_full: u64,
+    pub(crate) too_large: u64,
+    pub(crate) expired: u64,
+    pub(crate) slow_reader: u64,
+}
+
+impl Drops {
+    fn of(counters: &Counters) -> Self {
+        Self {
+            queue_full: counters.dropped_queue_full,
+            too_large: counters.dropped_too_large,
+            expired: counters.dropped_expired,
+            slow_reader: counters.dropped_slow_reader,
+        }
+    }
+
+    /// What may be missing of QoS 1 and 2.
+    pub(crate) fn of_acknowledged(self) -> u64 {
+        self.queue_full + self.too_large + self.expired
+    }
+}
+
+/// The number behind `name: ` in what `Debug` says, or the sum of the array there. Fields that are not there yet are `None`.
+fn number(text: &str, name: &str) -> Option<u64> {
+    let rest = text.split([' ', '{']).scan(false, |is_next, word| {
+        let was_next = std::mem::replace(is_next, word.strip_suffix(':') == Some(name));
+        Some(was_next)
+    });
+    let at = rest.take_while(|was_next| !was_next).count();
+    let words: Vec<&str> = text.split([' ', '{']).skip(at).collect();
+    let first = words.first()?;
+    let digits = |word: &str| word.trim_matches(|letter: char| !letter.is_ascii_digit()).parse::<u64>().ok();
+    if !first.starts_with('[') {
+        return digits(first);
+    }
+    let last = words.iter().position(|word| word.contains(']'))?;
+    words[..=last].iter().map(|word| digits(word)).sum()
+}
+
+/// Each (message, matching session) pair was delivered, dropped for a reason, or waits in a queue. `None` before these counters are.
+pub(crate) fn is_balanced(counters: &str, sizes: &str) -> Option<bool> {
+    let matches = number(counters, "matches")?;
+    let delivered = number(counters, "delivered")?;
+    let dropped = number(counters, "dropped")?;
+    let queued = number(sizes, "queued_messages")?;
+    Some(matches == delivered + dropped + queued)
+}
+
+impl World {
+    /// All drops of the broker.
+    pub(crate) fn drops(&self) -> Drops {
+        self.nodes.iter().map(|node| Drops::of(node.shard.counters())).fold(Drops::default(), |sum, more| Drops {
+            queue_full: sum.queue_full + more.queue_full,
+            too_large: sum.too_large + more.too_large,
+            expired: sum.expired + more.expired,
+            slow_reader: sum.slow_reader + more.slow_reader,
+        })
+    }
+
+    /// Pairs of message and session: the ledger's, or what is known of them before there is one.
+    pub(crate) fn matches(&self) -> u64 {
+        let texts = self.nodes.iter().map(|node| (node, format!("{:?}", node.shard.counters())));
+        texts.map(|(node, text)| number(&text, "matches").unwrap_or(node.shard.counters().publishes_sent)).sum()
+    }
+
+    /// What holds after every turn.
+    pub(crate) fn check_turn(&self, index: usize) {
+        let node = &self.nodes[index];
+        let (counters, sizes) = (node.shard.counters(), node.shard.sizes());
+        assert_eq!(sizes.connections, node.open_connections(), "connections that the driver has and the shard has");
+        assert_eq!(counters.connects, node.connects, "a CONNECT that was accepted is an event");
+        assert_eq!(counters.broker_closes, node.broker_closes, "a connection that the broker closed is an event");
+        assert!(sizes.connections <= self.plan.limits.connections_per_shard_max, "{sizes:?}");
+        assert!(sizes.sessions <= self.plan.limits.sessions_per_shard_max, "{sizes:?}");
+    }
+
+    /// What holds when nothing is left to do but what only time brings.
+    pub(crate) fn check_rest(&mut self) {
+        for node in &mut self.nodes {
+            let sizes = node.shard.sizes();
+            assert_eq!(
+                (sizes.acks_waiting, sizes.subacks_waiting),
+                (0, 0),
+                "answers are owed, and nothing is on its way"
+            );
+            assert_eq!(node.live_backlog_bytes(&self.lines), 0, "bytes that nobody sends");
+            let (counters, sizes) = (format!("{:?}", node.shard.counters()), format!("{sizes:?}"));
+            assert_ne!(is_balanced(&counters, &sizes), Some(false), "the ledger does not add up: {counters} {sizes}");
+        }
+    }
+
+    /// Every subscription of which it is not certain whether the broker has it is ended, so that the model is exact.
+    pub(crate) fn settle_subscriptions(&mut self) {
+        for index in 0..self.clients.len() {
+            let Some(session) = self.oracle.current[index] else { continue };
+            let record = &self.oracle.sessions[session];
+            if record.line.is_none() || record.line != self.clients[index].line {
+                continue;
+            }
+            for filter in uncertain(record) {
+                self.with_client(index, |client, desk| client.unsubscribe(&filter, desk));
+            }
+        }
+        self.come_to_rest();
+    }
+
+    /// Connections, sessions and subscriptions are those of the model, on every shard.
+    pub(crate) fn judge_tables(&mut self) {
+        self.settle_subscriptions();
+        let shards = self.plan.shards;
+        // Per filter: the subscribers of each shard.
+        let mut plain: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+        let mut groups: BTreeSet<&str> = BTreeSet::new();
+        let mut sessions = vec![0; shards];
+        for session in self.oracle.sessions.iter().filter(|session| session.line.is_some()) {
+            let name = &self.clients[session.client].nature.name;
+            let shard = owner_of(name, self.plan.seed, shards).index();
+            sessions[shard] += 1;
+            for filter in certain(session) {
+                if filter.starts_with("$share/") {
+                    groups.insert(filter);
+                } else {
+                    plain.entry(filter).or_insert_with(|| vec![0; shards])[shard] += 1;
+                }
+            }
+        }
+        for (shard, node) in self.nodes.iter().enumerate() {
+            let sizes = node.shard.sizes();
+            let own: usize = plain.values().map(|counts| counts[shard]).sum();
+            let others = |counts: &Vec<usize>| {
+                counts.iter().enumerate().filter(|(other, count)| *other != shard && **count > 0).count()
+            };
+            let interests: usize = plain.values().map(others).sum();
+            let expected = own + interests + groups.len();
+            assert_eq!(sizes.subscriptions, expected, "subscriptions of shard {shard}: {plain:?} {groups:?}");
+            assert_eq!(sizes.sessions, sessions[shard], "sessions of shard {shard}");
+            assert_eq!(sizes.connections, sessions[shard], "connections of shard {shard}");
+        }
+        self.oracle.checks.tables += shards as u64;
+    }
+}
+
+/// Filters whose last SUBSCRIBE or UNSUBSCRIBE may have been lost.
+fn uncertain(session: &Session) -> BTreeSet<String> {
+    let is_open = |known: &&crate::oracle::Subscribed| {
+        let is_half_made = known.confirmed_at.is_none() && known.unsubscribed_at.is_none();
+        let is_half_ended = known.unsubscribe_sent_at.is_some() && known.unsubscribed_at.is_none();
+        is_half_made || is_half_ended || session.is_loose
+    };
+    session.subscriptions.iter().filter(is_open).map(|known| known.filter.clone()).collect()
+}
+
+fn certain(session: &Session) -> BTreeSet<&str> {
+    let holds = |known: &&crate::oracle::Subscribed| known.unsubscribe_sent_at.is_none();
+    session.subscriptions.iter().filter(holds).map(|known| &*known.filter).collect()
+}
+
+impl Node {
+    /// Bytes that wait for connections that are open at both ends.
+    fn live_backlog_bytes(&mut self, lines: &[crate::line::Line]) -> usize {
+        let slots = self.slots_of(|line| !lines[line].is_half_open);
+        slots.into_iter().map(|slot| self.outbox.egress.at(slot).backlog_bytes()).sum()
+    }
+}
+
+/// The reader of `Debug` texts finds numbers, sums of arrays, and says when there are none.
+#[test]
+fn the_ledger_is_read_from_what_the_counters_print() {
+    let sizes = "Sizes { sessions: 2, queued_messages: 3 }";
+    let balanced = "Counters { connects: 1, matches: 16, delivered: 10, dropped: [1, 0, 2], unmatched: 9 }";
+    assert_eq!(is_balanced(balanced, sizes), Some(true));
+    assert_eq!(is_balanced(&balanced.replace("[1, 0, 2]", "[1, 0, 3]"), sizes), Some(false));
+    assert_eq!(is_balanced("Counters { matches: 1 }", sizes), None);
+}
