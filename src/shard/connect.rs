@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::connection::AliasesOut;
 use super::deadline::next_look;
+use super::explain::put_refusal;
 use super::retain::will_message;
 use super::timers::Timer;
 use super::{Event, Next, Outbox, Shard};
@@ -15,6 +16,9 @@ use crate::limits::Limits;
 use crate::session::{LastWill, Session};
 use crate::topic::{TopicLimits, TopicName};
 use crate::wire::{self, Connack, Connect, Framed, Packet, ProtocolVersion, ReasonCode, Sender};
+
+/// Why a CONNECT is refused.
+type Fault = (ReasonCode, &'static str);
 
 /// The shard on which a client lives for as long as the broker runs.
 pub fn owner_of(client_id: &str, hash_seed: u64, shards: usize) -> ShardId {
@@ -45,8 +49,8 @@ impl Shard {
             Ok(Packet::Connect(connect)) => connect,
             Ok(_) => return Err(self.refuse_silently(id, ReasonCode::ProtocolError, "not a CONNECT", outbox)),
             Err(error) => {
-                let dialect = Connect::dialect(&frame);
-                return Err(self.refuse_connect(id, dialect, error.reason, error.what, outbox));
+                let audience = Connect::dialect(&frame).map(|version| (version, usize::MAX));
+                return Err(self.refuse_connect(id, audience, error.reason, error.what, outbox));
             }
         };
         if !connect.client_id.is_empty() {
@@ -56,15 +60,18 @@ impl Shard {
                 return Err(Next::Handoff(owner));
             }
         }
-        match check(&connect, &self.config.limits).and_then(|()| self.check_room(&connect)) {
-            Ok(()) => self.accept(now, id, &connect, outbox),
-            Err((reason, what)) => return Err(self.refuse_connect(id, Some(connect.version), reason, what, outbox)),
+        let admitted = check(&connect, &self.config.limits)
+            .and_then(|()| self.check_room(&connect))
+            .and_then(|()| self.accept(now, id, &connect, outbox));
+        if let Err((reason, what)) = admitted {
+            let audience = Some((connect.version, packet_bytes_max(&connect)));
+            return Err(self.refuse_connect(id, audience, reason, what, outbox));
         }
         Ok(frame.len)
     }
 
     /// Whether there is room for the session, or it is there already.
-    fn check_room(&self, connect: &Connect<'_>) -> Result<(), (ReasonCode, &'static str)> {
+    fn check_room(&self, connect: &Connect<'_>) -> Result<(), Fault> {
         let is_full = self.sessions.len() >= self.config.limits.sessions_per_shard_max;
         if is_full && self.sessions.by_client_id(connect.client_id).is_none() {
             return Err((ReasonCode::QuotaExceeded, "sessions_per_shard_max is reached"));
@@ -72,10 +79,23 @@ impl Shard {
         Ok(())
     }
 
-    fn accept(&mut self, now: Millis, id: ConnectionId, connect: &Connect<'_>, outbox: &mut Outbox) {
+    /// Admits the client, unless it could not take the CONNACK that says so.
+    fn accept(
+        &mut self,
+        now: Millis,
+        id: ConnectionId,
+        connect: &Connect<'_>,
+        outbox: &mut Outbox,
+    ) -> Result<(), Fault> {
         let generated = connect.client_id.is_empty().then(|| self.generate_client_id());
         let client_id = generated.as_deref().unwrap_or(connect.client_id);
-        let (session_id, is_present) = self.admit(now, id, client_id, connect, outbox);
+        let connack = grant(connect, generated.as_deref(), &self.config.limits);
+        if !is_within(&connack, connect) {
+            // [MQTT-3.2.2-16]: seen before anybody is taken over.
+            let what = "CONNACK would be larger than the client's Maximum Packet Size";
+            return Err((ReasonCode::PacketTooLarge, what));
+        }
+        let (session_id, session_present) = self.admit(now, id, client_id, connect, outbox);
         let keep_alive_secs = granted_keep_alive_secs(connect, &self.config.limits);
         let limits = &self.config.limits;
         let connection = self.connections.get_mut(id).expect("found by the caller");
@@ -86,23 +106,12 @@ impl Shard {
             0 => limits.idle_secs_max.saturating_mul(1000),
             secs => u64::from(secs) * 1500,
         };
-        connection.packet_bytes_max = connect.maximum_packet_size.map_or(usize::MAX, |bytes| bytes as usize);
+        connection.packet_bytes_max = packet_bytes_max(connect);
+        connection.wants_words = connect.request_problem_information;
         connection.aliases_out = AliasesOut::new(connect.topic_alias_maximum.min(limits.topic_alias_out_max));
         let deadline = now.after_millis(connection.silence_millis_max);
         self.timers.set(next_look(now, deadline), Timer::KeepAlive(id));
-        let expiry_secs = self.sessions.get_mut(session_id).map_or(0, |session| session.expiry_secs);
-        let is_v5 = connect.version == ProtocolVersion::V5;
-        let connack = Connack {
-            session_present: is_present,
-            session_expiry_secs: (connect.session_expiry_secs.is_some_and(|secs| secs != expiry_secs))
-                .then_some(expiry_secs),
-            receive_maximum: Some(limits.receive_maximum),
-            maximum_packet_size: Some(limits.packet_bytes_max),
-            assigned_client_id: generated.as_deref(),
-            topic_alias_maximum: (limits.topic_alias_max > 0).then_some(limits.topic_alias_max),
-            server_keep_alive: (is_v5 && keep_alive_secs != connect.keep_alive_secs).then_some(keep_alive_secs),
-            ..Connack::default()
-        };
+        let connack = Connack { session_present, ..connack };
         outbox.egress.control(id.slot, |out| connack.encode(connect.version, out));
         self.counters.connects += 1;
         outbox.events.push(Event::Connected {
@@ -114,6 +123,7 @@ impl Shard {
         });
         self.groups_of_session_online(session_id, true, outbox);
         self.pump(now, session_id, outbox);
+        Ok(())
     }
 
     /// Takes over, resumes or makes the session. Says whether it was there.
@@ -145,7 +155,7 @@ impl Shard {
         let session = self.sessions.get_mut(session_id).expect("just found or made");
         session.connection = Some(id);
         session.ends_at = None;
-        session.expiry_secs = granted_expiry_secs(connect).min(limits.session_expiry_secs_max);
+        session.expiry_secs = granted_expiry_secs(connect, limits);
         // A will that still waits is not published when the client is back in time [MQTT-3.1.3-9].
         session.last_will = connect.last_will.as_ref().map(|will| LastWill {
             message: will_message(will, self.config.shard, session_id),
@@ -171,21 +181,22 @@ impl Shard {
         }
     }
 
+    /// `audience` is whom to tell: its dialect and Maximum Packet Size.
     fn refuse_connect(
         &mut self,
         id: ConnectionId,
-        dialect: Option<ProtocolVersion>,
+        audience: Option<(ProtocolVersion, usize)>,
         reason: ReasonCode,
         what: &'static str,
         outbox: &mut Outbox,
     ) -> Next {
         // 3.x knows no code for a CONNECT that does not parse: close without an answer (cases W11 to W15).
-        let is_told = |version: &ProtocolVersion| {
+        let is_told = |(version, _): &(ProtocolVersion, usize)| {
             *version == ProtocolVersion::V5
                 || !matches!(reason, ReasonCode::MalformedPacket | ReasonCode::ProtocolError)
         };
-        if let Some(version) = dialect.filter(is_told) {
-            outbox.egress.control(id.slot, |out| Connack::refusal(reason).encode(version, out));
+        if let Some((version, bytes_max)) = audience.filter(is_told) {
+            outbox.egress.control(id.slot, |out| put_refusal(reason, what, version, bytes_max, out));
         }
         self.refuse_silently(id, reason, what, outbox)
     }
@@ -202,13 +213,45 @@ impl Shard {
     }
 }
 
-/// Session Expiry Interval as asked for; 3.x knows only "now" and "never" (section 3.1.2.4).
-fn granted_expiry_secs(connect: &Connect<'_>) -> u32 {
-    match connect.version {
+/// What a client is granted; whether its session was there is not known yet.
+fn grant<'a>(connect: &Connect<'_>, generated: Option<&'a str>, limits: &Limits) -> Connack<'a> {
+    let expiry_secs = granted_expiry_secs(connect, limits);
+    let keep_alive_secs = granted_keep_alive_secs(connect, limits);
+    let is_v5 = connect.version == ProtocolVersion::V5;
+    Connack {
+        session_expiry_secs: connect.session_expiry_secs.is_some_and(|secs| secs != expiry_secs).then_some(expiry_secs),
+        receive_maximum: Some(limits.receive_maximum),
+        maximum_packet_size: Some(limits.packet_bytes_max),
+        assigned_client_id: generated,
+        topic_alias_maximum: (limits.topic_alias_max > 0).then_some(limits.topic_alias_max),
+        server_keep_alive: (is_v5 && keep_alive_secs != connect.keep_alive_secs).then_some(keep_alive_secs),
+        ..Connack::default()
+    }
+}
+
+/// The client's Maximum Packet Size, bytes.
+fn packet_bytes_max(connect: &Connect<'_>) -> usize {
+    connect.maximum_packet_size.map_or(usize::MAX, |bytes| bytes as usize)
+}
+
+fn is_within(connack: &Connack<'_>, connect: &Connect<'_>) -> bool {
+    let bytes_max = packet_bytes_max(connect);
+    if bytes_max == usize::MAX {
+        return true;
+    }
+    let mut out = Vec::new();
+    connack.encode(connect.version, &mut out);
+    out.len() <= bytes_max
+}
+
+/// Session Expiry Interval as asked for and allowed; 3.x knows only "now" and "never" (section 3.1.2.4).
+fn granted_expiry_secs(connect: &Connect<'_>, limits: &Limits) -> u32 {
+    let asked = match connect.version {
         ProtocolVersion::V5 => connect.session_expiry_secs.unwrap_or(0),
         ProtocolVersion::V31 | ProtocolVersion::V311 if connect.clean_start => 0,
         ProtocolVersion::V31 | ProtocolVersion::V311 => u32::MAX,
-    }
+    };
+    asked.min(limits.session_expiry_secs_max)
 }
 
 fn granted_keep_alive_secs(connect: &Connect<'_>, limits: &Limits) -> u16 {
@@ -221,7 +264,7 @@ fn granted_keep_alive_secs(connect: &Connect<'_>, limits: &Limits) -> u16 {
 }
 
 /// What a CONNECT that parses may still be refused for.
-fn check(connect: &Connect<'_>, limits: &Limits) -> Result<(), (ReasonCode, &'static str)> {
+fn check(connect: &Connect<'_>, limits: &Limits) -> Result<(), Fault> {
     if connect.client_id.len() > limits.client_id_bytes_max {
         return Err((ReasonCode::ClientIdentifierNotValid, "client id longer than client_id_bytes_max"));
     }

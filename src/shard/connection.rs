@@ -25,6 +25,8 @@ pub(super) struct Connection {
     pub(super) is_parked: bool,
     /// The client's Maximum Packet Size, bytes.
     pub(super) packet_bytes_max: usize,
+    /// The client's Request Problem Information.
+    pub(super) wants_words: bool,
     /// Topics by alias, as the client set them; index 0 is alias 1.
     pub(super) aliases_in: Vec<Option<Arc<str>>>,
     pub(super) aliases_out: AliasesOut,
@@ -40,6 +42,7 @@ impl Connection {
             silence_millis_max: u64::MAX,
             is_parked: false,
             packet_bytes_max: REMAINING_LENGTH_MAX as usize + 5,
+            wants_words: true,
             aliases_in: Vec::new(),
             aliases_out: AliasesOut::default(),
         }

@@ -43,7 +43,7 @@ impl Shard {
         self.forget_connection(now, id, Cause::ConnectionLost, outbox);
     }
 
-    /// Ends a connection from our side; an MQTT 5.0 client is told why.
+    /// Ends a connection from our side; an MQTT 5.0 client is told `reason`, and `what` if that is not too much for it.
     pub(super) fn close(
         &mut self,
         now: Millis,
@@ -54,7 +54,7 @@ impl Shard {
     ) -> Step {
         let Some(connection) = self.connections.get_mut(id) else { return Step::Closed };
         if connection.session.is_some() && connection.version == ProtocolVersion::V5 {
-            outbox.egress.control(id.slot, |out| Disconnect::new(reason).encode(ProtocolVersion::V5, out));
+            outbox.egress.control(id.slot, |out| connection.put_disconnect(reason, what, out));
         }
         self.counters.broker_closes += 1;
         outbox.closes.push(id);

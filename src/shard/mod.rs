@@ -12,6 +12,7 @@ mod deadline;
 mod deliver;
 mod disconnect;
 mod egress;
+mod explain;
 mod group;
 mod input;
 mod interest;

@@ -255,7 +255,7 @@ fn check(peer: &Peer, heard: Heard) {
         }
         Answer(text) => {
             if !text.is_empty() {
-                assert_eq!(peer.hear(), hex(text));
+                assert_eq!(peer.hear_plain(), hex(text));
             }
             peer.expect_alive();
             peer.leave();

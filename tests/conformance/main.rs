@@ -7,9 +7,11 @@
 mod broker;
 mod packets;
 mod peer;
+mod words;
 
 mod connect;
 mod disconnect;
+mod explanations;
 mod flow_control;
 mod hostile;
 mod keep_alive;

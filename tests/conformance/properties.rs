@@ -285,25 +285,6 @@ fn too_many_user_properties_end_the_connection() {
     });
 }
 
-/// [MQTT-3.1.2-29] [MQTT-3.1.2-28] [MQTT-3.4.2-2] [MQTT-3.9.2-2]: the broker explains nothing that it was asked not to.
-#[test]
-fn no_reason_strings_are_sent_to_who_does_not_want_them() {
-    everywhere(|broker| {
-        let connect = Connect { request_problem_information: false, ..Connect::new(V5, "bob") };
-        let bob = broker.dial(V5);
-        bob.send(connect);
-        bob.expect(granted());
-        bob.send(subscribe(1).to("a/#/b", Q0));
-        bob.expect(suback(1, &[0x8f]));
-        bob.send(unsubscribe(2, &["a"]));
-        bob.expect(unsuback(2, &[0x11]));
-        bob.send(qos1(3, "$SYS/x", "x"));
-        bob.expect(because(ReasonCode::NotAuthorized, puback(3)));
-        bob.send(pubrel(4));
-        bob.expect(because(ReasonCode::PacketIdentifierNotFound, pubcomp(4)));
-    });
-}
-
 /// [MQTT-2.2.2-1]: a packet of ours without properties says so.
 #[test]
 fn a_message_without_properties_has_an_empty_block() {
