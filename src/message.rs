@@ -33,7 +33,7 @@ pub struct MessageView<'a> {
     pub retain: bool,
     /// When the message ends, if it ever does (Message Expiry Interval, section 3.3.2.3.3).
     pub expires_at: Option<Millis>,
-    /// The session that published it, for No Local [MQTT-3.8.3-3].
+    /// The session that published it, for No Local (section 3.8.3.1).
     pub publisher: Option<GlobalSessionId>,
 }
 

@@ -128,7 +128,7 @@ impl Shard {
         }
     }
 
-    /// Publishes the will, once [MQTT-3.1.2-10].
+    /// Publishes the will, once [v3.1.1 MQTT-3.1.2-10].
     pub(super) fn publish_will(&mut self, now: Millis, id: SessionId, outbox: &mut Outbox) {
         let Some(will) = self.sessions.get_mut(id).and_then(|session| session.last_will.take()) else { return };
         let expires_at = will.expiry_secs.map(|secs| now.after_secs(u64::from(secs)));

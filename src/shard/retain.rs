@@ -204,7 +204,7 @@ impl Shard {
         let Some(&subscription) = session.subscriptions.get(&filter) else { return };
         let mut messages = self.retained.matching(TopicFilter::trusted(&filter), now);
         if subscription.options.no_local {
-            // [MQTT-3.8.3-3]
+            // No Local (section 3.8.3.1)
             let own = Some(GlobalSessionId { shard: self.id(), session: session_id });
             messages.retain(|message| message.view().publisher != own);
         }

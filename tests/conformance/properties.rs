@@ -17,8 +17,8 @@ fn numbered(subscription_id: u32) -> Property<'static> {
     Property::SubscriptionIdentifier(subscription_id)
 }
 
-/// [MQTT-3.3.2-4] [MQTT-3.3.2-15] [MQTT-3.3.2-16] [MQTT-3.3.2-17] [MQTT-3.3.2-18] [MQTT-3.3.2-20] [MQTT-3.3.2-13]
-/// [MQTT-3.3.2-19]: to every subscriber of 5.0, in order, whatever the QoS; earlier dialects get the message alone.
+/// [MQTT-3.3.2-4] [MQTT-3.3.2-15] [MQTT-3.3.2-16] [MQTT-3.3.2-17] [MQTT-3.3.2-18] [MQTT-3.3.2-20]:
+/// to every subscriber of 5.0, in order, whatever the QoS; earlier dialects get the message alone.
 #[test]
 fn the_properties_of_a_message_arrive_unaltered() {
     everywhere(|broker| {
@@ -254,7 +254,7 @@ fn identifiers_outlive_the_connection() {
     });
 }
 
-/// [MQTT-3.8.3-3]: the identifiers of silent subscriptions are not named to the publisher itself.
+/// Section 3.8.3.1, No Local: the identifiers of silent subscriptions are not named to the publisher itself.
 #[test]
 fn an_own_message_names_only_the_subscriptions_that_hear_it() {
     everywhere(|broker| {
@@ -285,7 +285,7 @@ fn too_many_user_properties_end_the_connection() {
     });
 }
 
-/// [MQTT-2.2.2-1]: a packet of ours without properties says so.
+/// [MQTT-2.2.2-1] [MQTT-2.2.1-2]: a packet of ours without properties says so.
 #[test]
 fn a_message_without_properties_has_an_empty_block() {
     everywhere(|broker| {

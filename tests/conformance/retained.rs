@@ -170,7 +170,7 @@ fn retain_handling_2_never_sends() {
     });
 }
 
-/// [MQTT-3.10.4-2] and section 3.3.1.3: a session that comes back subscribes to nothing anew.
+/// Section 3.3.1.3: a session that comes back subscribes to nothing anew.
 #[test]
 fn a_resumed_session_gets_no_retained_messages_again() {
     everywhere(|broker| {
@@ -183,7 +183,7 @@ fn a_resumed_session_gets_no_retained_messages_again() {
     });
 }
 
-/// [MQTT-3.3.1-9] [MQTT-4.7.2-1]: each matching topic once, whatever the wildcards.
+/// [MQTT-3.3.1-9] [v3.1.1 MQTT-3.3.1-6]: each matching topic once, whatever the wildcards.
 #[test]
 fn a_wildcard_gets_every_matching_topic_once() {
     everywhere(|broker| {
@@ -224,7 +224,7 @@ fn a_shared_subscription_gets_no_retained_messages() {
     });
 }
 
-/// [MQTT-3.8.3-3]: messages are not forwarded to the client that published them, now or later.
+/// Section 3.8.3.1, No Local: messages are not forwarded to the client that published them, now or later.
 #[test]
 fn no_local_holds_for_retained_messages_too() {
     everywhere(|broker| {
