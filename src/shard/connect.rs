@@ -11,7 +11,7 @@ use super::explain::put_refusal;
 use super::retain::will_message;
 use super::timers::Timer;
 use super::{Event, Next, Outbox, Shard};
-use crate::id::{ConnectionId, Millis, SessionId, ShardId};
+use crate::id::{ConnectionId, Millis, PublisherId, SessionId, ShardId};
 use crate::limits::Limits;
 use crate::session::{LastWill, Session};
 use crate::topic::{TopicLimits, TopicName};
@@ -20,9 +20,14 @@ use crate::wire::{self, Connack, Connect, Framed, Packet, ProtocolVersion, Reaso
 /// Why a CONNECT is refused.
 type Fault = (ReasonCode, &'static str);
 
+/// The client as a publisher.
+pub(super) fn publisher_of(client_id: &str, hash_seed: u64) -> PublisherId {
+    PublisherId(ahash::RandomState::with_seeds(hash_seed, 0x9e37, 0x79b9, 0x7f4a).hash_one(client_id))
+}
+
 /// The shard on which a client lives for as long as the broker runs.
 pub fn owner_of(client_id: &str, hash_seed: u64, shards: usize) -> ShardId {
-    let hash = ahash::RandomState::with_seeds(hash_seed, 0x9e37, 0x79b9, 0x7f4a).hash_one(client_id);
+    let PublisherId(hash) = publisher_of(client_id, hash_seed);
     let index = (u128::from(hash) * shards as u128) >> 64;
     ShardId(u16::try_from(index).expect("fewer shards than SHARDS_MAX"))
 }
@@ -107,6 +112,7 @@ impl Shard {
             secs => u64::from(secs) * 1500,
         };
         connection.packet_bytes_max = packet_bytes_max(connect);
+        connection.publisher = Some(publisher_of(client_id, self.config.hash_seed));
         connection.wants_words = connect.request_problem_information;
         connection.aliases_out = AliasesOut::new(connect.topic_alias_maximum.min(limits.topic_alias_out_max));
         let deadline = now.after_millis(connection.silence_millis_max);
@@ -158,7 +164,7 @@ impl Shard {
         session.expiry_secs = granted_expiry_secs(connect, limits);
         // A will that still waits is not published when the client is back in time [MQTT-3.1.3-9].
         session.last_will = connect.last_will.as_ref().map(|will| LastWill {
-            message: will_message(will, self.config.shard, session_id),
+            message: will_message(will, publisher_of(client_id, self.config.hash_seed)),
             expiry_secs: will.properties.message_expiry_secs,
             delay_secs: will.delay_secs,
             due_at: None,

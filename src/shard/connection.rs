@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::id::{ConnectionId, Millis, SessionId};
+use crate::id::{ConnectionId, Millis, PublisherId, SessionId};
 use crate::limits::REMAINING_LENGTH_MAX;
 use crate::wire::ProtocolVersion;
 
@@ -17,6 +17,8 @@ pub(super) struct Connection {
     /// Set once CONNECT was accepted.
     pub(super) session: Option<SessionId>,
     pub(super) version: ProtocolVersion,
+    /// The client, once CONNECT was accepted.
+    pub(super) publisher: Option<PublisherId>,
     /// When the last packet came.
     pub(super) heard_at: Millis,
     /// Silence after which the connection is closed, milliseconds.
@@ -38,6 +40,7 @@ impl Connection {
             id,
             session: None,
             version: ProtocolVersion::V311,
+            publisher: None,
             heard_at: accepted_at,
             silence_millis_max: u64::MAX,
             is_parked: false,

@@ -55,7 +55,7 @@ fn another_protocol_name_is_closed_without_an_answer() {
     peer.expect_close();
 }
 
-/// [MQTT-3.1.0-2] [v3.1.1 MQTT-3.1.0-2], case W06.
+/// [MQTT-3.1.0-2] [MQTT-3.2.0-2] [v3.1.1 MQTT-3.1.0-2], case W06.
 #[test]
 fn a_second_connect_ends_the_connection() {
     everywhere(|broker| {
@@ -219,7 +219,7 @@ fn a_connect_that_comes_byte_by_byte_is_admitted() {
     });
 }
 
-/// Section 3.1.4: a client need not wait for CONNACK.
+/// [MQTT-3.2.0-1] [v3.1.1 MQTT-3.2.0-1] and section 3.1.4: a client need not wait for CONNACK, which comes before all else.
 #[test]
 fn packets_may_follow_connect_at_once() {
     everywhere(|broker| {

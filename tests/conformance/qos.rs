@@ -40,7 +40,7 @@ fn a_qos_1_packet_id_means_a_new_message_after_its_puback() {
     });
 }
 
-/// [MQTT-4.3.3-8] [MQTT-4.3.3-10] [MQTT-4.3.3-11] [MQTT-4.3.3-12] [v3.1.1 MQTT-4.3.3-2], cases Q01 and Q03.
+/// [MQTT-4.3.3-8] [MQTT-4.3.3-10] [MQTT-4.3.3-11] [MQTT-4.3.3-12] [MQTT-2.2.1-5] [v3.1.1 MQTT-4.3.3-2], cases Q01 and Q03.
 #[test]
 fn a_qos_2_message_is_delivered_once_however_often_it_comes() {
     everywhere(|broker| {

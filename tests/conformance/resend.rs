@@ -141,7 +141,8 @@ fn what_is_unacknowledged_is_repeated_on_the_next_connection() {
     });
 }
 
-/// [MQTT-4.3.2-2] [MQTT-4.5.0-1] [v3.1.1 MQTT-3.1.2-5]: what was never sent is sent without DUP, in order, after what was.
+/// [MQTT-4.3.2-2] [MQTT-4.5.0-1] [MQTT-3.2.0-1] [v3.1.1 MQTT-3.1.2-5]
+/// [v3.1.1 MQTT-3.2.0-1]: after CONNACK, what was never sent is sent without DUP, in order, after what was.
 #[test]
 fn messages_that_waited_for_the_client_are_sent_for_the_first_time() {
     everywhere(|broker| {
@@ -171,7 +172,8 @@ fn messages_that_waited_for_the_client_are_sent_for_the_first_time() {
     });
 }
 
-/// [MQTT-4.3.3-4] [MQTT-4.3.3-6] [v3.1.1 MQTT-4.3.3-1]: a repeated PUBREC is answered by PUBREL again, never by PUBLISH.
+/// [MQTT-4.3.3-4] [MQTT-4.3.3-6] [MQTT-2.2.1-5] [v3.1.1 MQTT-2.3.1-6]
+/// [v3.1.1 MQTT-4.3.3-1]: a repeated PUBREC is answered by PUBREL again, never by PUBLISH.
 #[test]
 fn a_repeated_pubrec_is_answered_by_pubrel_again() {
     everywhere(|broker| {

@@ -4,7 +4,7 @@
 //! delivery (`publish`). Neighbours: `peer`.
 
 use ringmq::limits::Limits;
-use ringmq::wire::{Connect, Packet, Property, ReasonCode, RetainHandling, SubscriptionOptions};
+use ringmq::wire::{Connect, LastWill, Packet, Property, ReasonCode, RetainHandling, SubscriptionOptions};
 
 use super::broker::{Broker, everywhere, everywhere_with};
 use super::packets::*;
@@ -238,7 +238,8 @@ fn no_local_holds_for_retained_messages_too() {
     });
 }
 
-/// [MQTT-3.3.2-17] [MQTT-3.3.2-6] [MQTT-3.3.4-3]: a retained message keeps its properties and gets those of the subscription.
+/// [MQTT-3.3.2-16] [MQTT-3.3.2-17] [MQTT-3.3.2-18] [MQTT-3.3.2-20] [MQTT-3.3.2-6]
+/// [MQTT-3.3.4-3]: a retained message keeps its properties and gets those of the subscription.
 #[test]
 fn a_retained_message_keeps_its_properties() {
     everywhere(|broker| {
@@ -459,5 +460,26 @@ fn a_replacement_does_not_lose_the_retained_messages_of_the_first() {
         heard.sort();
         let publish = qos0("a", "x").retained().bytes(V5);
         assert_eq!(heard, [publish, suback(1, &[0]).bytes(V5), suback(2, &[0]).bytes(V5)]);
+    });
+}
+
+/// Section 3.8.3.1, No Local: the client is known by its id, also when the session in which it published has ended, and as the
+/// one whose will it was.
+#[test]
+fn no_local_knows_the_client_in_a_later_session() {
+    everywhere(|broker| {
+        for version in DIALECTS {
+            let bob = broker.connect(version, "bob");
+            bob.send(qos0("a", "from bob").retained());
+            bob.leave();
+        }
+        let last_will = LastWill { retain: true, ..will(Q0, "gone", "from bob") };
+        broker.join(Connect { last_will: Some(last_will), ..Connect::new(V5, "bob") }).vanish();
+        broker.connect(V5, "ann").send(qos0("b", "from ann").retained());
+        let bob = broker.connect(V5, "bob");
+        bob.send(subscribe(1).with("#", SubscriptionOptions { no_local: true, ..SubscriptionOptions::default() }));
+        bob.expect(suback(1, &[0]));
+        bob.expect(qos0("b", "from ann").retained());
+        bob.expect_nothing();
     });
 }

@@ -9,7 +9,7 @@ use ringmq::wire::{Connect, Disconnect, ReasonCode};
 use super::broker::everywhere;
 use super::packets::*;
 
-/// [MQTT-3.2.2-2] [MQTT-3.2.2-3] [MQTT-3.1.2-4] [MQTT-3.1.2-5] [v3.1.1 MQTT-3.2.2-1] [v3.1.1 MQTT-3.2.2-2]
+/// [MQTT-3.2.2-1] [MQTT-3.2.2-2] [MQTT-3.2.2-3] [MQTT-3.1.2-4] [MQTT-3.1.2-5] [v3.1.1 MQTT-3.2.2-1] [v3.1.1 MQTT-3.2.2-2]
 /// [v3.1.1 MQTT-3.2.2-3] [v3.1.1 MQTT-3.1.2-6]: 3.1 does not know the flag.
 #[test]
 fn session_present_tells_the_truth() {
