@@ -15,7 +15,7 @@ use crate::id::{ConnectionId, Millis, PublisherId, SessionId, ShardId};
 use crate::limits::Limits;
 use crate::session::{LastWill, Session};
 use crate::topic::{TopicLimits, TopicName};
-use crate::wire::{self, Connack, Connect, Framed, Packet, ProtocolVersion, ReasonCode, Sender};
+use crate::wire::{self, Connack, Connect, Frame, Framed, Packet, ProtocolVersion, ReasonCode, Sender};
 
 /// Why a CONNECT is refused.
 type Fault = (ReasonCode, &'static str);
@@ -54,7 +54,7 @@ impl Shard {
             Ok(Packet::Connect(connect)) => connect,
             Ok(_) => return Err(self.refuse_silently(id, ReasonCode::ProtocolError, "not a CONNECT", outbox)),
             Err(error) => {
-                let audience = Connect::dialect(&frame).map(|version| (version, usize::MAX));
+                let audience = audience_of(&frame);
                 return Err(self.refuse_connect(id, audience, error.reason, error.what, outbox));
             }
         };
@@ -235,6 +235,13 @@ fn grant<'a>(connect: &Connect<'_>, generated: Option<&'a str>, limits: &Limits)
     }
 }
 
+/// In which dialect and within how many bytes to refuse a CONNECT that does not parse; `None` if without a word.
+fn audience_of(frame: &Frame<'_>) -> Option<(ProtocolVersion, usize)> {
+    let version = Connect::dialect(frame)?;
+    let bytes_max = if version == ProtocolVersion::V5 { Connect::size_to_refuse_within(frame) } else { None };
+    Some((version, bytes_max.map_or(usize::MAX, |bytes| bytes as usize)))
+}
+
 /// The client's Maximum Packet Size, bytes.
 fn packet_bytes_max(connect: &Connect<'_>) -> usize {
     connect.maximum_packet_size.map_or(usize::MAX, |bytes| bytes as usize)
@@ -294,6 +301,11 @@ fn check(connect: &Connect<'_>, limits: &Limits) -> Result<(), Fault> {
     let topic = topic.map_err(|_| (ReasonCode::TopicNameInvalid, "the will's topic name is not valid"))?;
     if topic.is_dollar() {
         return Err((ReasonCode::TopicNameInvalid, "the will's topic name begins with $"));
+    }
+    if let Some(response_topic) = will.properties.response_topic {
+        // [MQTT-3.3.2-14], as of any message.
+        TopicName::new(response_topic, TopicLimits::from(limits))
+            .map_err(|_| (ReasonCode::ProtocolError, "the will's response topic is not a topic name"))?;
     }
     if will.properties.user_properties as usize > limits.user_properties_max {
         return Err((ReasonCode::QuotaExceeded, "more user properties in the will than user_properties_max"));

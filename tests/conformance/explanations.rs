@@ -145,6 +145,20 @@ fn a_refusal_is_no_larger_than_the_client_takes() {
     });
 }
 
+/// [MQTT-3.2.2-19] [MQTT-3.1.2-24]: what a CONNECT says of the maximum before it goes wrong holds for its refusal.
+#[test]
+fn a_connect_that_does_not_parse_is_refused_within_its_maximum() {
+    everywhere(|broker| {
+        // Maximum Packet Size of 5 and of 4, then a user name that is not there.
+        for (bytes_max, expected) in [("05", Some(hex("2003008100"))), ("04", None)] {
+            let peer = broker.dial(V5);
+            peer.send_hex(&format!("101300044d5154540582003c0527000000{bytes_max}000178"));
+            assert_eq!(peer.try_hear(), expected);
+            peer.expect_close();
+        }
+    });
+}
+
 /// [MQTT-3.2.2-16] [MQTT-3.1.2-24]: a client that could not take its CONNACK is refused, before anybody is taken over.
 #[test]
 fn a_client_that_takes_no_connack_is_refused() {

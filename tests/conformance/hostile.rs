@@ -126,6 +126,12 @@ fn rows_before_admission() -> Vec<Row> {
         ("a password that is not there, 5.0", C0, connect_with(5, 0x42, b"\0\x01x"), Refused(0x81)),
         ("a user name that is not there, before 5.0", C0, connect_with(4, 0x82, b"\0\x01x"), End),
         ("a will that is not there, before 5.0", C0, connect_with(4, 6, b"\0\x01x"), End),
+        (
+            "a response topic with wildcard in a will",
+            C0,
+            connect_with(5, 6, b"\0\x01x\x06\x08\0\x03a/#\0\x01w\0\x01p"),
+            Refused(0x82),
+        ),
         ("a will without payload", C0, connect_with(5, 6, b"\0\x01x\0\0\x01w"), Refused(0x81)),
         ("a will that no flag promises", C0, connect_with(5, 2, b"\0\x01x\0\0\x01w\0\x01p"), Refused(0x81)),
         ("a will that no flag promises, before 5.0", C0, connect_with(4, 2, b"\0\x01x\0\x01w\0\x01p"), End),
@@ -319,7 +325,7 @@ fn try_rows(rows: &[Row]) {
 }
 
 /// Cases W01 to W31, W81 and W85. [MQTT-3.1.0-1] [MQTT-3.1.2-3] [MQTT-3.1.2-6] [MQTT-3.1.2-7] [MQTT-3.1.2-8] [MQTT-3.1.2-9]
-/// [MQTT-3.1.2-12] [MQTT-3.1.2-13] [MQTT-3.1.2-17] [MQTT-3.1.2-19] [MQTT-3.3.4-10] [v3.1.1 MQTT-3.1.2-9]
+/// [MQTT-3.1.2-12] [MQTT-3.1.2-13] [MQTT-3.1.2-17] [MQTT-3.1.2-19] [MQTT-3.3.4-10] [MQTT-3.3.2-14] [v3.1.1 MQTT-3.1.2-9]
 /// [v3.1.1 MQTT-3.1.2-19] [v3.1.1 MQTT-3.1.2-21] [v3.1.1 MQTT-3.1.3-3] [MQTT-3.1.2-16] [MQTT-3.1.2-18] [MQTT-3.1.3-11]
 /// [MQTT-3.1.3-12] [MQTT-3.1.4-1] [MQTT-3.2.2-6] [MQTT-3.2.2-7]
 /// [MQTT-1.5.4-1] [MQTT-1.5.4-2] [MQTT-1.5.7-1] [v3.1.1 MQTT-3.1.0-1] [v3.1.1 MQTT-3.1.2-3] [v3.1.1 MQTT-3.1.2-11]
