@@ -118,6 +118,25 @@ fn retain_as_published_keeps_the_flag_of_live_messages() {
     });
 }
 
+/// [MQTT-3.3.1-13] [MQTT-3.3.4-2]: of overlapping subscriptions one that keeps the flag is enough, in whatever order.
+#[test]
+fn one_of_overlapping_subscriptions_keeps_the_flag_for_all() {
+    everywhere(|broker| {
+        let ann = broker.connect(V5, "ann");
+        let as_published = SubscriptionOptions { retain_as_published: true, ..SubscriptionOptions::default() };
+        for (first, second) in [("a", "#"), ("#", "a")] {
+            let bob = broker.connect(V5, "bob");
+            bob.send(subscribe(1).with(first, as_published).to(second, Q1));
+            bob.expect(suback(1, &[0, 1]));
+            ann.send(qos0("a", "x").retained());
+            bob.expect(qos0("a", "x").retained());
+            bob.expect_nothing();
+            bob.leave();
+            ann.send(qos0("a", "").retained());
+        }
+    });
+}
+
 /// [MQTT-3.3.1-9] [MQTT-3.8.4-4] [v3.1.1 MQTT-3.8.4-3]: at every SUBSCRIBE.
 #[test]
 fn retain_handling_0_sends_at_every_subscribe() {
