@@ -40,6 +40,11 @@ pub struct GlobalSessionId {
     pub session: SessionId,
 }
 
+/// A client as the publisher of messages: a hash of its id, the same on all shards, for as long as the broker runs. It
+/// outlives sessions, as what is retained does (section 3.8.3.1, No Local).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PublisherId(pub u64);
+
 /// A moment on the monotonic clock of the process, milliseconds. All shards share its origin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct Millis(pub u64);

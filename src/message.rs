@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::id::{GlobalSessionId, Millis};
+use crate::id::{Millis, PublisherId};
 use crate::limits::SHARED_PAYLOAD_BYTES_MIN;
 use crate::wire::QoS;
 
@@ -33,8 +33,8 @@ pub struct MessageView<'a> {
     pub retain: bool,
     /// When the message ends, if it ever does (Message Expiry Interval, section 3.3.2.3.3).
     pub expires_at: Option<Millis>,
-    /// The session that published it, for No Local [MQTT-3.8.3-3].
-    pub publisher: Option<GlobalSessionId>,
+    /// The client that published it, for No Local (section 3.8.3.1).
+    pub publisher: Option<PublisherId>,
 }
 
 #[derive(Debug)]
@@ -45,7 +45,7 @@ struct Parts {
     qos: QoS,
     retain: bool,
     expires_at: Option<Millis>,
-    publisher: Option<GlobalSessionId>,
+    publisher: Option<PublisherId>,
 }
 
 impl Message {

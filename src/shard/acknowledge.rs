@@ -87,13 +87,19 @@ impl Shard {
             return;
         }
         let source = Source { connection, session: session_id, version, shared: None };
-        self.answer(source, owed.packet_id, owed.qos, reason, outbox);
+        self.answer(source, owed, reason, outbox);
     }
 
-    /// Sends PUBACK or PUBREC.
-    fn answer(&mut self, source: Source<'_>, packet_id: u16, qos: QoS, reason: ReasonCode, outbox: &mut Outbox) {
-        let kind = if qos == QoS::AtLeastOnce { AckKind::Puback } else { AckKind::Pubrec };
-        send_ack(source, kind, packet_id, reason, outbox);
+    /// Sends PUBACK or PUBREC, with words if it is a failure.
+    fn answer(&mut self, source: Source<'_>, owed: Owed, reason: ReasonCode, outbox: &mut Outbox) {
+        let kind = if owed.qos == QoS::AtLeastOnce { AckKind::Puback } else { AckKind::Pubrec };
+        if source.version < ProtocolVersion::V5 || !reason.is_error() {
+            send_ack(source, kind, owed.packet_id, reason, outbox);
+        } else if let Some(connection) = self.connections.get_mut(source.connection) {
+            let ack = Ack::new(kind, owed.packet_id, reason);
+            let words = failure_words(&owed);
+            outbox.egress.control(source.connection.slot, |out| connection.put_ack(ack, Some(words), out));
+        }
     }
 
     /// A fresh ticket of the store.
@@ -184,6 +190,15 @@ impl Shard {
     fn misfit(&mut self, now: Millis, source: Source<'_>, outbox: &mut Outbox) -> Step {
         let what = "an acknowledgement that does not fit the message's QoS";
         self.close(now, source.connection, ReasonCode::ProtocolError, what, outbox)
+    }
+}
+
+/// Why a message is not taken, for people.
+fn failure_words(owed: &Owed) -> &'static str {
+    match owed {
+        Owed { is_denied: true, .. } => "clients may not publish to a topic name that begins with $",
+        Owed { is_failed: true, .. } => "the message could not be stored",
+        _ => "a limit on retained or queued messages is reached",
     }
 }
 

@@ -7,18 +7,27 @@ use std::sync::Arc;
 
 use super::connection::AliasesOut;
 use super::deadline::next_look;
+use super::explain::put_refusal;
 use super::retain::will_message;
 use super::timers::Timer;
 use super::{Event, Next, Outbox, Shard};
-use crate::id::{ConnectionId, Millis, SessionId, ShardId};
+use crate::id::{ConnectionId, Millis, PublisherId, SessionId, ShardId};
 use crate::limits::Limits;
 use crate::session::{Account, Budget, LastWill, Session};
 use crate::topic::{TopicLimits, TopicName};
-use crate::wire::{self, Connack, Connect, Framed, Packet, ProtocolVersion, ReasonCode, Sender};
+use crate::wire::{self, Connack, Connect, Frame, Framed, Packet, ProtocolVersion, ReasonCode, Sender};
+
+/// Why a CONNECT is refused.
+type Fault = (ReasonCode, &'static str);
+
+/// The client as a publisher.
+pub(super) fn publisher_of(client_id: &str, hash_seed: u64) -> PublisherId {
+    PublisherId(ahash::RandomState::with_seeds(hash_seed, 0x9e37, 0x79b9, 0x7f4a).hash_one(client_id))
+}
 
 /// The shard on which a client lives for as long as the broker runs.
 pub fn owner_of(client_id: &str, hash_seed: u64, shards: usize) -> ShardId {
-    let hash = ahash::RandomState::with_seeds(hash_seed, 0x9e37, 0x79b9, 0x7f4a).hash_one(client_id);
+    let PublisherId(hash) = publisher_of(client_id, hash_seed);
     let index = (u128::from(hash) * shards as u128) >> 64;
     ShardId(u16::try_from(index).expect("fewer shards than SHARDS_MAX"))
 }
@@ -48,8 +57,8 @@ impl Shard {
             Ok(Packet::Connect(connect)) => connect,
             Ok(_) => return Err(self.refuse_silently(id, ReasonCode::ProtocolError, "not a CONNECT", outbox)),
             Err(error) => {
-                let dialect = Connect::dialect(&frame);
-                return Err(self.refuse_connect(id, dialect, error.reason, error.what, outbox));
+                let audience = audience_of(&frame);
+                return Err(self.refuse_connect(id, audience, error.reason, error.what, outbox));
             }
         };
         if !connect.client_id.is_empty() {
@@ -59,9 +68,12 @@ impl Shard {
                 return Err(Next::Handoff(owner));
             }
         }
-        match check(&connect, &self.config.limits).and_then(|()| self.check_room(&connect)) {
-            Ok(()) => self.accept(now, id, &connect, outbox),
-            Err((reason, what)) => return Err(self.refuse_connect(id, Some(connect.version), reason, what, outbox)),
+        let admitted = check(&connect, &self.config.limits)
+            .and_then(|()| self.check_room(&connect))
+            .and_then(|()| self.accept(now, id, &connect, outbox));
+        if let Err((reason, what)) = admitted {
+            let audience = Some((connect.version, packet_bytes_max(&connect)));
+            return Err(self.refuse_connect(id, audience, reason, what, outbox));
         }
         Ok(frame.len)
     }
@@ -83,7 +95,7 @@ impl Shard {
     }
 
     /// Whether there is room for the session, or it is there already.
-    fn check_room(&mut self, connect: &Connect<'_>) -> Result<(), (ReasonCode, &'static str)> {
+    fn check_room(&mut self, connect: &Connect<'_>) -> Result<(), Fault> {
         if connect.last_will.as_ref().is_some_and(|will| !self.budget.open().admits(will_cost(will))) {
             self.counters.refused_over_budget += 1;
             return Err((ReasonCode::QuotaExceeded, "a will larger than what is left of held_bytes_per_shard_max"));
@@ -107,10 +119,23 @@ impl Shard {
         Ok(())
     }
 
-    fn accept(&mut self, now: Millis, id: ConnectionId, connect: &Connect<'_>, outbox: &mut Outbox) {
+    /// Admits the client, unless it could not take the CONNACK that says so.
+    fn accept(
+        &mut self,
+        now: Millis,
+        id: ConnectionId,
+        connect: &Connect<'_>,
+        outbox: &mut Outbox,
+    ) -> Result<(), Fault> {
         let generated = connect.client_id.is_empty().then(|| self.generate_client_id());
         let client_id = generated.as_deref().unwrap_or(connect.client_id);
-        let (session_id, is_present) = self.admit(now, id, client_id, connect, outbox);
+        let connack = grant(connect, generated.as_deref(), &self.config.limits);
+        if !is_within(&connack, connect) {
+            // [MQTT-3.2.2-16]: seen before anybody is taken over.
+            let what = "CONNACK would be larger than the client's Maximum Packet Size";
+            return Err((ReasonCode::PacketTooLarge, what));
+        }
+        let (session_id, session_present) = self.admit(now, id, client_id, connect, outbox);
         let keep_alive_secs = granted_keep_alive_secs(connect, &self.config.limits);
         let limits = &self.config.limits;
         self.connections.settle_announced(id);
@@ -122,23 +147,13 @@ impl Shard {
             0 => limits.idle_secs_max.saturating_mul(1000),
             secs => u64::from(secs) * 1500,
         };
-        connection.packet_bytes_max = connect.maximum_packet_size.map_or(usize::MAX, |bytes| bytes as usize);
+        connection.packet_bytes_max = packet_bytes_max(connect);
+        connection.publisher = Some(publisher_of(client_id, self.config.hash_seed));
+        connection.wants_words = connect.request_problem_information;
         connection.aliases_out = AliasesOut::new(connect.topic_alias_maximum.min(limits.topic_alias_out_max));
         let deadline = now.after_millis(connection.silence_millis_max);
         self.timers.set(next_look(now, deadline), Timer::KeepAlive(id));
-        let expiry_secs = self.sessions.get_mut(session_id).map_or(0, |session| session.expiry_secs);
-        let is_v5 = connect.version == ProtocolVersion::V5;
-        let connack = Connack {
-            session_present: is_present,
-            session_expiry_secs: (connect.session_expiry_secs.is_some_and(|secs| secs != expiry_secs))
-                .then_some(expiry_secs),
-            receive_maximum: Some(limits.receive_maximum),
-            maximum_packet_size: Some(limits.packet_bytes_max),
-            assigned_client_id: generated.as_deref(),
-            topic_alias_maximum: (limits.topic_alias_max > 0).then_some(limits.topic_alias_max),
-            server_keep_alive: (is_v5 && keep_alive_secs != connect.keep_alive_secs).then_some(keep_alive_secs),
-            ..Connack::default()
-        };
+        let connack = Connack { session_present, ..connack };
         outbox.egress.control(id.slot, |out| connack.encode(connect.version, out));
         self.counters.connects += 1;
         outbox.events.push(Event::Connected {
@@ -150,6 +165,7 @@ impl Shard {
         });
         self.groups_of_session_online(session_id, true, outbox);
         self.pump(now, session_id, outbox);
+        Ok(())
     }
 
     /// Takes over, resumes or makes the session. Says whether it was there.
@@ -182,11 +198,11 @@ impl Shard {
         let session = self.sessions.get_mut(session_id).expect("just found or made");
         session.connection = Some(id);
         session.ends_at = None;
-        session.expiry_secs = granted_expiry_secs(connect).min(limits.session_expiry_secs_max);
+        session.expiry_secs = granted_expiry_secs(connect, limits);
         // A will that still waits is not published when the client is back in time [MQTT-3.1.3-9].
         session.last_will = connect.last_will.as_ref().map(|will| LastWill {
             account: charged(&self.budget, will),
-            message: will_message(will, self.config.shard, session_id),
+            message: will_message(will, publisher_of(client_id, self.config.hash_seed)),
             expiry_secs: will.properties.message_expiry_secs,
             delay_secs: will.delay_secs,
             due_at: None,
@@ -209,22 +225,23 @@ impl Shard {
         }
     }
 
+    /// `audience` is whom to tell: its dialect and Maximum Packet Size.
     fn refuse_connect(
         &mut self,
         id: ConnectionId,
-        dialect: Option<ProtocolVersion>,
+        audience: Option<(ProtocolVersion, usize)>,
         reason: ReasonCode,
         what: &'static str,
         outbox: &mut Outbox,
     ) -> Next {
         self.counters.refused_connects += 1;
         // 3.x knows no code for a CONNECT that does not parse: close without an answer (cases W11 to W15).
-        let is_told = |version: &ProtocolVersion| {
+        let is_told = |(version, _): &(ProtocolVersion, usize)| {
             *version == ProtocolVersion::V5
                 || !matches!(reason, ReasonCode::MalformedPacket | ReasonCode::ProtocolError)
         };
-        if let Some(version) = dialect.filter(is_told) {
-            outbox.egress.control(id.slot, |out| Connack::refusal(reason).encode(version, out));
+        if let Some((version, bytes_max)) = audience.filter(is_told) {
+            outbox.egress.control(id.slot, |out| put_refusal(reason, what, version, bytes_max, out));
         }
         self.refuse_silently(id, reason, what, outbox)
     }
@@ -241,13 +258,52 @@ impl Shard {
     }
 }
 
-/// Session Expiry Interval as asked for; 3.x knows only "now" and "never" (section 3.1.2.4).
-fn granted_expiry_secs(connect: &Connect<'_>) -> u32 {
-    match connect.version {
+/// What a client is granted; whether its session was there is not known yet.
+fn grant<'a>(connect: &Connect<'_>, generated: Option<&'a str>, limits: &Limits) -> Connack<'a> {
+    let expiry_secs = granted_expiry_secs(connect, limits);
+    let keep_alive_secs = granted_keep_alive_secs(connect, limits);
+    let is_v5 = connect.version == ProtocolVersion::V5;
+    Connack {
+        session_expiry_secs: connect.session_expiry_secs.is_some_and(|secs| secs != expiry_secs).then_some(expiry_secs),
+        receive_maximum: Some(limits.receive_maximum),
+        maximum_packet_size: Some(limits.packet_bytes_max),
+        assigned_client_id: generated,
+        topic_alias_maximum: (limits.topic_alias_max > 0).then_some(limits.topic_alias_max),
+        server_keep_alive: (is_v5 && keep_alive_secs != connect.keep_alive_secs).then_some(keep_alive_secs),
+        ..Connack::default()
+    }
+}
+
+/// In which dialect and within how many bytes to refuse a CONNECT that does not parse; `None` if without a word.
+fn audience_of(frame: &Frame<'_>) -> Option<(ProtocolVersion, usize)> {
+    let version = Connect::dialect(frame)?;
+    let bytes_max = if version == ProtocolVersion::V5 { Connect::size_to_refuse_within(frame) } else { None };
+    Some((version, bytes_max.map_or(usize::MAX, |bytes| bytes as usize)))
+}
+
+/// The client's Maximum Packet Size, bytes.
+fn packet_bytes_max(connect: &Connect<'_>) -> usize {
+    connect.maximum_packet_size.map_or(usize::MAX, |bytes| bytes as usize)
+}
+
+fn is_within(connack: &Connack<'_>, connect: &Connect<'_>) -> bool {
+    let bytes_max = packet_bytes_max(connect);
+    if bytes_max == usize::MAX {
+        return true;
+    }
+    let mut out = Vec::new();
+    connack.encode(connect.version, &mut out);
+    out.len() <= bytes_max
+}
+
+/// Session Expiry Interval as asked for and allowed; 3.x knows only "now" and "never" (section 3.1.2.4).
+fn granted_expiry_secs(connect: &Connect<'_>, limits: &Limits) -> u32 {
+    let asked = match connect.version {
         ProtocolVersion::V5 => connect.session_expiry_secs.unwrap_or(0),
         ProtocolVersion::V31 | ProtocolVersion::V311 if connect.clean_start => 0,
         ProtocolVersion::V31 | ProtocolVersion::V311 => u32::MAX,
-    }
+    };
+    asked.min(limits.session_expiry_secs_max)
 }
 
 fn granted_keep_alive_secs(connect: &Connect<'_>, limits: &Limits) -> u16 {
@@ -272,7 +328,7 @@ fn charged(budget: &Budget, will: &wire::LastWill<'_>) -> Account {
 }
 
 /// What a CONNECT that parses may still be refused for.
-fn check(connect: &Connect<'_>, limits: &Limits) -> Result<(), (ReasonCode, &'static str)> {
+fn check(connect: &Connect<'_>, limits: &Limits) -> Result<(), Fault> {
     if connect.client_id.len() > limits.client_id_bytes_max {
         return Err((ReasonCode::ClientIdentifierNotValid, "client id longer than client_id_bytes_max"));
     }
@@ -296,6 +352,11 @@ fn check(connect: &Connect<'_>, limits: &Limits) -> Result<(), (ReasonCode, &'st
     let topic = topic.map_err(|_| (ReasonCode::TopicNameInvalid, "the will's topic name is not valid"))?;
     if topic.is_dollar() {
         return Err((ReasonCode::TopicNameInvalid, "the will's topic name begins with $"));
+    }
+    if let Some(response_topic) = will.properties.response_topic {
+        // [MQTT-3.3.2-14], as of any message.
+        TopicName::new(response_topic, TopicLimits::from(limits))
+            .map_err(|_| (ReasonCode::ProtocolError, "the will's response topic is not a topic name"))?;
     }
     if will.properties.user_properties as usize > limits.user_properties_max {
         return Err((ReasonCode::QuotaExceeded, "more user properties in the will than user_properties_max"));

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::id::{ConnectionId, Millis, SessionId};
+use crate::id::{ConnectionId, Millis, PublisherId, SessionId};
 use crate::limits::REMAINING_LENGTH_MAX;
 use crate::session::Account;
 use crate::wire::ProtocolVersion;
@@ -20,6 +20,8 @@ pub(super) struct Connection {
     /// Length that the header of its CONNECT has announced, bytes; 0 when that is there or none has come.
     announced_bytes: u32,
     pub(super) version: ProtocolVersion,
+    /// The client, once CONNECT was accepted.
+    pub(super) publisher: Option<PublisherId>,
     /// When the last packet came.
     pub(super) heard_at: Millis,
     /// Silence after which the connection is closed, milliseconds.
@@ -28,6 +30,8 @@ pub(super) struct Connection {
     pub(super) is_parked: bool,
     /// The client's Maximum Packet Size, bytes.
     pub(super) packet_bytes_max: usize,
+    /// The client's Request Problem Information.
+    pub(super) wants_words: bool,
     /// Topics by alias, as the client set them; index 0 is alias 1.
     pub(super) aliases_in: Vec<Option<Arc<str>>>,
     pub(super) aliases_out: AliasesOut,
@@ -42,10 +46,12 @@ impl Connection {
             session: None,
             announced_bytes: 0,
             version: ProtocolVersion::V311,
+            publisher: None,
             heard_at: accepted_at,
             silence_millis_max: u64::MAX,
             is_parked: false,
             packet_bytes_max: REMAINING_LENGTH_MAX as usize + 5,
+            wants_words: true,
             aliases_in: Vec::new(),
             aliases_out: AliasesOut::default(),
             announced: None,

@@ -6,10 +6,11 @@
 
 use std::sync::Arc;
 
+use super::connect::publisher_of;
 use super::connection::Connection;
 use super::matches::{Delivery, Own};
 use super::{Outbox, Outcome, Shard};
-use crate::id::{ConnectionId, GlobalSessionId, Millis, SessionId};
+use crate::id::{ConnectionId, Millis, SessionId};
 use crate::message::{Message, MessageView};
 use crate::session::{Admission, Queued, Sent, Stage, Subscription};
 use crate::wire::{Ack, AckKind, OutgoingPublish, ProtocolVersion, QoS, ReasonCode};
@@ -105,9 +106,10 @@ impl Shard {
         carrier: &mut Carrier<'_>,
         outbox: &mut Outbox,
     ) -> Delivered {
-        let shard = self.config.shard;
-        let Some((session, _)) = self.sessions.at(delivery.session) else { return Delivered::NO_MATCH };
-        let is_own = carrier.view.publisher == Some(GlobalSessionId { shard, session });
+        let hash_seed = self.config.hash_seed;
+        let Some((session, record)) = self.sessions.at(delivery.session) else { return Delivered::NO_MATCH };
+        let is_own = !matches!(delivery.own, Own::Same)
+            && carrier.view.publisher == Some(publisher_of(&record.client_id, hash_seed));
         let delivery = match &delivery.own {
             Own::Nothing if is_own => return Delivered::NO_MATCH,
             Own::Other(other) if is_own => other,

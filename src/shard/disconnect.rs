@@ -43,7 +43,7 @@ impl Shard {
         self.forget_connection(now, id, Cause::ConnectionLost, outbox);
     }
 
-    /// Ends a connection from our side; an MQTT 5.0 client is told why.
+    /// Ends a connection from our side; an MQTT 5.0 client is told `reason`, and `what` if that is not too much for it.
     pub(super) fn close(
         &mut self,
         now: Millis,
@@ -54,7 +54,7 @@ impl Shard {
     ) -> Step {
         let Some(connection) = self.connections.get_mut(id) else { return Step::Closed };
         if connection.session.is_some() && connection.version == ProtocolVersion::V5 {
-            outbox.egress.control(id.slot, |out| Disconnect::new(reason).encode(ProtocolVersion::V5, out));
+            outbox.egress.control(id.slot, |out| connection.put_disconnect(reason, what, out));
         }
         self.counters.broker_closes += 1;
         outbox.closes.push(id);
@@ -128,7 +128,7 @@ impl Shard {
         }
     }
 
-    /// Publishes the will, once [MQTT-3.1.2-10].
+    /// Publishes the will, once [v3.1.1 MQTT-3.1.2-10].
     pub(super) fn publish_will(&mut self, now: Millis, id: SessionId, outbox: &mut Outbox) {
         let Some(will) = self.sessions.get_mut(id).and_then(|session| session.last_will.take()) else { return };
         let expires_at = will.expiry_secs.map(|secs| now.after_secs(u64::from(secs)));

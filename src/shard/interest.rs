@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use super::mesh::Peers;
 use super::receive::Source;
-use super::subscribe::suback_reasons;
+use super::subscribe::{failure_words, suback_reasons};
 use super::{MeshMessage, Outbox, Shard};
 use crate::id::{ConnectionId, Millis, SessionId, ShardId};
 use crate::wire::property::Properties;
@@ -200,7 +200,10 @@ impl Shard {
         }
         suback_reasons(pending.version, &mut pending.reasons);
         let suback = Suback { packet_id: pending.packet_id, properties: Properties::EMPTY, reasons: &pending.reasons };
-        outbox.egress.control(pending.connection.slot, |out| suback.encode(pending.version, out));
+        if let Some(connection) = self.connections.get_mut(pending.connection) {
+            let words = failure_words(&pending.reasons);
+            outbox.egress.control(pending.connection.slot, |out| connection.put_suback(suback, words, out));
+        }
         for filter in pending.replays {
             self.start_replay(now, pending.session, filter);
         }

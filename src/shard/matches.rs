@@ -64,7 +64,7 @@ pub(super) struct Delivery {
     pub(super) own: Own,
 }
 
-/// What a session gets of its own messages [MQTT-3.8.3-3].
+/// What a session gets of its own messages (section 3.8.3.1).
 #[derive(Clone, Debug)]
 pub(super) enum Own {
     /// The same as of others' messages.
@@ -215,7 +215,7 @@ mod tests {
         assert_eq!(ids, [1, 2]);
     }
 
-    /// [MQTT-3.8.3-3]
+    /// Section 3.8.3.1, No Local.
     #[test]
     fn no_local_takes_away_only_its_own_subscription() {
         let mut subscribers =

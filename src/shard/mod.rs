@@ -12,6 +12,7 @@ mod deadline;
 mod deliver;
 mod disconnect;
 mod egress;
+mod explain;
 mod fault;
 mod group;
 mod input;

@@ -12,7 +12,7 @@ use super::fault;
 use super::receive::{Source, Step};
 use super::route::Routed;
 use super::{Outbox, Shard};
-use crate::id::{GlobalSessionId, Millis};
+use crate::id::Millis;
 use crate::limits::SHARED_PAYLOAD_BYTES_MIN;
 use crate::message::MessageView;
 use crate::topic::{TopicLimits, TopicName};
@@ -89,7 +89,7 @@ impl Shard {
             qos: publish.qos,
             retain: publish.retain,
             expires_at: publish.properties.message_expiry_secs.map(|secs| now.after_secs(u64::from(secs))),
-            publisher: Some(GlobalSessionId { shard: self.id(), session: source.session }),
+            publisher: self.connections.get_mut(source.connection).and_then(|record| record.publisher),
         };
         self.route_and_owe(now, source, publish, &view, outbox);
         Ok(())

@@ -104,7 +104,7 @@ impl Shard {
                 AckKind::Pubcomp => self.pubcomp(now, source, &ack, outbox),
             },
             Packet::Subscribe(subscribe) => self.subscribe(now, source, &subscribe, outbox),
-            Packet::Unsubscribe(unsubscribe) => self.unsubscribe(source, &unsubscribe, outbox),
+            Packet::Unsubscribe(unsubscribe) => self.unsubscribe(now, source, &unsubscribe, outbox),
             Packet::Pingreq => {
                 outbox.egress.control(source.connection.slot, |out| Packet::Pingresp.encode(source.version, out));
                 Step::Done

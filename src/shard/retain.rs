@@ -11,10 +11,11 @@ use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use super::connect::publisher_of;
 use super::mesh::Peers;
 use super::timers::Timer;
 use super::{Outbox, Shard, Stamp};
-use crate::id::{GlobalSessionId, Millis, SessionId, ShardId};
+use crate::id::{Millis, PublisherId, SessionId};
 use crate::limits::Limits;
 use crate::message::{Message, MessageView};
 use crate::session::{Account, Replay, cost_of};
@@ -219,8 +220,8 @@ impl Shard {
         let Some(&subscription) = session.subscriptions.get(&filter) else { return };
         let mut messages = self.retained.matching(TopicFilter::trusted(&filter), now);
         if subscription.options.no_local {
-            // [MQTT-3.8.3-3]
-            let own = Some(GlobalSessionId { shard: self.id(), session: session_id });
+            // No Local (section 3.8.3.1)
+            let own = Some(publisher_of(&session.client_id, self.config.hash_seed));
             messages.retain(|message| message.view().publisher != own);
         }
         if let Some(session) = self.sessions.get_mut(session_id) {
@@ -230,7 +231,7 @@ impl Shard {
 }
 
 /// The message of a will, as it will be published (section 3.1.2.5).
-pub(super) fn will_message(will: &LastWill<'_>, shard: ShardId, session: SessionId) -> Message {
+pub(super) fn will_message(will: &LastWill<'_>, publisher: PublisherId) -> Message {
     let mut properties = Vec::new();
     will.properties.forward_into(&mut properties);
     Message::new(&MessageView {
@@ -241,6 +242,6 @@ pub(super) fn will_message(will: &LastWill<'_>, shard: ShardId, session: Session
         qos: will.qos,
         retain: will.retain,
         expires_at: None,
-        publisher: Some(GlobalSessionId { shard, session }),
+        publisher: Some(publisher),
     })
 }

@@ -14,7 +14,7 @@ use crate::session::Subscription;
 use crate::topic::{SubscriptionFilter, TopicLimits};
 use crate::wire::property::Properties;
 use crate::wire::{
-    ProtocolVersion, QoS, ReasonCode, RetainHandling, Subscribe, SubscriptionOptions, Unsuback, Unsubscribe,
+    self, ProtocolVersion, QoS, ReasonCode, RetainHandling, Subscribe, SubscriptionOptions, Unsuback, Unsubscribe,
 };
 
 impl Shard {
@@ -26,6 +26,10 @@ impl Shard {
         subscribe: &Subscribe<'_>,
         outbox: &mut Outbox,
     ) -> Step {
+        if !self.takes_answer(source, || subscribe.filters().count()) {
+            let what = "SUBACK would be larger than the client's Maximum Packet Size";
+            return self.close(now, source.connection, ReasonCode::PacketTooLarge, what, outbox);
+        }
         let mut pending = PendingSuback::new(source, subscribe.packet_id);
         for (text, options) in subscribe.filters() {
             if options.no_local && text.starts_with("$share/") {
@@ -88,10 +92,15 @@ impl Shard {
     /// An UNSUBSCRIBE of a connected client.
     pub(super) fn unsubscribe(
         &mut self,
+        now: Millis,
         source: Source<'_>,
         unsubscribe: &Unsubscribe<'_>,
         outbox: &mut Outbox,
     ) -> Step {
+        if !self.takes_answer(source, || unsubscribe.filters().count()) {
+            let what = "UNSUBACK would be larger than the client's Maximum Packet Size";
+            return self.close(now, source.connection, ReasonCode::PacketTooLarge, what, outbox);
+        }
         let mut reasons = Vec::new();
         for text in unsubscribe.filters() {
             if SubscriptionFilter::new(text, TopicLimits::from(&self.config.limits)).is_err() {
@@ -110,8 +119,19 @@ impl Shard {
             reasons.push(reason as u8);
         }
         let unsuback = Unsuback { packet_id: unsubscribe.packet_id, properties: Properties::EMPTY, reasons: &reasons };
-        outbox.egress.control(source.connection.slot, |out| unsuback.encode(source.version, out));
+        if let Some(connection) = self.connections.get_mut(source.connection) {
+            let words = failure_words(&reasons);
+            outbox.egress.control(source.connection.slot, |out| connection.put_unsuback(unsuback, words, out));
+        }
         Step::Done
+    }
+
+    /// Whether an answer with so many reason codes is within the client's Maximum Packet Size [MQTT-3.1.2-24]: seen before
+    /// anything is changed, so that the client never has more or less than it was told.
+    fn takes_answer(&mut self, source: Source<'_>, filters: impl FnOnce() -> usize) -> bool {
+        let bytes_max =
+            self.connections.get_mut(source.connection).map_or(usize::MAX, |record| record.packet_bytes_max);
+        bytes_max == usize::MAX || wire::answer_len(filters()) <= bytes_max
     }
 
     /// Takes a subscription that left its session out of trie, interests and groups.
@@ -138,6 +158,16 @@ fn wants_retained(options: SubscriptionOptions, is_new: bool) -> bool {
         RetainHandling::SendIfNew => is_new,
         RetainHandling::DoNotSend => false,
     }
+}
+
+/// What the first failure of a SUBACK or UNSUBACK means, for people.
+pub(super) fn failure_words(reasons: &[u8]) -> Option<&'static str> {
+    let first = reasons.iter().find(|&&reason| reason >= 0x80)?;
+    Some(match ReasonCode::from_byte(*first) {
+        Some(ReasonCode::TopicFilterInvalid) => "a topic filter is not valid",
+        Some(ReasonCode::QuotaExceeded) => "a limit on subscriptions is reached",
+        _ => "a subscription was refused",
+    })
 }
 
 /// Reason codes of a SUBACK as 3.x writes them: QoS or failure.

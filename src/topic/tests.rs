@@ -96,7 +96,7 @@ fn the_single_level_wildcard_stands_for_exactly_one_level() {
     assert_matches("+/tennis/#", "sport/tennis/player1", true);
 }
 
-/// [MQTT-4.7.2-1], the examples of section 4.7.2, A19
+/// [MQTT-4.7.2-1] [v3.1.1 MQTT-4.7.2-1], the examples of section 4.7.2, A19
 #[test]
 fn a_leading_wildcard_does_not_see_names_that_begin_with_a_dollar_sign() {
     for wanted in ["#", "+/monitor/Clients", "+/#", "+/+/+"] {

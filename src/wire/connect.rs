@@ -139,6 +139,18 @@ impl<'a> Connect<'a> {
         }
     }
 
+    /// The Maximum Packet Size of a 5.0 CONNECT that cannot be decoded, bytes, if it stands before what is wrong.
+    pub fn size_to_refuse_within(frame: &Frame<'_>) -> Option<u32> {
+        let mut reader = Reader::new(frame.body);
+        reader.string("protocol name").ok()?;
+        // Level, flags and keep alive, of which 5.0 has these four bytes.
+        reader.take(4, "connect flags").ok()?;
+        let mut connect = Connect::new(ProtocolVersion::V5, "");
+        // What was read before an error stays.
+        let _ = connect.read_properties(&mut reader);
+        connect.maximum_packet_size
+    }
+
     /// Reads the body. Unsupported version (0x84): an unknown name or level. Malformed: reserved or contradictory flags
     /// [MQTT-3.1.2-3], -7, -8, strings that are none, bytes left over. Protocol error: a property that does not belong
     /// here, forbidden values, authentication data without method, an empty will topic.

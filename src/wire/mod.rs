@@ -28,7 +28,7 @@ pub use packet::{Frame, Framed, Packet, Sender, decode, frame};
 pub use property::{Properties, Property};
 pub use publish::{OutgoingPublish, Publish, PublishProperties};
 pub use reason::ReasonCode;
-pub use subscribe::{RetainHandling, Suback, Subscribe, SubscriptionOptions, Unsuback, Unsubscribe};
+pub use subscribe::{RetainHandling, Suback, Subscribe, SubscriptionOptions, Unsuback, Unsubscribe, answer_len};
 
 /// The protocol that a connection speaks (section 3.1.2.2: protocol name and level).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -7,7 +7,7 @@ use super::packet::{REQUEST_FLAGS, kind};
 use super::property::{Property, id};
 use super::property_block::{IdSet, Properties, Rules, read_block};
 use super::reader::Reader;
-use super::writer::{put_measured, put_packet, put_string, put_two_bytes};
+use super::writer::{put_measured, put_packet, put_string, put_two_bytes, variable_len};
 use super::{ProtocolVersion, QoS, ReasonCode, WireError, reason};
 
 const SUBSCRIBE: Rules = Rules::strict(&[id::SUBSCRIPTION_IDENTIFIER, id::USER_PROPERTY]);
@@ -277,6 +277,12 @@ impl<'a> Unsuback<'a> {
             }
         });
     }
+}
+
+/// Bytes of a 5.0 SUBACK or UNSUBACK that answers so many filters and says nothing else.
+pub fn answer_len(filters: usize) -> usize {
+    let body = 3 + filters;
+    1 + variable_len(u32::try_from(body).unwrap_or(u32::MAX)) + body
 }
 
 /// `refuse` says which of the two errors a packet id of 0 is.

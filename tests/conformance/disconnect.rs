@@ -117,3 +117,23 @@ fn connections_that_come_and_go_leave_nothing_behind() {
         assert_eq!(broker.sizes(), Sizes::default());
     });
 }
+
+/// [MQTT-3.14.4-1] [MQTT-3.14.4-2]: nothing follows the broker's own DISCONNECT, whatever is published and owed.
+#[test]
+fn nothing_follows_a_disconnect_of_the_broker() {
+    everywhere(|broker| {
+        let ann = broker.connect(V5, "ann");
+        let bob = broker.join(lasting(V5, "bob", 100));
+        bob.subscribe("a", Q1);
+        broker.hold_mesh();
+        bob.send(qos1(1, "far", "x"));
+        bob.send(subscribe(2).to("b", Q0));
+        bob.ignore_rest();
+        bob.send_bytes(&[hex("c001ff"), hex("c000")].concat());
+        ann.send(qos1(1, "a", "x"));
+        broker.release_mesh();
+        ann.expect(puback(1));
+        bob.expect_disconnect(ReasonCode::MalformedPacket);
+        broker.rejoin(lasting(V5, "bob", 100)).expect(qos1(1, "a", "x"));
+    });
+}

@@ -110,7 +110,7 @@ fn a_resumed_window_keeps_to_the_new_receive_maximum() {
     });
 }
 
-/// [MQTT-3.3.4-8] [MQTT-3.3.4-9], case Q02: at the limit and not before; QoS 2 counts until PUBREL.
+/// [MQTT-3.3.4-8], case Q02: at the limit and not before; QoS 2 counts until PUBREL.
 #[test]
 fn a_client_that_sends_above_our_receive_maximum_is_closed() {
     let limits = Limits { receive_maximum: 100, ..Limits::default() };
@@ -347,7 +347,8 @@ fn without_aliases_in_the_limits_none_is_taken() {
     });
 }
 
-/// [MQTT-3.1.2-26] [MQTT-3.1.2-27] [MQTT-3.3.2-11] [MQTT-3.3.2-10]: within the client's maximum, and anew on each connection.
+/// [MQTT-3.1.2-26] [MQTT-3.1.2-27] [MQTT-3.3.2-8] [MQTT-3.3.2-11]
+/// [MQTT-3.3.2-10]: within the client's maximum, and anew on each connection.
 #[test]
 fn the_broker_uses_aliases_within_the_clients_maximum() {
     everywhere(|broker| {
@@ -558,7 +559,7 @@ fn a_client_that_takes_no_answers_is_not_read() {
     });
 }
 
-/// [MQTT-4.9.0-3]: everything but PUBLISH goes on while the quota is zero.
+/// [MQTT-4.9.0-3] [MQTT-3.3.4-9]: everything but PUBLISH goes on while the quota is zero.
 #[test]
 fn all_other_packets_pass_a_full_window() {
     everywhere(|broker| {
@@ -577,5 +578,44 @@ fn all_other_packets_pass_a_full_window() {
         bob.expect_alive();
         bob.send(Disconnect::new(ReasonCode::Success));
         bob.expect_close();
+    });
+}
+
+/// [MQTT-3.3.4-8]: a repetition takes no second place, and QoS 0 none at all: at the limit the client is not closed by them.
+#[test]
+fn repetitions_and_qos_0_do_not_count_for_our_receive_maximum() {
+    let limits = Limits { receive_maximum: 3, ..Limits::default() };
+    everywhere_with(&limits, |broker| {
+        let ann = broker.connect(V5, "ann");
+        for packet_id in 1..=3 {
+            ann.send(qos2(packet_id, "a", "x"));
+            ann.expect(unmatched(pubrec(packet_id)));
+        }
+        for packet_id in [1, 2, 3, 1, 2, 3] {
+            ann.send(qos2(packet_id, "a", "x").again());
+            ann.expect(pubrec(packet_id));
+            ann.send(qos0("a", "x"));
+        }
+        ann.expect_alive();
+        ann.send(qos1(4, "a", "x"));
+        ann.expect_disconnect(ReasonCode::ReceiveMaximumExceeded);
+    });
+}
+
+/// [MQTT-3.3.2-9] [MQTT-3.3.2-7]: an alias out of range is refused before anything of its message is done, for every QoS.
+#[test]
+fn a_message_with_a_bad_alias_reaches_nobody() {
+    everywhere(|broker| {
+        let bob = broker.connect(V5, "bob");
+        bob.subscribe("#", Q2);
+        for number in [0, 65, u16::MAX] {
+            for publish in [qos0("a", "x"), qos1(1, "a", "x"), qos2(1, "a", "x").retained()] {
+                let ann = broker.connect(V5, "ann");
+                ann.send(publish.with(&alias(number)));
+                ann.expect_disconnect(ReasonCode::TopicAliasInvalid);
+            }
+        }
+        bob.expect_nothing();
+        assert_eq!(broker.sizes().retained_messages, 0);
     });
 }

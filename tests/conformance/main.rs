@@ -2,23 +2,30 @@
 //!
 //! Duty: prove statements of the two specifications (`[MQTT-x]` of 5.0, `[v3.1.1 MQTT-x]` of 3.1.1) and rows of the case
 //! list on whole shards. Must not: need sockets, threads or a clock. Neighbours: `broker` is the world around the shards,
-//! `peer` one client in it, `packets` the words they say; `scripts/statements` reads the ids in the doc lines.
+//! `peer` one client in it, `packets` the words they say; `scripts/conformance` reads the ids in the doc lines.
 
 mod broker;
 mod packets;
 mod peer;
+mod words;
 
 mod bounds;
 mod budget;
+mod capabilities;
 mod connect;
 mod disconnect;
+mod expiry;
+mod explanations;
 mod flow_control;
 mod hostile;
 mod keep_alive;
+mod order;
+mod packet_size;
 mod ping;
 mod properties;
 mod publish;
 mod qos;
+mod resend;
 mod retained;
 mod session;
 mod shared;

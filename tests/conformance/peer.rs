@@ -1,26 +1,29 @@
 //! One client at the other end of a line: says packets, expects packets, and hears nothing that it does not expect.
 //!
-//! Duty: make conversations read as such, with failures that show both sides decoded. Must not: answer by itself.
+//! Duty: make conversations read as such, with failures that show both sides decoded; hold every packet of every
+//! conversation to what the client said at CONNECT (`words`). Must not: answer by itself.
 //! Neighbours: `broker` carries the bytes, `packets` names what is said.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use ringmq::wire::{self, Connack, Disconnect, Framed, Packet, ProtocolVersion, QoS, ReasonCode, Sender};
 
 use super::broker::World;
 use super::packets::{Say, granted, hex, suback, subscribe};
+use super::words::{Terms, plain};
 
 /// A client. When it goes out of scope, it must have heard all that was said to it.
 pub(crate) struct Peer {
     world: Rc<RefCell<World>>,
     line: usize,
     pub(crate) version: ProtocolVersion,
+    terms: Cell<Terms>,
 }
 
 impl Peer {
     pub(super) fn new(world: Rc<RefCell<World>>, line: usize, version: ProtocolVersion) -> Self {
-        Self { world, line, version }
+        Self { world, line, version, terms: Cell::default() }
     }
 
     /// Sends a packet.
@@ -31,6 +34,9 @@ impl Peer {
 
     /// Sends bytes.
     pub(crate) fn send_bytes(&self, bytes: &[u8]) {
+        if let Some(terms) = Terms::of_connect(bytes) {
+            self.terms.set(terms);
+        }
         self.world.borrow_mut().send(self.line, bytes);
     }
 
@@ -39,11 +45,11 @@ impl Peer {
         self.send_bytes(&hex(text));
     }
 
-    /// The next packet that comes is this one, byte for byte.
+    /// The next packet that comes is this one, byte for byte, but for the words that explain a failure.
     #[track_caller]
     pub(crate) fn expect(&self, packet: impl Say) {
         let expected = packet.bytes(self.version);
-        let got = self.take_packet();
+        let got = self.take_packet().map(|bytes| plain(&bytes, self.version));
         if got.as_ref() != Some(&expected) {
             let got = got.map_or_else(|| self.silence(), |bytes| self.show(&bytes));
             panic!("expected {}\n     got {got}", self.show(&expected));
@@ -62,6 +68,12 @@ impl Peer {
     #[track_caller]
     pub(crate) fn hear(&self) -> Vec<u8> {
         self.take_packet().unwrap_or_else(|| panic!("expected a packet, got {}", self.silence()))
+    }
+
+    /// The next packet that comes, as bytes, without the words that explain a failure.
+    #[track_caller]
+    pub(crate) fn hear_plain(&self) -> Vec<u8> {
+        plain(&self.hear(), self.version)
     }
 
     /// The next packet that comes, if there is one, as bytes.
@@ -174,7 +186,9 @@ impl Peer {
             Ok(Framed::Partial { .. }) if inbox.is_empty() => return None,
             other => panic!("no packet: {other:?}: {inbox:02x?}"),
         };
-        Some(inbox.drain(..len).collect())
+        let bytes: Vec<u8> = inbox.drain(..len).collect();
+        self.terms.get().check(&bytes, self.version);
+        Some(bytes)
     }
 
     fn silence(&self) -> String {
@@ -202,7 +216,8 @@ impl Drop for Peer {
     }
 }
 
-fn decode(bytes: &[u8], version: ProtocolVersion) -> Result<Packet<'_>, wire::WireError> {
+/// A packet of the broker.
+pub(super) fn decode(bytes: &[u8], version: ProtocolVersion) -> Result<Packet<'_>, wire::WireError> {
     match wire::frame(bytes, u32::MAX)? {
         Framed::Whole(frame) => wire::decode(&frame, version, Sender::Server),
         Framed::Partial { .. } => Err(wire::WireError::malformed("a part of a packet")),

@@ -17,8 +17,8 @@ fn numbered(subscription_id: u32) -> Property<'static> {
     Property::SubscriptionIdentifier(subscription_id)
 }
 
-/// [MQTT-3.3.2-4] [MQTT-3.3.2-15] [MQTT-3.3.2-16] [MQTT-3.3.2-17] [MQTT-3.3.2-18] [MQTT-3.3.2-20] [MQTT-3.3.2-13]
-/// [MQTT-3.3.2-19]: to every subscriber of 5.0, in order, whatever the QoS; earlier dialects get the message alone.
+/// [MQTT-3.3.2-4] [MQTT-3.3.2-15] [MQTT-3.3.2-16] [MQTT-3.3.2-17] [MQTT-3.3.2-18] [MQTT-3.3.2-20]:
+/// to every subscriber of 5.0, in order, whatever the QoS; earlier dialects get the message alone.
 #[test]
 fn the_properties_of_a_message_arrive_unaltered() {
     everywhere(|broker| {
@@ -254,7 +254,7 @@ fn identifiers_outlive_the_connection() {
     });
 }
 
-/// [MQTT-3.8.3-3]: the identifiers of silent subscriptions are not named to the publisher itself.
+/// Section 3.8.3.1, No Local: the identifiers of silent subscriptions are not named to the publisher itself.
 #[test]
 fn an_own_message_names_only_the_subscriptions_that_hear_it() {
     everywhere(|broker| {
@@ -285,26 +285,7 @@ fn too_many_user_properties_end_the_connection() {
     });
 }
 
-/// [MQTT-3.1.2-29] [MQTT-3.1.2-28] [MQTT-3.4.2-2] [MQTT-3.9.2-2]: the broker explains nothing that it was asked not to.
-#[test]
-fn no_reason_strings_are_sent_to_who_does_not_want_them() {
-    everywhere(|broker| {
-        let connect = Connect { request_problem_information: false, ..Connect::new(V5, "bob") };
-        let bob = broker.dial(V5);
-        bob.send(connect);
-        bob.expect(granted());
-        bob.send(subscribe(1).to("a/#/b", Q0));
-        bob.expect(suback(1, &[0x8f]));
-        bob.send(unsubscribe(2, &["a"]));
-        bob.expect(unsuback(2, &[0x11]));
-        bob.send(qos1(3, "$SYS/x", "x"));
-        bob.expect(because(ReasonCode::NotAuthorized, puback(3)));
-        bob.send(pubrel(4));
-        bob.expect(because(ReasonCode::PacketIdentifierNotFound, pubcomp(4)));
-    });
-}
-
-/// [MQTT-2.2.2-1]: a packet of ours without properties says so.
+/// [MQTT-2.2.2-1] [MQTT-2.2.1-2]: a packet of ours without properties says so.
 #[test]
 fn a_message_without_properties_has_an_empty_block() {
     everywhere(|broker| {

@@ -28,7 +28,7 @@ fn publish_fully(peer: &Peer, packet_id: u16, qos: QoS, topic: &str, payload: &s
 }
 
 /// [MQTT-3.8.4-8] [MQTT-3.3.4-1] [MQTT-3.3.1-2] [MQTT-4.3.1-1] [v3.1.1 MQTT-3.8.4-6] [v3.1.1 MQTT-3.3.4-1]
-/// [v3.1.1 MQTT-4.3.1-1] [v3.1.1 MQTT-3.3.1-2]: the lower of both, in all dialects and combinations.
+/// [v3.1.1 MQTT-4.3.1-1] [v3.1.1 MQTT-3.3.1-2] [MQTT-2.2.1-2] [v3.1.1 MQTT-2.3.1-5]: the lower of both, in all dialects and combinations.
 #[test]
 fn a_message_is_delivered_with_the_lower_qos_of_publication_and_subscription() {
     everywhere(|broker| {
@@ -100,7 +100,7 @@ fn topics_are_compared_and_passed_on_byte_by_byte() {
     });
 }
 
-/// [MQTT-4.7.2-1] [v3.1.1 MQTT-4.7.2-1], cases A18 and A19: clients may not publish there, and nobody hears of it.
+/// Cases A18 and A19: clients may not publish there, and nobody hears of it.
 #[test]
 fn a_publication_to_a_dollar_topic_is_denied() {
     everywhere(|broker| {

@@ -4,7 +4,7 @@
 //! delivery (`publish`). Neighbours: `peer`.
 
 use ringmq::limits::Limits;
-use ringmq::wire::{Connect, Packet, Property, ReasonCode, RetainHandling, SubscriptionOptions};
+use ringmq::wire::{Connect, LastWill, Packet, Property, ReasonCode, RetainHandling, SubscriptionOptions};
 
 use super::broker::{Broker, everywhere, everywhere_with};
 use super::packets::*;
@@ -118,6 +118,25 @@ fn retain_as_published_keeps_the_flag_of_live_messages() {
     });
 }
 
+/// [MQTT-3.3.1-13] [MQTT-3.3.4-2]: of overlapping subscriptions one that keeps the flag is enough, in whatever order.
+#[test]
+fn one_of_overlapping_subscriptions_keeps_the_flag_for_all() {
+    everywhere(|broker| {
+        let ann = broker.connect(V5, "ann");
+        let as_published = SubscriptionOptions { retain_as_published: true, ..SubscriptionOptions::default() };
+        for (first, second) in [("a", "#"), ("#", "a")] {
+            let bob = broker.connect(V5, "bob");
+            bob.send(subscribe(1).with(first, as_published).to(second, Q1));
+            bob.expect(suback(1, &[0, 1]));
+            ann.send(qos0("a", "x").retained());
+            bob.expect(qos0("a", "x").retained());
+            bob.expect_nothing();
+            bob.leave();
+            ann.send(qos0("a", "").retained());
+        }
+    });
+}
+
 /// [MQTT-3.3.1-9] [MQTT-3.8.4-4] [v3.1.1 MQTT-3.8.4-3]: at every SUBSCRIBE.
 #[test]
 fn retain_handling_0_sends_at_every_subscribe() {
@@ -170,7 +189,7 @@ fn retain_handling_2_never_sends() {
     });
 }
 
-/// [MQTT-3.10.4-2] and section 3.3.1.3: a session that comes back subscribes to nothing anew.
+/// Section 3.3.1.3: a session that comes back subscribes to nothing anew.
 #[test]
 fn a_resumed_session_gets_no_retained_messages_again() {
     everywhere(|broker| {
@@ -183,7 +202,7 @@ fn a_resumed_session_gets_no_retained_messages_again() {
     });
 }
 
-/// [MQTT-3.3.1-9] [MQTT-4.7.2-1]: each matching topic once, whatever the wildcards.
+/// [MQTT-3.3.1-9] [v3.1.1 MQTT-3.3.1-6]: each matching topic once, whatever the wildcards.
 #[test]
 fn a_wildcard_gets_every_matching_topic_once() {
     everywhere(|broker| {
@@ -224,7 +243,7 @@ fn a_shared_subscription_gets_no_retained_messages() {
     });
 }
 
-/// [MQTT-3.8.3-3]: messages are not forwarded to the client that published them, now or later.
+/// Section 3.8.3.1, No Local: messages are not forwarded to the client that published them, now or later.
 #[test]
 fn no_local_holds_for_retained_messages_too() {
     everywhere(|broker| {
@@ -238,7 +257,8 @@ fn no_local_holds_for_retained_messages_too() {
     });
 }
 
-/// [MQTT-3.3.2-17] [MQTT-3.3.2-6] [MQTT-3.3.4-3]: a retained message keeps its properties and gets those of the subscription.
+/// [MQTT-3.3.2-16] [MQTT-3.3.2-17] [MQTT-3.3.2-18] [MQTT-3.3.2-20] [MQTT-3.3.2-6]
+/// [MQTT-3.3.4-3]: a retained message keeps its properties and gets those of the subscription.
 #[test]
 fn a_retained_message_keeps_its_properties() {
     everywhere(|broker| {
@@ -459,5 +479,26 @@ fn a_replacement_does_not_lose_the_retained_messages_of_the_first() {
         heard.sort();
         let publish = qos0("a", "x").retained().bytes(V5);
         assert_eq!(heard, [publish, suback(1, &[0]).bytes(V5), suback(2, &[0]).bytes(V5)]);
+    });
+}
+
+/// Section 3.8.3.1, No Local: the client is known by its id, also when the session in which it published has ended, and as the
+/// one whose will it was.
+#[test]
+fn no_local_knows_the_client_in_a_later_session() {
+    everywhere(|broker| {
+        for version in DIALECTS {
+            let bob = broker.connect(version, "bob");
+            bob.send(qos0("a", "from bob").retained());
+            bob.leave();
+        }
+        let last_will = LastWill { retain: true, ..will(Q0, "gone", "from bob") };
+        broker.join(Connect { last_will: Some(last_will), ..Connect::new(V5, "bob") }).vanish();
+        broker.connect(V5, "ann").send(qos0("b", "from ann").retained());
+        let bob = broker.connect(V5, "bob");
+        bob.send(subscribe(1).with("#", SubscriptionOptions { no_local: true, ..SubscriptionOptions::default() }));
+        bob.expect(suback(1, &[0]));
+        bob.expect(qos0("b", "from ann").retained());
+        bob.expect_nothing();
     });
 }

@@ -9,8 +9,8 @@ use ringmq::wire::{Connect, Disconnect, ReasonCode};
 use super::broker::everywhere;
 use super::packets::*;
 
-/// [MQTT-3.1.2-6] [MQTT-3.2.2-2] [MQTT-3.2.2-3] [MQTT-3.1.2-4] [MQTT-3.1.2-5] [v3.1.1 MQTT-3.2.2-1] [v3.1.1 MQTT-3.2.2-2]
-/// [v3.1.1 MQTT-3.2.2-3] [v3.1.1 MQTT-3.2.2-4] [v3.1.1 MQTT-3.1.2-6]: 3.1 does not know the flag.
+/// [MQTT-3.2.2-1] [MQTT-3.2.2-2] [MQTT-3.2.2-3] [MQTT-3.1.2-4] [MQTT-3.1.2-5] [v3.1.1 MQTT-3.2.2-1] [v3.1.1 MQTT-3.2.2-2]
+/// [v3.1.1 MQTT-3.2.2-3] [v3.1.1 MQTT-3.1.2-6]: 3.1 does not know the flag.
 #[test]
 fn session_present_tells_the_truth() {
     everywhere(|broker| {
@@ -297,5 +297,49 @@ fn a_session_of_one_dialect_is_resumed_by_another() {
         bob.send(puback(1));
         ann.send(qos0("a/c", "y"));
         bob.expect(qos0("a/c", "y"));
+    });
+}
+
+/// [MQTT-3.2.2-6] [v3.1.1 MQTT-3.2.2-4]: a refusal says that no session is present, also where there is one, which stays.
+#[test]
+fn a_refusal_says_that_no_session_is_present() {
+    everywhere(|broker| {
+        for (version, connack) in [(V311, "20020003"), (V5, "2003009000")] {
+            let bob = broker.join(lasting(version, "bob", 100));
+            bob.subscribe("a", Q1);
+            bob.vanish();
+            let refused = broker.dial(version);
+            refused.send(Connect { last_will: Some(will(Q0, "$SYS/x", "x")), ..lasting(version, "bob", 100) });
+            assert_eq!(refused.hear_plain(), hex(connack));
+            refused.expect_close();
+            broker.rejoin(lasting(version, "bob", 100)).leave();
+            broker.connect(version, "bob").leave();
+        }
+    });
+}
+
+/// [MQTT-3.1.4-3]: a refused CONNECT takes nobody over.
+#[test]
+fn a_refused_connect_takes_nobody_over() {
+    everywhere(|broker| {
+        let bob = broker.connect(V5, "bob");
+        let refused = broker.dial(V5);
+        refused.send(Connect { authentication_method: Some("none"), ..Connect::new(V5, "bob") });
+        refused.expect_refusal(ReasonCode::BadAuthenticationMethod);
+        bob.expect_alive();
+    });
+}
+
+/// [MQTT-3.2.2-2] [MQTT-3.2.2-3]: what was present a moment ago and has expired, or was ended by DISCONNECT, is not.
+#[test]
+fn a_session_that_has_ended_is_not_present() {
+    everywhere(|broker| {
+        broker.join(lasting(V5, "bob", 10)).vanish();
+        broker.at(11);
+        let bob = broker.join(lasting(V5, "bob", 10));
+        bob.send(Disconnect { session_expiry_secs: Some(0), ..Disconnect::new(ReasonCode::Success) });
+        bob.expect_close();
+        broker.join(lasting(V5, "bob", 0)).leave();
+        broker.join(lasting(V5, "bob", 10));
     });
 }

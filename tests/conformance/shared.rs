@@ -110,7 +110,7 @@ fn a_share_name_must_be_a_name_and_be_followed_by_a_filter() {
     });
 }
 
-/// [MQTT-4.7.2-1]: a filter behind a share name is a filter.
+/// Section 4.8.2: a filter behind a share name is a filter.
 #[test]
 fn a_group_on_a_wildcard_hears_what_its_filter_matches() {
     everywhere(|broker| {
@@ -376,5 +376,105 @@ fn a_full_member_is_passed_over() {
         }
         peers[1].send(puback(2));
         peers[1].expect(qos1(3, "a", "y"));
+    });
+}
+
+/// [MQTT-3.3.4-5] [MQTT-3.3.4-3]: where more than one copy is sent, each carries the identifier of its own subscription.
+#[test]
+fn each_copy_carries_the_identifier_of_its_subscription() {
+    everywhere(|broker| {
+        let ann = broker.connect(V5, "ann");
+        let bob = broker.connect(V5, "bob");
+        for (packet_id, filter) in [(1, "$share/g/a/+"), (2, "$share/h/a/#"), (3, "a/b"), (4, "a/#")] {
+            bob.send(subscribe(packet_id).to(filter, Q0).numbered(u32::from(packet_id)));
+            bob.expect(suback(packet_id, &[0]));
+        }
+        ann.send(qos0("a/b", "x"));
+        let mut heard: Vec<Vec<u32>> = (0..3)
+            .map(|_| {
+                bob.hear_packet(|packet| {
+                    let Packet::Publish(publish) = packet else { panic!("{packet:?}") };
+                    let mut ids: Vec<u32> = publish.properties.subscription_ids().collect();
+                    ids.sort_unstable();
+                    ids
+                })
+            })
+            .collect();
+        heard.sort();
+        assert_eq!(heard, [vec![1], vec![2], vec![3, 4]]);
+    });
+}
+
+/// [MQTT-4.8.2-1] [MQTT-4.8.2-2]: any other name is one, and each is a group of its own.
+#[test]
+fn a_share_name_may_be_nearly_anything() {
+    everywhere(|broker| {
+        let ann = broker.connect(V5, "ann");
+        for name in ["g", "G", "$share", "$SYS", "a b", "\u{e9}", "e\u{301}", "*", "0"] {
+            let bob = broker.connect(V5, "bob");
+            let dan = broker.connect(V5, "dan");
+            bob.subscribe(&format!("$share/{name}/a"), Q0);
+            dan.subscribe(&format!("$share/{name}./a"), Q0);
+            ann.send(qos0("a", name));
+            bob.expect(qos0("a", name));
+            dan.expect(qos0("a", name));
+            bob.leave();
+            dan.leave();
+        }
+        assert_eq!(broker.sizes().subscriptions, 0);
+    });
+}
+
+/// [MQTT-3.8.3-4]: whatever else the packet holds, and nothing of it stays.
+#[test]
+fn no_local_on_one_of_several_filters_is_a_protocol_error() {
+    everywhere(|broker| {
+        let silent = SubscriptionOptions { no_local: true, ..SubscriptionOptions::default() };
+        for filter in ["$share/g/#", "$share/g/$SYS/x", "$share/other/a/+"] {
+            let bob = broker.connect(V5, "bob");
+            bob.send(subscribe(1).to("a", Q0).with("b", silent).with(filter, silent));
+            bob.expect_disconnect(ReasonCode::ProtocolError);
+        }
+        assert_eq!(broker.sizes().subscriptions, 0);
+    });
+}
+
+/// [MQTT-4.8.2-6] [MQTT-4.4.0-2]: the same of a QoS 2 message that is refused at PUBREC, now and after a reconnect.
+#[test]
+fn a_qos_2_message_that_a_member_refuses_is_discarded() {
+    everywhere(|broker| {
+        let ann = broker.connect(V5, "ann");
+        let bob = broker.join(lasting(V5, "bob", 100));
+        bob.subscribe(SHARED, Q2);
+        let dan = broker.connect(V5, "dan");
+        dan.subscribe(SHARED, Q2);
+        ann.send(qos2(1, "a", "x"));
+        ann.expect(pubrec(1));
+        bob.expect(qos2(1, "a", "x"));
+        bob.send(because(ReasonCode::QuotaExceeded, pubrec(1)));
+        dan.expect_nothing();
+        bob.vanish();
+        broker.rejoin(lasting(V5, "bob", 100)).expect_nothing();
+        dan.expect_nothing();
+    });
+}
+
+/// [MQTT-4.8.2-3]: the granted QoS is that of the member who is chosen, message by message.
+#[test]
+fn each_member_gets_the_qos_that_it_was_granted() {
+    everywhere(|broker| {
+        let ann = broker.connect(V5, "ann");
+        let peers = [("bob", Q0), ("cat", Q1), ("dan", Q2)].map(|(client_id, qos)| {
+            let peer = broker.connect(V5, client_id);
+            peer.subscribe(SHARED, qos);
+            peer
+        });
+        for packet_id in 1..=3 {
+            ann.send(qos2(packet_id, "a", "x"));
+            ann.expect(pubrec(packet_id));
+        }
+        peers[0].expect(qos0("a", "x"));
+        peers[1].expect(qos1(1, "a", "x"));
+        peers[2].expect(qos2(1, "a", "x"));
     });
 }

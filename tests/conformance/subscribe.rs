@@ -15,7 +15,7 @@ fn no_local(qos: QoS) -> SubscriptionOptions {
 }
 
 /// [MQTT-3.8.4-1] [MQTT-3.8.4-2] [MQTT-3.8.4-5] [MQTT-3.8.4-6] [MQTT-3.8.4-7] [MQTT-3.9.2-1] [MQTT-3.9.3-1] [MQTT-3.9.3-2]
-/// [MQTT-2.2.1-6] [v3.1.1 MQTT-3.8.4-1] [v3.1.1 MQTT-3.8.4-2] [v3.1.1 MQTT-3.8.4-4] [v3.1.1 MQTT-3.8.4-5]
+/// [MQTT-2.2.1-6] [v3.1.1 MQTT-2.3.1-7] [v3.1.1 MQTT-3.8.4-1] [v3.1.1 MQTT-3.8.4-2] [v3.1.1 MQTT-3.8.4-4] [v3.1.1 MQTT-3.8.4-5]
 /// [v3.1.1 MQTT-3.9.3-1] [v3.1.1 MQTT-3.9.3-2].
 #[test]
 fn a_suback_answers_every_filter_in_order() {
@@ -130,7 +130,7 @@ fn overlapping_subscriptions_are_one_delivery_with_the_greatest_qos() {
     });
 }
 
-/// [MQTT-3.8.3-3]: not to the one who published, to everybody else.
+/// Section 3.8.3.1, No Local: not to the one who published, to everybody else.
 #[test]
 fn no_local_keeps_a_client_from_hearing_itself() {
     everywhere(|broker| {
@@ -150,7 +150,7 @@ fn no_local_keeps_a_client_from_hearing_itself() {
     });
 }
 
-/// [MQTT-3.8.3-3]: only its own subscription is silent; a publication that nobody else wants is unmatched.
+/// Section 3.8.3.1, No Local: only its own subscription is silent; a publication that nobody else wants is unmatched.
 #[test]
 fn no_local_leaves_other_subscriptions_alone() {
     everywhere(|broker| {

@@ -28,8 +28,8 @@ fn no_message_comes_after_the_unsuback() {
     });
 }
 
-/// [MQTT-3.10.4-5] [MQTT-3.10.4-6] [MQTT-3.11.2-1] [MQTT-3.11.3-1] [MQTT-3.11.3-2] [MQTT-2.2.1-6] [v3.1.1 MQTT-3.10.4-5]
-/// [v3.1.1 MQTT-3.10.4-6]: one answer, one code for each filter, in order.
+/// [MQTT-3.10.4-5] [MQTT-3.10.4-6] [MQTT-3.11.2-1] [MQTT-3.11.3-1] [MQTT-3.11.3-2] [MQTT-2.2.1-6] [v3.1.1 MQTT-2.3.1-7]
+/// [v3.1.1 MQTT-3.10.4-5] [v3.1.1 MQTT-3.10.4-6]: one answer, one code for each filter, in order.
 #[test]
 fn an_unsuback_answers_every_filter_in_order() {
     everywhere(|broker| {

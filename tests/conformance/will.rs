@@ -21,7 +21,8 @@ fn mourner(broker: &Broker, qos: QoS) -> Peer {
     bob
 }
 
-/// [MQTT-3.1.2-7] [MQTT-3.1.2-8] [MQTT-3.1.2-14] [v3.1.1 MQTT-3.1.2-8] [v3.1.1 MQTT-3.1.2-9] [v3.1.1 MQTT-3.1.2-16]: with its QoS, once.
+/// [MQTT-3.1.2-6] [MQTT-3.1.2-14] [v3.1.1 MQTT-3.1.2-8] [v3.1.1 MQTT-3.1.2-9] [v3.1.1 MQTT-3.1.2-10]
+/// [v3.1.1 MQTT-3.1.2-16]: with its QoS, once.
 #[test]
 fn a_will_is_published_when_the_connection_is_lost() {
     everywhere(|broker| {
@@ -42,7 +43,7 @@ fn a_will_is_published_when_the_connection_is_lost() {
     });
 }
 
-/// [MQTT-3.14.4-3] [MQTT-3.1.2-10] [v3.1.1 MQTT-3.14.4-3] [v3.1.1 MQTT-3.1.2-10].
+/// [MQTT-3.14.4-3] [v3.1.1 MQTT-3.14.4-3] [v3.1.1 MQTT-3.1.2-10].
 #[test]
 fn a_will_is_discarded_by_a_normal_disconnect() {
     everywhere(|broker| {
@@ -245,7 +246,7 @@ fn a_disconnect_with_will_that_ends_the_session_does_not_wait() {
     });
 }
 
-/// [MQTT-4.8.2-5] and the design: the one who has gone is not the member who gets the news of it.
+/// Section 3.1.2.5 and the design: the one who has gone is not the member who gets the news of it.
 #[test]
 fn a_will_for_a_group_goes_to_a_member_who_is_there() {
     for is_lasting in [false, true] {
@@ -271,5 +272,64 @@ fn a_client_that_left_a_session_finds_its_own_will_there() {
         ann.subscribe("gone", Q1);
         ann.vanish();
         broker.rejoin(lasting(V5, "ann", 100)).expect(qos1(1, "gone", "ann"));
+    });
+}
+
+/// [MQTT-3.1.3-9]: a takeover that resumes the session silences a delayed will; without delay the will is published.
+#[test]
+fn a_takeover_silences_a_delayed_will_only() {
+    everywhere(|broker| {
+        let bob = mourner(broker, Q0);
+        for (delay_secs, is_published) in [(10, false), (0, true)] {
+            let last_will = LastWill { delay_secs, ..will(Q0, "gone", "ann") };
+            let first = broker.join(with_will(lasting(V5, "ann", 100), last_will));
+            let second = broker.rejoin(lasting(V5, "ann", 100));
+            first.expect_disconnect(ReasonCode::SessionTakenOver);
+            if is_published {
+                bob.expect(qos0("gone", "ann"));
+            }
+            bob.expect_nothing();
+            second.leave();
+            broker.connect(V5, "ann").leave();
+        }
+        broker.at(200);
+        bob.expect_nothing();
+    });
+}
+
+/// Section 3.1.3.2.2: a takeover that ends the session publishes its will at once, however long its delay.
+#[test]
+fn a_clean_takeover_publishes_a_delayed_will_at_once() {
+    everywhere(|broker| {
+        let bob = mourner(broker, Q1);
+        let delayed = LastWill { delay_secs: 1000, ..will(Q1, "gone", "ann") };
+        let first = broker.join(with_will(lasting(V5, "ann", 100), delayed));
+        let second = broker.connect(V5, "ann");
+        first.expect_disconnect(ReasonCode::SessionTakenOver);
+        bob.expect(qos1(1, "gone", "ann"));
+        second.leave();
+        broker.at(2000);
+        bob.expect_nothing();
+    });
+}
+
+/// [MQTT-3.14.4-3] and section 3.1.2.5: after 0x04 the delay runs, and the session's end comes first if it is nearer.
+#[test]
+fn a_disconnect_with_will_keeps_the_delay() {
+    everywhere(|broker| {
+        let bob = mourner(broker, Q0);
+        for (delay_secs, expiry_secs, due) in [(10, 100, 10), (100, 20, 20)] {
+            let start = u64::from(delay_secs) * 10;
+            broker.at(start);
+            let last_will = LastWill { delay_secs, ..will(Q0, "gone", "ann") };
+            let ann = broker.join(with_will(lasting(V5, "ann", expiry_secs), last_will));
+            ann.send(Disconnect::new(ReasonCode::DisconnectWithWill));
+            ann.expect_close();
+            broker.at(start + due - 1);
+            bob.expect_nothing();
+            broker.at(start + due + 1);
+            bob.expect(qos0("gone", "ann"));
+            broker.connect(V5, "ann").leave();
+        }
     });
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::broker::on_each_shard_count;
 use crate::client::{VERSIONS, publish, subscribe, subscribe_and_leave, subscribe_printing};
 
-/// [MQTT-3.1.2-8], [MQTT-3.14.4-3]: a broken connection publishes the will, DISCONNECT forgets it.
+/// [v3.1.1 MQTT-3.1.2-8] [v3.1.1 MQTT-3.14.4-3]: a broken connection publishes the will, DISCONNECT forgets it.
 #[test]
 fn a_will_is_published_when_its_client_is_killed_and_not_when_it_disconnects() {
     on_each_shard_count(|broker| {
@@ -51,7 +51,7 @@ fn a_will_waits_for_its_delay() {
     });
 }
 
-/// [MQTT-3.1.2-6] (3.1.1), [MQTT-4.1.0-1] (5.0): QoS 1 and 2 messages wait for the client, in order.
+/// [v3.1.1 MQTT-3.1.2-5] [MQTT-3.1.2-23]: QoS 1 and 2 messages wait for the client, in order.
 #[test]
 fn a_persistent_session_gets_what_was_queued() {
     on_each_shard_count(|broker| {

@@ -16,6 +16,9 @@ mod packets;
 #[allow(dead_code)]
 #[path = "../conformance/peer.rs"]
 mod peer;
+#[allow(dead_code)]
+#[path = "../conformance/words.rs"]
+mod words;
 
 mod client;
 mod delivery;

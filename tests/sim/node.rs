@@ -391,6 +391,7 @@ impl Node {
             if user.is_closing && (user.flush.is_empty() || line.is_half_open) {
                 line.is_closed_by_server = true;
                 self.users[slot] = None;
+                self.outbox.egress.close(egress_slot);
             }
         }
     }
