@@ -63,25 +63,42 @@ fn cpu(pid: u32) -> io::Result<(u64, usize)> {
 mod tests {
     use super::*;
 
+    /// A process with one thread that works without end: what the tests' own process says changes whenever another test ends.
+    struct Busy(std::process::Child);
+
+    impl Busy {
+        fn start() -> Self {
+            Self(std::process::Command::new("sh").args(["-c", "while :; do :; done"]).spawn().expect("a shell"))
+        }
+
+        fn pid(&self) -> u32 {
+            self.0.id()
+        }
+    }
+
+    impl Drop for Busy {
+        fn drop(&mut self) {
+            let _ = self.0.kill();
+            let _ = self.0.wait();
+        }
+    }
+
     #[test]
-    fn this_process_has_memory_files_threads_and_growing_cpu_time() {
-        let first = sample(std::process::id()).expect("this process exists");
-        assert!(first.rss_bytes > 0 && first.threads > 0 && first.cpus > 0 && first.fds.is_some_and(|fds| fds > 2));
-        let mut spun = 0u64;
-        let later = loop {
-            spun = std::hint::black_box(spun + 1);
-            let later = sample(std::process::id()).expect("this process exists");
-            if later.cpu_ns > first.cpu_ns || spun > 100_000 {
-                break later;
-            }
-        };
-        assert!(later.cpu_ns > first.cpu_ns);
+    fn a_process_has_memory_files_a_thread_and_growing_cpu_time() {
+        let busy = Busy::start();
+        let first = sample(busy.pid()).expect("it runs");
+        assert!(first.rss_bytes > 0 && first.cpus > 0 && first.fds.is_some_and(|fds| fds > 2));
+        assert_eq!(first.threads, 1);
+        let later =
+            (0..100_000).map(|_| sample(busy.pid()).expect("it runs")).find(|later| later.cpu_ns > first.cpu_ns);
+        assert!(later.is_some());
     }
 
     #[test]
     fn a_glance_sees_what_a_sample_sees() {
-        let first = sample(std::process::id()).expect("this process exists");
-        let (cpu_ns, rss_bytes) = glance(std::process::id()).expect("this process exists");
+        let busy = Busy::start();
+        let first = sample(busy.pid()).expect("it runs");
+        let (cpu_ns, rss_bytes) = glance(busy.pid()).expect("it runs");
         assert!(cpu_ns >= first.cpu_ns && rss_bytes > first.rss_bytes / 2);
         assert!(glance(u32::MAX).is_err());
     }
