@@ -29,10 +29,15 @@ pub(crate) struct Broker {
 
 /// Runs `check` against a broker of 1, of 2 and of 4 shards, side by side.
 pub(crate) fn on_each_shard_count(check: impl Fn(&Broker) + Sync) {
+    on_each_shard_count_with(&[], check);
+}
+
+/// Like `on_each_shard_count`, with more arguments for our broker.
+pub(crate) fn on_each_shard_count_with(arguments: &[&str], check: impl Fn(&Broker) + Sync) {
     let counts = if other_broker().is_some_and(|line| !line.contains("{shards}")) { &[1][..] } else { &SHARD_COUNTS };
     std::thread::scope(|scope| {
         let check = &check;
-        let runs = counts.iter().map(|shards| (shards, scope.spawn(move || check(&Broker::start(*shards)))));
+        let runs = counts.iter().map(|shards| (shards, scope.spawn(move || check(&Broker::start(*shards, arguments)))));
         let runs: Vec<_> = runs.collect();
         let failed: Vec<_> = runs.into_iter().filter_map(|(shards, run)| run.join().err().map(|_| shards)).collect();
         assert!(failed.is_empty(), "failed with {failed:?} shards");
@@ -41,9 +46,12 @@ pub(crate) fn on_each_shard_count(check: impl Fn(&Broker) + Sync) {
 
 impl Broker {
     /// Starts a broker and waits until it listens.
-    pub(crate) fn start(shards: usize) -> Self {
+    pub(crate) fn start(shards: usize, arguments: &[&str]) -> Self {
         let port = free_port();
         let mut command = command(port, shards);
+        if other_broker().is_none() {
+            command.args(arguments);
+        }
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut process = command.spawn().unwrap_or_else(|error| panic!("{command:?} did not start: {error}"));
         let stderr = process.stderr.take().expect("stderr is piped");

@@ -13,7 +13,7 @@ use crate::client::Client;
 const SUITE_TIMEOUT: Duration = Duration::from_secs(75);
 
 /// Where `scripts/test setup` puts the libraries.
-fn libraries() -> PathBuf {
+pub(crate) fn libraries() -> PathBuf {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("it lies in the target folder");
     target.join("interop")
 }
