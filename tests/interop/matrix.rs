@@ -110,7 +110,7 @@ fn stations(library: &str, port: u16) -> [Station; 2] {
 
 fn remark(library: &str, feature: &str) -> Option<(usize, bool)> {
     let is_meant = |(who, what, ..): &(&str, &str, bool, &str)| who.contains(library) && *what == feature;
-    REMARKS.iter().position(|remark| is_meant(remark)).map(|at| (at + 1, REMARKS[at].2))
+    REMARKS.iter().position(is_meant).map(|at| (at + 1, REMARKS[at].2))
 }
 
 fn is_run(library: &str, feature: &str, since: u8, version: u8) -> bool {

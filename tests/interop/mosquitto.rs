@@ -12,6 +12,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use crate::rumqttc_v5::Counting;
 use crate::station::{Answers, Station, Words, payload_of, text_of};
 
 const SIGNAL_TIMEOUT: Duration = Duration::from_millis(500);
@@ -22,6 +23,8 @@ struct Guest {
     options: Vec<String>,
     subscription: Vec<String>,
     version: String,
+    /// As many messages as are counted instead of shown.
+    counting: Counting,
     process: Option<Child>,
 }
 
@@ -70,6 +73,7 @@ impl Mosquitto {
     fn connect(&self, id: &str, guest: &mut Guest, words: &Words<'_>) {
         guest.version = words.text("version").to_owned();
         guest.options = connecting(words);
+        guest.counting = Counting::of(words);
         if guest.subscription.is_empty() {
             self.answers.note(&format!("{id} connected"));
         } else {
@@ -91,11 +95,18 @@ impl Mosquitto {
         let mut process = command.spawn().expect("`scripts/test setup` installs mosquitto_sub");
         let output = BufReader::new(process.stdout.take().expect("stdout is piped"));
         let (answers, id, answer) = (Arc::clone(&self.answers), id.to_owned(), answer.to_owned());
+        let mut counting = std::mem::take(&mut guest.counting);
         std::thread::spawn(move || {
             for line in output.split(b'\n').map_while(Result::ok) {
                 let line = String::from_utf8_lossy(&line);
                 if let Some(message) = line.strip_prefix("MSG ") {
-                    answers.note(&format!("{id} message {}", shortened(message)));
+                    let message = shortened(message);
+                    let text = message.split_once(" text=").and_then(|(_, rest)| rest.rsplit_once(" user="));
+                    match counting.count(text.map_or(&[], |(text, _)| text.as_bytes())) {
+                        None => answers.note(&format!("{id} message {message}")),
+                        Some(nothing) if nothing.is_empty() => {}
+                        Some(answer) => answers.note(&format!("{id} {answer}")),
+                    }
                 } else if line.contains("received SUBACK") {
                     answers.note(&format!("{id} {answer}"));
                 }

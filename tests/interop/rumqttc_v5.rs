@@ -2,6 +2,7 @@
 //!
 //! Duty: carry out each line with `rumqttc::v5::Client`. Must not: check anything. Neighbours: `station` says the words;
 //! `rumqttc_v4` is the same for 3.1.1.
+#![allow(clippy::result_large_err, reason = "the library's error is what it is")]
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -27,6 +28,7 @@ pub(crate) type Held<P> = Option<Arc<Mutex<Vec<P>>>>;
 type Guests = Mutex<HashMap<String, (Client, Held<Publish>)>>;
 
 /// Texts that must be 0, 1, 2... up to a number.
+#[derive(Default)]
 pub(crate) struct Counting {
     came: usize,
     count: usize,
