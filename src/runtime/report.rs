@@ -147,20 +147,14 @@ impl Report {
     pub(super) fn sum_up(&self, counters: &Counters) {
         let Tally { accepts_put_off, refused_addresses, refused_connections, turns_over_budget } = self.tally;
         let bitten = [
-            ("panics", counters.panics),
             ("accepts_put_off", accepts_put_off),
             ("refused_addresses", refused_addresses),
-            ("refused_connects", counters.refused_connects),
-            ("refused_overdue", counters.refused_overdue),
-            ("refused_connections", refused_connections + counters.refused_connections),
-            ("refused_preauth_bytes", counters.refused_preauth_bytes),
-            ("refused_large_connects", counters.refused_large_connects),
-            ("refused_sessions", counters.refused_sessions),
-            ("refused_user_sessions", counters.refused_user_sessions),
+            ("refused_at_accept", refused_connections),
             ("turns_over_budget", turns_over_budget),
         ];
+        let bitten = bitten.map(|(name, times)| (name.to_owned(), times)).into_iter().chain(counters.troubles());
         let bitten: Vec<_> =
-            bitten.iter().filter(|(_, times)| *times > 0).map(|(name, times)| format!("{name} {times}")).collect();
+            bitten.filter(|(_, times)| *times > 0).map(|(name, times)| format!("{name} {times}")).collect();
         if !bitten.is_empty() {
             self.journal.line(format!("Shard {} in all: {}", self.shard.0, bitten.join(", ")));
         }

@@ -98,6 +98,11 @@ impl Inflight {
         self.held
     }
 
+    /// Messages in flight that the client has not answered at all.
+    pub fn unanswered(&self) -> usize {
+        self.ring.iter().flatten().filter(|sent| sent.message.is_some()).count()
+    }
+
     /// Whether nothing is in flight.
     pub fn is_empty(&self) -> bool {
         self.held == 0

@@ -1,6 +1,45 @@
 //! Counters of one shard: nothing is dropped or refused without one.
 //!
-//! Duty: name and hold them. Must not: print. Neighbours: every room of the shard adds; `runtime` reads.
+//! Duty: name and hold them, and keep the drop ledger: `matches` = `delivered` + sum of `dropped` + what is queued. Must not:
+//! print. Neighbours: every room of the shard adds; `runtime` reads.
+
+/// Why a message did not reach a session that it was for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DropReason {
+    /// QoS 0, and the reader is slow (`egress_bytes_max`, or what is left of `held_bytes_per_shard_max`).
+    SlowReader,
+    /// The session's queue is full (`queued_messages_max`, `queued_bytes_max`, `held_bytes_per_shard_max`), whatever the policy.
+    QueueFull,
+    /// Its lifetime ended before it could be sent [MQTT-3.3.2-5].
+    Expired,
+    /// It is larger than the client's Maximum Packet Size [MQTT-3.1.2-25].
+    TooLarge,
+    /// QoS 0, and the client is not connected.
+    Offline,
+    /// It was queued when the session ended.
+    SessionEnded,
+}
+
+impl DropReason {
+    /// How many there are.
+    pub const COUNT: usize = Self::ALL.len();
+
+    /// All of them, in the order of `Counters::dropped`.
+    pub const ALL: [Self; 6] =
+        [Self::SlowReader, Self::QueueFull, Self::Expired, Self::TooLarge, Self::Offline, Self::SessionEnded];
+
+    /// Its name in figures.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::SlowReader => "slow_reader",
+            Self::QueueFull => "queue_full",
+            Self::Expired => "expired",
+            Self::TooLarge => "too_large",
+            Self::Offline => "offline",
+            Self::SessionEnded => "session_ended",
+        }
+    }
+}
 
 /// What has happened on a shard since its start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -11,16 +50,17 @@ pub struct Counters {
     pub broker_closes: u64,
     /// PUBLISH packets received.
     pub publishes_received: u64,
-    /// PUBLISH packets queued for clients.
-    pub publishes_sent: u64,
-    /// QoS 0 messages dropped because the reader is slow (`egress_bytes_max`).
-    pub dropped_slow_reader: u64,
-    /// Messages dropped because the session's queue is full, by whatever policy.
-    pub dropped_queue_full: u64,
-    /// Messages that ended before they could be sent.
-    pub dropped_expired: u64,
-    /// Messages larger than the client's Maximum Packet Size.
-    pub dropped_too_large: u64,
+    /// Pairs of a message and a session that it is for: a matching subscription, one for all members of a shared subscription,
+    /// or a retained message whose turn has come. Counted on the session's shard.
+    pub matches: u64,
+    /// Pairs of which the message was sent.
+    pub delivered: u64,
+    /// Pairs of which the message will not be sent, by reason (`DropReason`).
+    pub dropped: [u64; DropReason::COUNT],
+    /// Messages sent again on a new connection [MQTT-4.4.0-1].
+    pub resent: u64,
+    /// Messages delivered once and not acknowledged when their session ended, or that could not be sent again.
+    pub abandoned_in_flight: u64,
     /// Messages that nobody subscribed to.
     pub unmatched: u64,
     /// Retained messages refused (`retained_messages_max`, `retained_bytes_max`).
@@ -53,4 +93,59 @@ pub struct Counters {
     pub refused_sessions: u64,
     /// CONNECT packets for a session beyond `sessions_per_user_per_shard_max`.
     pub refused_user_sessions: u64,
+}
+
+impl Counters {
+    /// Messages that did not reach a session for this reason.
+    pub fn dropped_for(&self, reason: DropReason) -> u64 {
+        self.dropped[reason as usize]
+    }
+
+    pub(super) fn drop_pairs(&mut self, pairs: usize, reason: DropReason) {
+        self.dropped[reason as usize] += pairs as u64;
+    }
+
+    /// A message was for a session, which does not get it.
+    pub(super) fn miss(&mut self, reason: DropReason) {
+        self.matches += 1;
+        self.drop_pairs(1, reason);
+    }
+
+    /// What was refused, dropped or cut short, by name.
+    pub fn troubles(&self) -> impl Iterator<Item = (String, u64)> + use<> {
+        let dropped = DropReason::ALL.map(|reason| (format!("dropped_{}", reason.name()), self.dropped_for(reason)));
+        let others = [
+            ("abandoned_in_flight", self.abandoned_in_flight),
+            ("announced_over_budget", self.announced_over_budget),
+            ("panics", self.panics),
+            ("publishes_denied", self.publishes_denied),
+            ("publishes_too_wide", self.publishes_too_wide),
+            ("refused_connects", self.refused_connects),
+            ("refused_connections", self.refused_connections),
+            ("refused_large_connects", self.refused_large_connects),
+            ("refused_over_budget", self.refused_over_budget),
+            ("refused_overdue", self.refused_overdue),
+            ("refused_preauth_bytes", self.refused_preauth_bytes),
+            ("refused_sessions", self.refused_sessions),
+            ("refused_user_sessions", self.refused_user_sessions),
+            ("retained_refused", self.retained_refused),
+        ];
+        dropped.into_iter().chain(others.map(|(name, times)| (name.to_owned(), times)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_has_its_own_place_and_name() {
+        for (place, reason) in DropReason::ALL.into_iter().enumerate() {
+            let mut counters = Counters::default();
+            counters.miss(reason);
+            assert_eq!((counters.matches, counters.dropped[place]), (1, 1), "{reason:?}");
+            let told: Vec<_> = counters.troubles().filter(|(_, times)| *times > 0).collect();
+            assert_eq!(told, [(format!("dropped_{}", reason.name()), 1)]);
+        }
+    }
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::connect::publisher_of;
 use super::connection::Connection;
 use super::matches::{Delivery, Own};
-use super::{Outbox, Outcome, Shard};
+use super::{DropReason, Outbox, Outcome, Shard};
 use crate::id::{ConnectionId, Millis, SessionId};
 use crate::message::{Message, MessageView};
 use crate::session::{Admission, Queued, Sent, Stage, Subscription};
@@ -120,10 +120,15 @@ impl Shard {
             retain: carrier.view.retain && delivery.retain_as_published,
             subscription_ids: delivery.subscription_ids.clone(),
         };
-        self.give(now, session, manner, carrier, outbox)
+        let delivered = self.give(now, session, manner, carrier, outbox);
+        if delivered.outcome == Outcome::Refused {
+            self.counters.miss(DropReason::QueueFull);
+        }
+        delivered
     }
 
-    /// Gives a live message to a session: now if it can be sent, else it waits or is dropped and counted.
+    /// Gives a live message to a session: now if it can be sent, else it waits or is dropped and counted. What is refused is
+    /// left to the caller to count, as another member of a shared subscription may take it.
     pub(super) fn give(
         &mut self,
         now: Millis,
@@ -144,7 +149,9 @@ impl Shard {
                     packet_id_at: None,
                 };
                 let manner = replay_manner(&message, subscription);
-                self.give_in_order(now, session_id, manner, &mut retained, outbox);
+                if self.give_in_order(now, session_id, manner, &mut retained, outbox).outcome == Outcome::Refused {
+                    self.counters.miss(DropReason::QueueFull);
+                }
             }
         }
         self.give_in_order(now, session_id, manner, carrier, outbox)
@@ -168,13 +175,15 @@ impl Shard {
                 || backlog_bytes > UNLOOKED_BACKLOG_BYTES && backlog_bytes > self.budget.free_bytes();
             if manner.qos == QoS::AtMostOnce {
                 if is_slow {
-                    self.counters.dropped_slow_reader += 1;
+                    self.counters.miss(DropReason::SlowReader);
                 } else {
+                    self.counters.matches += 1;
                     self.send(now, connection, session_id, &manner, carrier, outbox);
                 }
                 return Delivered::TAKEN;
             }
             if !is_slow && session.outbound.may_send_at_once() {
+                self.counters.matches += 1;
                 self.send(now, connection, session_id, &manner, carrier, outbox);
                 return Delivered { outcome: Outcome::Taken, needs_store };
             }
@@ -182,21 +191,25 @@ impl Shard {
                 outbox.egress.at(connection.slot).report_below(limits.egress_bytes_max / 2);
             }
         } else if manner.qos == QoS::AtMostOnce {
+            self.counters.miss(DropReason::Offline);
             return Delivered::TAKEN;
         }
         let Manner { qos, retain, subscription_ids } = manner;
         let queued = Queued { message: carrier.message().clone(), qos, retain, subscription_ids };
         let admission = session.outbound.enqueue(queued, limits);
-        self.counters.dropped_queue_full += match admission {
-            Admission::Queued => 0,
-            Admission::DroppedOldest(dropped) => dropped as u64,
-            Admission::DroppedNewest | Admission::Refused => 1,
-        };
-        match admission {
-            Admission::Refused => Delivered { outcome: Outcome::Refused, needs_store: false },
-            Admission::DroppedNewest => Delivered::TAKEN,
-            Admission::Queued | Admission::DroppedOldest(_) => Delivered { outcome: Outcome::Taken, needs_store },
+        if admission == Admission::Refused {
+            return Delivered { outcome: Outcome::Refused, needs_store: false };
         }
+        self.counters.matches += 1;
+        match admission {
+            Admission::DroppedNewest => {
+                self.counters.drop_pairs(1, DropReason::QueueFull);
+                return Delivered::TAKEN;
+            }
+            Admission::DroppedOldest(dropped) => self.counters.drop_pairs(dropped, DropReason::QueueFull),
+            _ => {}
+        }
+        Delivered { outcome: Outcome::Taken, needs_store }
     }
 
     /// Sends now, taking a place in the window for QoS 1 and 2. The caller has seen that there is room.
@@ -209,9 +222,11 @@ impl Shard {
         carrier: &mut Carrier<'_>,
         outbox: &mut Outbox,
     ) {
-        if !self.fits(now, id, manner, carrier) {
+        if let Some(reason) = self.unfit(now, id, manner, carrier) {
+            self.counters.drop_pairs(1, reason);
             return;
         }
+        self.counters.delivered += 1;
         let mut packet_id = 0;
         if manner.qos != QoS::AtMostOnce {
             let Some(session) = self.sessions.get_mut(session_id) else { return };
@@ -225,13 +240,12 @@ impl Shard {
         self.encode(now, id, manner, Sending { packet_id, dup: false }, carrier, outbox);
     }
 
-    /// Whether a message may be sent to this client at all: not expired, not above its Maximum Packet Size.
-    fn fits(&mut self, now: Millis, id: ConnectionId, manner: &Manner, carrier: &Carrier<'_>) -> bool {
+    /// Why a message may not be sent to this client at all.
+    fn unfit(&mut self, now: Millis, id: ConnectionId, manner: &Manner, carrier: &Carrier<'_>) -> Option<DropReason> {
         if carrier.view.is_expired(now) {
-            self.counters.dropped_expired += 1;
-            return false;
+            return Some(DropReason::Expired);
         }
-        self.is_small_enough(now, id, manner, carrier)
+        (!self.is_small_enough(now, id, manner, carrier)).then_some(DropReason::TooLarge)
     }
 
     /// Whether a message is within the client's Maximum Packet Size [MQTT-3.1.2-24].
@@ -241,9 +255,7 @@ impl Shard {
             return true;
         }
         let publish = outgoing(now, &carrier.view, manner, Sending { packet_id: 0, dup: false });
-        let fits = publish.encoded_len(connection.version) <= connection.packet_bytes_max;
-        self.counters.dropped_too_large += u64::from(!fits);
-        fits
+        publish.encoded_len(connection.version) <= connection.packet_bytes_max
     }
 
     fn encode(
@@ -256,7 +268,6 @@ impl Shard {
         outbox: &mut Outbox,
     ) {
         let Some(connection) = self.connections.get_mut(id) else { return };
-        self.counters.publishes_sent += 1;
         let version = connection.version;
         let is_v5 = version == ProtocolVersion::V5;
         let alias = if is_v5 { alias_of(connection, &outgoing(now, &carrier.view, manner, sending)) } else { None };
@@ -326,6 +337,7 @@ impl Shard {
                 (message, Manner { qos, retain, subscription_ids })
             } else if let Some((message, subscription)) = outbound.next_replayed() {
                 let manner = replay_manner(&message, subscription);
+                self.counters.matches += 1;
                 (message, manner)
             } else {
                 return;
@@ -358,9 +370,10 @@ impl Shard {
         let may_be_sent = match manner.qos {
             // [MQTT-4.3.3-7]: a QoS 2 message that was sent once does not expire.
             QoS::ExactlyOnce => self.is_small_enough(now, connection, &manner, &carrier),
-            _ => self.fits(now, connection, &manner, &carrier),
+            _ => self.unfit(now, connection, &manner, &carrier).is_none(),
         };
         if may_be_sent {
+            self.counters.resent += 1;
             self.encode(now, connection, &manner, Sending { packet_id, dup: true }, &mut carrier, outbox);
         } else {
             self.give_up(connection, session_id, packet_id, manner.qos, outbox);
@@ -379,6 +392,7 @@ impl Shard {
         outbox: &mut Outbox,
     ) {
         let Some(session) = self.sessions.get_mut(session_id) else { return };
+        self.counters.abandoned_in_flight += 1;
         if qos == QoS::AtLeastOnce {
             session.outbound.inflight.abandon(packet_id);
         } else if session.outbound.inflight.pubrec(packet_id).is_ok() {

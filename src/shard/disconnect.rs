@@ -5,7 +5,7 @@
 
 use super::receive::{Source, Step};
 use super::timers::Timer;
-use super::{Cause, Event, Outbox, Shard};
+use super::{Cause, DropReason, Event, Outbox, Shard};
 use crate::id::{ConnectionId, Millis, SessionId};
 use crate::message::MessageView;
 use crate::wire::{Disconnect, ProtocolVersion, ReasonCode};
@@ -116,7 +116,10 @@ impl Shard {
             self.withdraw(id, filter, outbox);
         }
         self.publish_will(now, id, outbox);
-        self.sessions.remove(id);
+        if let Some(session) = self.sessions.remove(id) {
+            self.counters.drop_pairs(session.outbound.queued(), DropReason::SessionEnded);
+            self.counters.abandoned_in_flight += session.outbound.inflight.unanswered() as u64;
+        }
     }
 
     fn delay_will(&mut self, id: SessionId, due_at: Millis) {

@@ -14,7 +14,7 @@ use super::deliver::{Carrier, Delivered, Manner};
 use super::interest::PendingSuback;
 use super::matches::{Subscriber, Wish};
 use super::route::Routed;
-use super::{Cursor, GroupOrigin, MemberChange, MeshMessage, Outbox, Outcome, Shard, Stamp};
+use super::{Cursor, DropReason, GroupOrigin, MemberChange, MeshMessage, Outbox, Outcome, Shard, Stamp};
 use crate::id::{GlobalSessionId, Millis, SessionId, ShardId};
 use crate::message::Message;
 use crate::topic::SubscriptionFilter;
@@ -256,7 +256,17 @@ impl Shard {
             tried.push(member);
             next = self.groups.get_mut(&name).and_then(|group| group.next_untried(&tried));
         }
+        self.miss_group(&name, outcome);
         outcome
+    }
+
+    /// Counts that no member of a group could take a message, if it has any.
+    fn miss_group(&mut self, name: &str, outcome: Outcome) {
+        if outcome == Outcome::Refused {
+            self.counters.miss(DropReason::QueueFull);
+        } else if self.groups.get_mut(name).is_some() {
+            self.counters.miss(DropReason::Offline);
+        }
     }
 
     fn forward_first(
@@ -333,6 +343,9 @@ impl Shard {
             }
             tried.push(member);
             next = self.groups.get_mut(&group).and_then(|group| group.next_untried(&tried));
+        }
+        if !matches!(outcome, Outcome::Taken | Outcome::PassedOn) {
+            self.miss_group(&group, outcome);
         }
         self.give_back(carrier);
         let Some(origin) = origin else { return };

@@ -31,7 +31,7 @@ mod subscribe;
 mod timers;
 
 pub use connect::owner_of;
-pub use counters::Counters;
+pub use counters::{Counters, DropReason};
 pub use egress::{Egress, EgressTable, Flush, Splice};
 pub use input::{Input, Next, Received, Taken};
 pub use mesh_message::{Cursor, GroupOrigin, MemberChange, MeshAck, MeshBatch, MeshMessage, Outcome, Stamp};
@@ -150,6 +150,7 @@ impl Shard {
             subscriptions: self.subscribers.len(),
             retained_messages: self.retained.messages(),
             retained_tombstones: self.retained.tombstones(),
+            queued_messages: self.sessions.queued_messages(),
             held_bytes: self.budget.kept_bytes(),
             subacks_waiting: self.interests.waiting(),
             acks_waiting: self.peers.waiting() + self.store_waits.len(),
@@ -189,6 +190,8 @@ pub struct Sizes {
     pub retained_messages: usize,
     /// Stamps kept of retained messages that were deleted or have expired.
     pub retained_tombstones: usize,
+    /// Messages in the queues of sessions.
+    pub queued_messages: usize,
     /// Bytes held for clients, of `held_bytes_per_shard_max`, without those unsent (`EgressTable::unsent_bytes`).
     pub held_bytes: usize,
     /// SUBACK packets, and barriers, that wait for other shards.

@@ -114,6 +114,11 @@ impl Sessions {
         Some(SessionId { slot, generation: self.slots[slot as usize].generation })
     }
 
+    /// Messages in all queues; looks at every session.
+    pub(super) fn queued_messages(&self) -> usize {
+        self.slots.iter().flat_map(|slot| &slot.session).map(|session| session.outbound.queued()).sum()
+    }
+
     pub(super) fn len(&self) -> usize {
         self.by_client_id.len()
     }

@@ -155,6 +155,7 @@ impl Broker {
         let world = self.world.borrow();
         world.cores.iter().map(|core| core.shard.sizes()).fold(Sizes::default(), |sum, sizes| Sizes {
             connections: sum.connections + sizes.connections,
+            queued_messages: sum.queued_messages + sizes.queued_messages,
             sessions: sum.sessions + sizes.sessions,
             subscriptions: sum.subscriptions + sizes.subscriptions,
             retained_messages: sum.retained_messages + sizes.retained_messages,

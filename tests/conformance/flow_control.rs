@@ -4,6 +4,7 @@
 //! Neighbours: `peer`.
 
 use ringmq::limits::{Limits, QueueFull};
+use ringmq::shard::DropReason;
 use ringmq::wire::{Connect, Disconnect, Packet, Property, ReasonCode};
 
 use super::broker::{Broker, everywhere, everywhere_with};
@@ -214,7 +215,7 @@ fn a_message_above_the_clients_maximum_packet_size_is_left_out() {
             }
             bob.expect_nothing();
         }
-        assert_eq!(broker.count(|counters| counters.dropped_too_large), 1);
+        assert_eq!(broker.count(|counters| counters.dropped_for(DropReason::TooLarge)), 1);
         cat.ignore_rest();
     });
 }
@@ -427,7 +428,7 @@ fn a_full_queue_is_told_to_the_publisher() {
             let bob = broker.rejoin(lasting(V5, "bob", 100));
             bob.expect_all(&[&qos1(1, "a", "1"), &qos1(2, "a", "2")]);
             bob.expect_nothing();
-            assert_eq!(broker.count(|counters| counters.dropped_queue_full), 4);
+            assert_eq!(broker.count(|counters| counters.dropped_for(DropReason::QueueFull)), 4);
         });
     }
 }
@@ -448,7 +449,7 @@ fn a_full_queue_drops_by_its_policy() {
             let bob = broker.rejoin(lasting(V5, "bob", 100));
             bob.expect_all(&[&qos1(1, "a", kept[0]), &qos1(2, "a", kept[1])]);
             bob.expect_nothing();
-            assert_eq!(broker.count(|counters| counters.dropped_queue_full), 2);
+            assert_eq!(broker.count(|counters| counters.dropped_for(DropReason::QueueFull)), 2);
         });
     }
 }
@@ -493,7 +494,7 @@ fn a_reader_that_does_not_read_loses_qos_0_messages() {
         bob.resume_reading();
         let heard = (0..).take_while(|_| bob.try_hear().is_some()).count();
         assert!((9..12).contains(&heard), "{heard}");
-        assert_eq!(broker.count(|counters| counters.dropped_slow_reader), 100 - heard as u64);
+        assert_eq!(broker.count(|counters| counters.dropped_for(DropReason::SlowReader)), 100 - heard as u64);
         ann.send(qos0("a", "again"));
         bob.expect(qos0("a", "again"));
         dan.expect(qos0("a", "again"));

@@ -4,6 +4,7 @@
 //! delivered. Must not: test answers that are too large (`explanations`). Neighbours: `peer`; `flow_control` has the first
 //! tests of the bound.
 
+use ringmq::shard::DropReason;
 use ringmq::wire::{Connect, Property, ReasonCode};
 
 use super::broker::everywhere;
@@ -35,7 +36,7 @@ fn a_message_left_out_takes_no_quota_and_no_packet_id() {
             bob.send(pubcomp(packet_id));
         }
         bob.expect_nothing();
-        assert_eq!(broker.count(|counters| counters.dropped_too_large), 4);
+        assert_eq!(broker.count(|counters| counters.dropped_for(DropReason::TooLarge)), 4);
     });
 }
 

@@ -4,6 +4,7 @@
 //! Neighbours: `peer`.
 
 use ringmq::limits::Limits;
+use ringmq::shard::DropReason;
 use ringmq::wire::{Connect, Packet, Property, ReasonCode, SubscriptionOptions};
 
 use super::broker::{everywhere, everywhere_with};
@@ -117,7 +118,7 @@ fn a_message_that_ended_in_the_queue_is_not_delivered() {
             }
             broker.connect(version, "bob").leave();
         }
-        assert_eq!(broker.count(|counters| counters.dropped_expired), 1);
+        assert_eq!(broker.count(|counters| counters.dropped_for(DropReason::Expired)), 1);
     });
 }
 
@@ -141,7 +142,7 @@ fn a_message_that_ended_behind_the_window_is_not_delivered() {
         broker.at(11);
         bob.send(puback(1));
         bob.expect(qos1(2, "a", "third"));
-        assert_eq!(broker.count(|counters| counters.dropped_expired), 1);
+        assert_eq!(broker.count(|counters| counters.dropped_for(DropReason::Expired)), 1);
     });
 }
 
