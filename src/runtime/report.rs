@@ -75,7 +75,7 @@ impl Report {
             event,
             Event::Disconnected { cause: Cause::Broker(reason, _), .. } | Event::Refused { cause: Cause::Broker(reason, _), .. }
             if *reason != ReasonCode::ServerShuttingDown
-        );
+        ) || matches!(event, Event::Stuck { .. });
         if self.is_verbose || (is_trouble && self.may_tell(now)) {
             self.journal.line(describe(event, peer, self.shard));
         }
@@ -195,6 +195,7 @@ pub(super) fn connection_of(event: &Event) -> ConnectionId {
     match event {
         Event::Connected { connection, .. }
         | Event::Disconnected { connection, .. }
+        | Event::Stuck { connection, .. }
         | Event::Refused { connection, .. } => *connection,
     }
 }
@@ -227,6 +228,13 @@ fn describe(event: &Event, peer: Option<SocketAddr>, shard: ShardId) -> String {
                     )
                 }
             }
+        }
+        Event::Stuck { client_id, queued, .. } => {
+            let id = printable(client_id);
+            format!(
+                "Client {id} [{peer}] does not keep up: {queued} messages are queued for it on shard {shard}, and publishers \
+                 wait for it no longer (backpressure_ms_max)"
+            )
         }
         Event::Refused { cause, .. } => match cause {
             Cause::Broker(reason, what) => {

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use crate::id::GlobalSessionId;
 use crate::wire::QoS;
 
 /// State of the messages from one client.
@@ -32,8 +33,10 @@ pub struct Owed {
     pub qos: QoS,
     /// Shards and store that have not answered.
     pub waits: u16,
-    /// Whether somebody took the message.
+    /// Whether somebody took the message whom nobody needs to wait for.
     pub is_taken: bool,
+    /// The session that took the message and has a long queue, if no other took it: its relief is waited for.
+    pub congested: Option<GlobalSessionId>,
     /// Whether somebody who matched refused it.
     pub is_refused: bool,
     /// Whether the message may not be published at all: nobody was asked.
@@ -44,6 +47,13 @@ pub struct Owed {
     pub is_awaited: bool,
     /// Number of the entry that a repetition took behind later PUBLISH packets of its connection; completes with this one.
     pub follower: Option<u64>,
+}
+
+impl Owed {
+    /// Whether it waits for nothing but the relief of a session.
+    pub fn is_withheld(&self) -> bool {
+        self.congested.is_some() && !self.is_taken && !self.is_failed
+    }
 }
 
 impl Inbound {
@@ -98,6 +108,7 @@ impl Inbound {
             qos: QoS::AtLeastOnce,
             waits: 0,
             is_taken: false,
+            congested: None,
             is_refused: false,
             is_denied: false,
             is_failed: false,
@@ -124,7 +135,7 @@ impl Inbound {
     /// Takes the first entry if nothing is missing for it.
     pub fn pop_complete(&mut self) -> Option<Owed> {
         let first = *self.owed.front()?;
-        if first.waits > 0 {
+        if first.waits > 0 || first.is_withheld() {
             return None;
         }
         self.owed.pop_front();
@@ -153,10 +164,18 @@ impl Inbound {
             self.owed_qos1 += usize::from(qos == QoS::AtLeastOnce);
             return true;
         }
-        let follower = Owed { waits: 1, is_awaited: true, follower: None, ..self.owed[at] };
+        let follower = Owed { waits: 1, congested: None, is_awaited: true, follower: None, ..self.owed[at] };
         self.owed[at].follower = Some(self.next_number());
         self.owe(follower);
         true
+    }
+
+    /// A session is relieved: if the acknowledgement of that number was withheld because of it, it is so no longer.
+    pub fn relieve(&mut self, number: u64, session: GlobalSessionId) {
+        if let Some(owed) = self.owed_mut(number).filter(|owed| owed.congested == Some(session)) {
+            owed.congested = None;
+            owed.is_taken = true;
+        }
     }
 
     /// The connection has gone: what is still owed completes silently.
@@ -180,6 +199,7 @@ mod tests {
             qos,
             waits,
             is_taken: false,
+            congested: None,
             is_refused: false,
             is_denied: false,
             is_failed: false,

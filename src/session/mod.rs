@@ -16,7 +16,7 @@ pub use account::{Account, Budget, LargePayloads, cost_of};
 pub use alarm::Alarm;
 pub use inbound::{Inbound, Owed};
 pub use inflight::{AckError, Inflight, Sent, Stage};
-pub use outbound::{Admission, Outbound, Queued, Replay};
+pub use outbound::{Admission, Outbound, Pressure, Queued, Replay};
 
 use crate::id::{ConnectionId, Millis};
 use crate::limits::Limits;

@@ -18,9 +18,23 @@ use crate::wire::QoS;
 pub struct Outbound {
     /// Sent and not yet acknowledged.
     pub inflight: Inflight,
+    /// What the queue means to publishers.
+    pub pressure: Pressure,
     queue: VecDeque<Queued>,
     queue_bytes: usize,
     replays: VecDeque<Replay>,
+}
+
+/// What the queue of a session means to those who publish to it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Pressure {
+    /// Nothing.
+    #[default]
+    None,
+    /// It is long: they wait for their acknowledgements.
+    Congested,
+    /// It has been long for `backpressure_ms_max`: they do not wait any more.
+    Stuck,
 }
 
 /// A message that waits for its turn.
@@ -82,6 +96,7 @@ impl Outbound {
     pub fn new(limits: &Limits, budget: &Budget) -> Self {
         Self {
             inflight: Inflight::new(limits.inflight_messages_max, budget.open()),
+            pressure: Pressure::None,
             queue: VecDeque::new(),
             queue_bytes: 0,
             replays: VecDeque::new(),
@@ -101,6 +116,16 @@ impl Outbound {
     /// Whether a QoS 1 or 2 message may be sent at once, overtaking nobody.
     pub fn may_send_at_once(&self) -> bool {
         self.queue.is_empty() && self.inflight.has_room() && self.inflight.account.admits(0)
+    }
+
+    /// Whether the queue has more than one of `parts` parts of what it may have, by number, bytes, or what is left of the
+    /// shard's budget.
+    pub fn is_above(&self, parts: usize, limits: &Limits) -> bool {
+        let account = &self.inflight.account;
+        !self.queue.is_empty()
+            && (self.queue.len() * parts > limits.queued_messages_max
+                || self.queue_bytes * parts > limits.queued_bytes_max
+                || !account.admits(account.weight() * (parts - 1)))
     }
 
     /// Puts a message at the end of the queue, within its bounds.

@@ -7,7 +7,7 @@
 use super::receive::{Source, Step};
 use super::route::Routed;
 use super::{GroupOrigin, Outbox, Outcome, Shard};
-use crate::id::{Millis, SessionId, ShardId};
+use crate::id::{GlobalSessionId, Millis, SessionId, ShardId};
 use crate::session::{AckError, Owed};
 use crate::wire::{Ack, AckKind, ProtocolVersion, QoS, ReasonCode};
 
@@ -31,12 +31,20 @@ pub(super) enum StoreWait {
 
 impl Shard {
     /// Owes PUBACK or PUBREC for a PUBLISH that was routed; answers at once if nothing is open.
-    pub(super) fn owe(&mut self, source: Source<'_>, packet_id: u16, qos: QoS, routed: Routed, outbox: &mut Outbox) {
+    pub(super) fn owe(
+        &mut self,
+        now: Millis,
+        source: Source<'_>,
+        (packet_id, qos): (u16, QoS),
+        routed: Routed,
+        outbox: &mut Outbox,
+    ) {
         let owed = Owed {
             packet_id,
             qos,
             waits: routed.waits,
             is_taken: routed.is_taken,
+            congested: routed.congested.filter(|_| !routed.is_taken),
             is_refused: routed.is_refused,
             is_denied: routed.is_denied,
             is_failed: false,
@@ -44,30 +52,57 @@ impl Shard {
             follower: None,
         };
         let Some(session) = self.sessions.get_mut(source.session) else { return };
-        if owed.waits == 0 && session.inbound.owes_nothing() {
+        if owed.waits == 0 && !owed.is_withheld() && session.inbound.owes_nothing() {
             session.inbound.skip_number();
-            self.answer_owed(source.session, owed, outbox);
+            self.answer_owed(now, source.session, owed, outbox);
+            return;
+        }
+        let number = session.inbound.owe(owed);
+        if let Some(congested) = owed.congested {
+            self.await_relief(Waiter { session: source.session, number }, congested);
+        }
+    }
+
+    /// Withholds an answer until a session is relieved, if it is not by now.
+    fn await_relief(&mut self, waiter: Waiter, congested: GlobalSessionId) {
+        let own = self.id();
+        let is_congested = self.told(own, Outcome::Congested(congested)) != Outcome::Taken;
+        let Some(session) = self.sessions.get_mut(waiter.session) else { return };
+        let Some(owed) = session.inbound.owed_mut(waiter.number).filter(|owed| !owed.is_taken) else { return };
+        if is_congested {
+            owed.congested = Some(congested);
+            self.withhold(waiter, congested);
         } else {
-            session.inbound.owe(owed);
+            owed.is_taken = true;
         }
     }
 
     /// One answer has come for a waiter.
-    pub(super) fn complete(&mut self, waiter: Waiter, outcome: Outcome, outbox: &mut Outbox) {
+    pub(super) fn complete(&mut self, now: Millis, waiter: Waiter, outcome: Outcome, outbox: &mut Outbox) {
         let Some(session) = self.sessions.get_mut(waiter.session) else { return };
         if let Some(owed) = session.inbound.owed_mut(waiter.number) {
             owed.waits -= 1;
             owed.is_taken |= outcome == Outcome::Taken;
             owed.is_refused |= outcome == Outcome::Refused;
             owed.is_failed |= outcome == Outcome::Failed;
+            let is_withheld_already = owed.congested.is_some();
+            if let Outcome::Congested(congested) = outcome
+                && !is_withheld_already
+            {
+                self.await_relief(waiter, congested);
+            }
         }
-        while let Some(owed) = self.sessions.get_mut(waiter.session).and_then(|session| session.inbound.pop_complete())
-        {
-            self.answer_owed(waiter.session, owed, outbox);
+        self.answer_complete(now, waiter.session, outbox);
+    }
+
+    /// Sends the answers for which nothing is missing, in their order.
+    pub(super) fn answer_complete(&mut self, now: Millis, id: SessionId, outbox: &mut Outbox) {
+        while let Some(owed) = self.sessions.get_mut(id).and_then(|session| session.inbound.pop_complete()) {
+            self.answer_owed(now, id, owed, outbox);
         }
     }
 
-    fn answer_owed(&mut self, session_id: SessionId, owed: Owed, outbox: &mut Outbox) {
+    fn answer_owed(&mut self, now: Millis, session_id: SessionId, owed: Owed, outbox: &mut Outbox) {
         let reason = match owed {
             Owed { is_denied: true, .. } => ReasonCode::NotAuthorized,
             Owed { is_failed: true, .. } => ReasonCode::QuotaExceeded,
@@ -82,8 +117,10 @@ impl Shard {
         }
         let Some(connection) = session.connection.filter(|_| owed.is_awaited) else { return };
         let Some(version) = self.connections.get_mut(connection).map(|record| record.version) else { return };
-        if owed.is_failed && version < ProtocolVersion::V5 {
-            // 3.x has no word for a failure: it gets none, and may send again (case O06).
+        if reason == ReasonCode::QuotaExceeded && version < ProtocolVersion::V5 {
+            // 3.x has no word for a failure, and success would be a lie: without an answer it may send again (cases Q05, O06).
+            self.counters.closed_for_refusal += 1;
+            self.close(now, connection, reason, failure_words(&owed), outbox);
             return;
         }
         let source = Source { connection, session: session_id, version, shared: None };
@@ -110,13 +147,13 @@ impl Shard {
     }
 
     /// The store has answered.
-    pub(super) fn stored(&mut self, through: u64, is_safe: bool, outbox: &mut Outbox) {
+    pub(super) fn stored(&mut self, now: Millis, through: u64, is_safe: bool, outbox: &mut Outbox) {
         while self.store_waits.front().is_some_and(|(ticket, _)| *ticket <= through) {
             let Some((_, wait)) = self.store_waits.pop_front() else { return };
             match wait {
                 StoreWait::Owed(waiter) => {
                     let outcome = if is_safe { Outcome::NoMatch } else { Outcome::Failed };
-                    self.complete(waiter, outcome, outbox);
+                    self.complete(now, waiter, outcome, outbox);
                 }
                 StoreWait::Peer { from, number, outcome } => {
                     let outcome = if is_safe { outcome } else { Outcome::Failed };
@@ -124,7 +161,7 @@ impl Shard {
                 }
                 StoreWait::PassedOn { origin, outcome } => {
                     let outcome = if is_safe { outcome } else { Outcome::Failed };
-                    self.tell_taken(origin, outcome, outbox);
+                    self.tell_taken(now, origin, outcome, outbox);
                 }
             }
         }
@@ -198,7 +235,9 @@ fn failure_words(owed: &Owed) -> &'static str {
     match owed {
         Owed { is_denied: true, .. } => "clients may not publish to a topic name that begins with $",
         Owed { is_failed: true, .. } => "the message could not be stored",
-        _ => "a limit on retained or queued messages is reached",
+        _ => {
+            "nobody could take a message: a limit on queued or retained messages (queued_messages_max, retained_messages_max) is reached"
+        }
     }
 }
 

@@ -61,6 +61,14 @@ pub struct Counters {
     pub resent: u64,
     /// Messages delivered once and not acknowledged when their session ended, or that could not be sent again.
     pub abandoned_in_flight: u64,
+    /// Times that the queue of a connected session became so long that publishers wait for it.
+    pub sessions_congested: u64,
+    /// Times that publishers had waited `backpressure_ms_max` for one.
+    pub sessions_stuck: u64,
+    /// Acknowledgements that waited for such a session.
+    pub acks_withheld: u64,
+    /// Publishers of 3.x whose connection was closed because a message was not taken: they know no reason codes.
+    pub closed_for_refusal: u64,
     /// Messages that nobody subscribed to.
     pub unmatched: u64,
     /// Retained messages refused (`retained_messages_max`, `retained_bytes_max`).
@@ -116,7 +124,9 @@ impl Counters {
         let dropped = DropReason::ALL.map(|reason| (format!("dropped_{}", reason.name()), self.dropped_for(reason)));
         let others = [
             ("abandoned_in_flight", self.abandoned_in_flight),
+            ("acks_withheld", self.acks_withheld),
             ("announced_over_budget", self.announced_over_budget),
+            ("closed_for_refusal", self.closed_for_refusal),
             ("panics", self.panics),
             ("publishes_denied", self.publishes_denied),
             ("publishes_too_wide", self.publishes_too_wide),
@@ -129,6 +139,8 @@ impl Counters {
             ("refused_sessions", self.refused_sessions),
             ("refused_user_sessions", self.refused_user_sessions),
             ("retained_refused", self.retained_refused),
+            ("sessions_congested", self.sessions_congested),
+            ("sessions_stuck", self.sessions_stuck),
         ];
         dropped.into_iter().chain(others.map(|(name, times)| (name.to_owned(), times)))
     }

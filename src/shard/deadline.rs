@@ -26,6 +26,7 @@ impl Shard {
                 Timer::KeepAlive(connection) => self.keep_alive(now, connection, outbox),
                 Timer::SessionExpiry(session) => self.session_expiry(now, session, outbox),
                 Timer::WillDelay(session) => self.will_delay(now, session, outbox),
+                Timer::Backpressure(session) => self.backpressure_over(now, session, outbox),
                 Timer::RetainedSweep => self.sweep_retained(now, outbox),
             }
         }

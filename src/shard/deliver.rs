@@ -12,7 +12,7 @@ use super::matches::{Delivery, Own};
 use super::{DropReason, Outbox, Outcome, Shard};
 use crate::id::{ConnectionId, Millis, SessionId};
 use crate::message::{Message, MessageView};
-use crate::session::{Admission, Queued, Sent, Stage, Subscription};
+use crate::session::{Admission, Pressure, Queued, Sent, Stage, Subscription};
 use crate::wire::{Ack, AckKind, OutgoingPublish, ProtocolVersion, QoS, ReasonCode};
 
 /// Unsent bytes of a connection up to which nobody asks what is left of the shard's budget.
@@ -209,7 +209,7 @@ impl Shard {
             Admission::DroppedOldest(dropped) => self.counters.drop_pairs(dropped, DropReason::QueueFull),
             _ => {}
         }
-        Delivered { outcome: Outcome::Taken, needs_store }
+        Delivered { outcome: self.outcome_of_queued(now, session_id), needs_store }
     }
 
     /// Sends now, taking a place in the window for QoS 1 and 2. The caller has seen that there is room.
@@ -333,6 +333,10 @@ impl Shard {
                 return;
             }
             let (message, manner) = if let Some(queued) = outbound.dequeue() {
+                let is_pressing = outbound.pressure != Pressure::None;
+                if is_pressing {
+                    self.queue_shrank(session_id, outbox);
+                }
                 let Queued { message, qos, retain, subscription_ids } = queued;
                 (message, Manner { qos, retain, subscription_ids })
             } else if let Some((message, subscription)) = outbound.next_replayed() {

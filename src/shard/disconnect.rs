@@ -86,6 +86,8 @@ impl Shard {
         outbox.events.push(Event::Disconnected { connection: id, client_id: (*session.client_id).into(), cause });
         session.connection = None;
         session.inbound.disconnect();
+        self.end_congestion(session_id, outbox);
+        let Some(session) = self.sessions.get_mut(session_id) else { return };
         let delay_secs = session.last_will.as_ref().map(|will| will.delay_secs);
         let expiry_secs = session.expiry_secs;
         if expiry_secs == 0 {

@@ -250,7 +250,7 @@ impl Shard {
             let delivered = self.deliver_to_member(now, &name, member.session, carrier, outbox);
             routed.needs_store |= delivered.needs_store;
             outcome = delivered.outcome;
-            if outcome == Outcome::Taken {
+            if matches!(outcome, Outcome::Taken | Outcome::Congested(_)) {
                 return outcome;
             }
             tried.push(member);
@@ -338,13 +338,13 @@ impl Shard {
             let delivered = self.deliver_to_member(now, &group, member.session, &mut carrier, outbox);
             needs_store |= delivered.needs_store;
             outcome = delivered.outcome;
-            if outcome == Outcome::Taken {
+            if matches!(outcome, Outcome::Taken | Outcome::Congested(_)) {
                 break;
             }
             tried.push(member);
             next = self.groups.get_mut(&group).and_then(|group| group.next_untried(&tried));
         }
-        if !matches!(outcome, Outcome::Taken | Outcome::PassedOn) {
+        if matches!(outcome, Outcome::NoMatch | Outcome::Refused) {
             self.miss_group(&group, outcome);
         }
         self.give_back(carrier);
@@ -355,16 +355,17 @@ impl Shard {
             let ticket = self.next_store_ticket(outbox);
             self.store_waits.push_back((ticket, StoreWait::PassedOn { origin, outcome }));
         } else if outcome != Outcome::PassedOn {
-            self.tell_taken(origin, outcome, outbox);
+            self.tell_taken(now, origin, outcome, outbox);
         }
     }
 
     /// Tells the publisher's shard what became of a message that was passed on.
-    pub(super) fn tell_taken(&mut self, origin: GroupOrigin, outcome: Outcome, outbox: &mut Outbox) {
+    pub(super) fn tell_taken(&mut self, now: Millis, origin: GroupOrigin, outcome: Outcome, outbox: &mut Outbox) {
         let GroupOrigin { shard, first_hop, number } = origin;
         if shard == self.id() {
-            self.group_taken(first_hop, number, outcome, outbox);
+            self.group_taken(now, first_hop, number, outcome, outbox);
         } else {
+            let outcome = self.told(shard, outcome);
             self.send_mesh(shard, MeshMessage::GroupTaken { first_hop, number, outcome }, outbox);
         }
     }

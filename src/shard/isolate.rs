@@ -31,7 +31,7 @@ impl Shard {
             // The shard had forgotten it already.
             outbox.closes.push(culprit);
         }
-        self.release_waiting(now, outbox);
+        self.finish_turn(now, outbox);
     }
 
     fn close_after_panic(&mut self, now: Millis, id: ConnectionId, what: &'static str, outbox: &mut Outbox) {

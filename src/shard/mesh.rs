@@ -76,6 +76,13 @@ impl Peers {
         by_pair + self.passed_on.len() + self.taken_early.len()
     }
 
+    /// A session is relieved of which early answers say that it is congested.
+    pub(super) fn relieve_early(&mut self, id: GlobalSessionId) {
+        for outcome in self.taken_early.values_mut().filter(|outcome| **outcome == Outcome::Congested(id)) {
+            *outcome = Outcome::Taken;
+        }
+    }
+
     /// Numbers a message that wants an ack.
     pub(super) fn expect_ack(&mut self, peer: ShardId, waiter: Waiter) -> u64 {
         let peer = &mut self.peers[peer.index()];
@@ -91,7 +98,7 @@ impl Shard {
         self.peers.clock = self.peers.clock.max(batch.clock);
         self.peers.peers[from.index()].clock = batch.clock;
         if let Some(ack) = batch.ack {
-            self.peer_acknowledged(from, ack, outbox);
+            self.peer_acknowledged(now, from, ack, outbox);
         }
         for message in batch.messages {
             self.mesh_message(now, from, message, outbox);
@@ -121,8 +128,9 @@ impl Shard {
                 let forward = Forward { message, group, member, tried, origin, is_first_hop };
                 self.group_publish(now, from, forward, outbox);
             }
+            MeshMessage::Relieved { session } => self.peer_relieved(GlobalSessionId { shard: from, session }),
             MeshMessage::GroupTaken { first_hop, number, outcome } => {
-                self.group_taken(first_hop, number, outcome, outbox);
+                self.group_taken(now, first_hop, number, outcome, outbox);
             }
         }
     }
@@ -169,6 +177,7 @@ impl Shard {
 
     /// Merges an acknowledgement into the batch for a peer.
     pub(super) fn acknowledge_peer(&mut self, peer: ShardId, number: u64, outcome: Outcome, outbox: &mut Outbox) {
+        let outcome = self.told(peer, outcome);
         let batch = &mut outbox.mesh[peer.index()];
         batch.clock = self.peers.clock;
         let ack = batch.ack.get_or_insert_with(MeshAck::default);
@@ -178,7 +187,7 @@ impl Shard {
         }
     }
 
-    fn peer_acknowledged(&mut self, from: ShardId, ack: MeshAck, outbox: &mut Outbox) {
+    fn peer_acknowledged(&mut self, now: Millis, from: ShardId, ack: MeshAck, outbox: &mut Outbox) {
         let mut exceptions = ack.exceptions.into_iter().peekable();
         loop {
             let peer = &mut self.peers.peers[from.index()];
@@ -190,20 +199,27 @@ impl Shard {
             let exception = exceptions.next_if(|(excepted, _)| *excepted == number);
             match exception.map_or(Outcome::Taken, |(_, outcome)| outcome) {
                 Outcome::PassedOn => match self.peers.taken_early.remove(&(from, number)) {
-                    Some(outcome) => self.complete(waiter, outcome, outbox),
+                    Some(outcome) => self.complete(now, waiter, outcome, outbox),
                     None => {
                         self.peers.passed_on.insert((from, number), waiter);
                     }
                 },
-                outcome => self.complete(waiter, outcome, outbox),
+                outcome => self.complete(now, waiter, outcome, outbox),
             }
         }
     }
 
     /// A message for a group that was passed on has found its end.
-    pub(super) fn group_taken(&mut self, first_hop: ShardId, number: u64, outcome: Outcome, outbox: &mut Outbox) {
+    pub(super) fn group_taken(
+        &mut self,
+        now: Millis,
+        first_hop: ShardId,
+        number: u64,
+        outcome: Outcome,
+        outbox: &mut Outbox,
+    ) {
         match self.peers.passed_on.remove(&(first_hop, number)) {
-            Some(waiter) => self.complete(waiter, outcome, outbox),
+            Some(waiter) => self.complete(now, waiter, outcome, outbox),
             None => {
                 self.peers.taken_early.insert((first_hop, number), outcome);
             }

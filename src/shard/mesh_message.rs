@@ -47,6 +47,8 @@ pub struct MeshAck {
 pub enum Outcome {
     /// Delivered or queued for somebody.
     Taken,
+    /// Queued for somebody whose queue is long, and taken by nobody else here: [`MeshMessage::Relieved`] will follow.
+    Congested(GlobalSessionId),
     /// No subscription matched (0x10 if everywhere so).
     NoMatch,
     /// Every matching session refused it (0x97 if everywhere so).
@@ -151,6 +153,11 @@ pub enum MeshMessage {
         origin: Option<GroupOrigin>,
         /// Whether the sender is the publisher's shard, so that the receiver answers by its `MeshAck`.
         is_first_hop: bool,
+    },
+    /// The queue of a session of the sender that was named by [`Outcome::Congested`] is not long any more.
+    Relieved {
+        /// The session, on the sender's shard.
+        session: SessionId,
     },
     /// A message that was passed on has found its end. To the shard of its origin.
     GroupTaken {

@@ -5,6 +5,7 @@
 //! Neighbours: `session`, `topic` and `wire` below; `runtime` and the simulation above.
 
 mod acknowledge;
+mod congestion;
 mod connect;
 mod connection;
 mod counters;
@@ -75,6 +76,7 @@ pub struct Shard {
     retained: retain::Retained,
     peers: mesh::Peers,
     timers: timers::Timers,
+    congestion: congestion::Congestion,
     budget: Budget,
     counters: Counters,
     ids_generated: u64,
@@ -98,6 +100,7 @@ impl Shard {
             retained: retain::Retained::new(seed, budget.open()),
             peers: mesh::Peers::new(config.shard, config.shards),
             timers: timers::Timers::new(),
+            congestion: congestion::Congestion::default(),
             budget,
             counters: Counters::default(),
             ids_generated: 0,
@@ -117,10 +120,16 @@ impl Shard {
             Input::Drained { connection } => self.drained(now, connection, outbox),
             Input::Mesh { from, batch } => self.mesh_batch(now, from, batch, outbox),
             Input::Deadline => self.deadlines(now, outbox),
-            Input::Stored { through, is_safe } => self.stored(through, is_safe, outbox),
+            Input::Stored { through, is_safe } => self.stored(now, through, is_safe, outbox),
             Input::Stop => self.stop(now, outbox),
         }
+        self.finish_turn(now, outbox);
+    }
+
+    /// What was put off to the end of a turn.
+    fn finish_turn(&mut self, now: Millis, outbox: &mut Outbox) {
         self.release_waiting(now, outbox);
+        self.release_withheld(now, outbox);
     }
 
     /// When `Input::Deadline` is wanted.
@@ -153,6 +162,7 @@ impl Shard {
             queued_messages: self.sessions.queued_messages(),
             held_bytes: self.budget.kept_bytes(),
             subacks_waiting: self.interests.waiting(),
+            acks_withheld: self.congestion.withheld(),
             acks_waiting: self.peers.waiting() + self.store_waits.len(),
         }
     }
@@ -196,6 +206,8 @@ pub struct Sizes {
     pub held_bytes: usize,
     /// SUBACK packets, and barriers, that wait for other shards.
     pub subacks_waiting: usize,
+    /// Acknowledgements that wait for the queue of a subscriber to become shorter (`backpressure_ms_max`).
+    pub acks_withheld: usize,
     /// Messages that other shards or the store have not yet acknowledged.
     pub acks_waiting: usize,
 }

@@ -55,6 +55,15 @@ pub enum Event {
         /// Why.
         cause: Cause,
     },
+    /// Publishers have waited `backpressure_ms_max` for a client with a long queue, and do so no longer.
+    Stuck {
+        /// Its connection.
+        connection: ConnectionId,
+        /// Its client id.
+        client_id: Box<str>,
+        /// Messages in its queue.
+        queued: usize,
+    },
     /// A connection ended before its CONNECT was accepted.
     Refused {
         /// The connection.

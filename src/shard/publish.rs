@@ -52,7 +52,7 @@ impl Shard {
         if publish.properties.user_properties as usize > self.config.limits.user_properties_max {
             return Err((ReasonCode::QuotaExceeded, "more user properties than user_properties_max"));
         }
-        if publish.qos != QoS::AtMostOnce && !self.is_new(source, publish, outbox)? {
+        if publish.qos != QoS::AtMostOnce && !self.is_new(now, source, publish, outbox)? {
             return Ok(());
         }
         if topic.is_dollar() {
@@ -64,7 +64,7 @@ impl Shard {
                 // Counted until it is answered, as any other.
                 session.inbound.receive(publish.packet_id);
             }
-            self.answer_unrouted(source, publish, Routed { is_denied: true, ..Routed::default() }, outbox);
+            self.answer_unrouted(now, source, publish, Routed { is_denied: true, ..Routed::default() }, outbox);
             return Ok(());
         }
         let mut filtered = Vec::new();
@@ -116,11 +116,17 @@ impl Shard {
             // Only now: a repetition of what a panic has ended half-way is not told that it was taken.
             session.inbound.receive(publish.packet_id);
         }
-        self.owe(source, publish.packet_id, publish.qos, routed, outbox);
+        self.owe(now, source, (publish.packet_id, publish.qos), routed, outbox);
     }
 
     /// Whether a QoS 1 or 2 PUBLISH is not a repetition of one whose acknowledgement is owed or, for QoS 2, was sent.
-    fn is_new(&mut self, source: Source<'_>, publish: &Publish<'_>, outbox: &mut Outbox) -> Result<bool, Fault> {
+    fn is_new(
+        &mut self,
+        now: Millis,
+        source: Source<'_>,
+        publish: &Publish<'_>,
+        outbox: &mut Outbox,
+    ) -> Result<bool, Fault> {
         let receive_maximum = usize::from(self.config.limits.receive_maximum);
         let Some(session) = self.sessions.get_mut(source.session) else { return Ok(false) };
         let inbound = &mut session.inbound;
@@ -132,7 +138,7 @@ impl Shard {
             return Ok(false);
         }
         if is_known_qos2 {
-            self.answer_unrouted(source, publish, Routed { is_taken: true, ..Routed::default() }, outbox);
+            self.answer_unrouted(now, source, publish, Routed { is_taken: true, ..Routed::default() }, outbox);
             return Ok(false);
         }
         // [MQTT-3.3.4-7], case Q02. 3.x has no such promise; packet ids bound it there.
@@ -143,9 +149,16 @@ impl Shard {
     }
 
     /// Answers what goes nowhere, in its turn [MQTT-4.6.0-2].
-    fn answer_unrouted(&mut self, source: Source<'_>, publish: &Publish<'_>, routed: Routed, outbox: &mut Outbox) {
+    fn answer_unrouted(
+        &mut self,
+        now: Millis,
+        source: Source<'_>,
+        publish: &Publish<'_>,
+        routed: Routed,
+        outbox: &mut Outbox,
+    ) {
         if publish.qos != QoS::AtMostOnce {
-            self.owe(source, publish.packet_id, publish.qos, routed, outbox);
+            self.owe(now, source, (publish.packet_id, publish.qos), routed, outbox);
         }
     }
 

@@ -48,7 +48,7 @@ impl Shard {
             match self.receive_packet(now, connection, rest, received.shared, outbox) {
                 Ok(length) => consumed += length,
                 Err(next) => {
-                    self.release_waiting(now, outbox);
+                    self.finish_turn(now, outbox);
                     if let Some(record) = self.connections.get_mut(connection) {
                         record.is_parked = matches!(next, Next::AwaitMesh | Next::AwaitDrain);
                     }

@@ -7,7 +7,7 @@
 use super::acknowledge::{StoreWait, Waiter};
 use super::deliver::Carrier;
 use super::{Outbox, Outcome, Shard};
-use crate::id::{Millis, ShardId};
+use crate::id::{GlobalSessionId, Millis, ShardId};
 use crate::message::MessageView;
 use crate::topic::TopicName;
 use crate::wire::QoS;
@@ -16,6 +16,8 @@ use crate::wire::QoS;
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Routed {
     pub(super) is_taken: bool,
+    /// A session that took it and has a long queue.
+    pub(super) congested: Option<GlobalSessionId>,
     pub(super) is_refused: bool,
     /// The publisher may not publish it: nobody was asked.
     pub(super) is_denied: bool,
@@ -29,6 +31,7 @@ impl Routed {
     pub(super) fn note(&mut self, outcome: Outcome) {
         match outcome {
             Outcome::Taken => self.is_taken = true,
+            Outcome::Congested(session) => self.congested = self.congested.or(Some(session)),
             Outcome::Refused | Outcome::Failed => self.is_refused = true,
             Outcome::NoMatch => {}
             Outcome::PassedOn => self.waits += 1,
@@ -38,6 +41,7 @@ impl Routed {
     pub(super) fn outcome(self) -> Outcome {
         match self {
             Self { is_taken: true, .. } => Outcome::Taken,
+            Self { congested: Some(session), .. } => Outcome::Congested(session),
             Self { is_refused: true, .. } => Outcome::Refused,
             _ => Outcome::NoMatch,
         }

@@ -23,6 +23,8 @@ pub(super) enum Timer {
     SessionExpiry(SessionId),
     /// A delayed will is published.
     WillDelay(SessionId),
+    /// Publishers have waited long enough for a session with a long queue.
+    Backpressure(SessionId),
     /// The retained message of a topic ends. The timer outlives it, so it must not hold the message.
     RetainedSweep,
 }

@@ -162,6 +162,7 @@ impl Broker {
             retained_tombstones: sum.retained_tombstones + sizes.retained_tombstones,
             held_bytes: sum.held_bytes + sizes.held_bytes,
             subacks_waiting: sum.subacks_waiting + sizes.subacks_waiting,
+            acks_withheld: sum.acks_withheld + sizes.acks_withheld,
             acks_waiting: sum.acks_waiting + sizes.acks_waiting,
         })
     }

@@ -9,6 +9,7 @@ mod packets;
 mod peer;
 mod words;
 
+mod back_pressure;
 mod bounds;
 mod budget;
 mod capabilities;
@@ -19,6 +20,7 @@ mod explanations;
 mod flow_control;
 mod hostile;
 mod keep_alive;
+mod ledger;
 mod order;
 mod packet_size;
 mod ping;

@@ -260,7 +260,7 @@ fn a_failed_store_is_told_to_the_publisher() {
         broker.release_store(false);
         ann.expect(because(ReasonCode::QuotaExceeded, puback(1)));
         ann.expect(because(ReasonCode::QuotaExceeded, pubrec(2)));
-        old.expect_nothing();
+        old.expect_close();
         cat.ignore_rest();
     });
 }

@@ -347,7 +347,8 @@ fn a_message_for_a_group_that_has_gone_is_unmatched() {
 /// Case Q05: a member with a full queue is passed over; when all are full the publisher is told.
 #[test]
 fn a_full_member_is_passed_over() {
-    let limits = ringmq::limits::Limits { queued_messages_max: 1, ..ringmq::limits::Limits::default() };
+    let limits =
+        ringmq::limits::Limits { queued_messages_max: 1, backpressure_ms_max: 0, ..ringmq::limits::Limits::default() };
     super::broker::everywhere_with(&limits, |broker| {
         let ann = broker.connect(V5, "ann");
         let peers = ["bob", "cat"].map(|client_id| {

@@ -68,6 +68,7 @@ impl World {
 
     /// What holds when nothing is left to do but what only time brings.
     pub(crate) fn check_rest(&mut self) {
+        let is_congested = self.nodes.iter().any(|node| node.shard.sizes().queued_messages > 0);
         for node in &mut self.nodes {
             let sizes = node.shard.sizes();
             assert_eq!(
@@ -75,6 +76,7 @@ impl World {
                 (0, 0),
                 "answers are owed, and nothing is on its way"
             );
+            assert!(sizes.acks_withheld == 0 || is_congested, "acknowledgements are withheld, and nobody has a queue");
             assert_eq!(node.live_backlog_bytes(&self.lines), 0, "bytes that nobody sends");
         }
     }

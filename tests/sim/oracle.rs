@@ -158,6 +158,10 @@ pub(crate) struct Checks {
     pub(crate) too_large: u64,
     /// Messages that ended on their way.
     pub(crate) expired: u64,
+    /// Acknowledgements that waited for a long queue.
+    pub(crate) withheld: u64,
+    /// Queues that were long for too long.
+    pub(crate) stuck: u64,
     /// Sessions that ended by themselves.
     pub(crate) sessions_expired: u64,
     /// Tables that were compared with the model at the end.
@@ -273,7 +277,7 @@ impl Oracle {
 }
 
 impl Checks {
-    fn fields(&mut self) -> [(&'static str, &mut u64); 20] {
+    fn fields(&mut self) -> [(&'static str, &mut u64); 22] {
         [
             ("delivered_qos1", &mut self.delivered_qos1),
             ("delivered_qos0", &mut self.delivered_qos0),
@@ -293,6 +297,8 @@ impl Checks {
             ("crowded", &mut self.crowded),
             ("too_large", &mut self.too_large),
             ("expired", &mut self.expired),
+            ("withheld", &mut self.withheld),
+            ("stuck", &mut self.stuck),
             ("sessions_expired", &mut self.sessions_expired),
             ("tables", &mut self.tables),
         ]

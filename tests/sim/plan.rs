@@ -96,6 +96,7 @@ fn draw_limits(random: &mut Random, is_tight: bool) -> Limits {
     if is_tight {
         limits.queued_messages_max = random.pick(&[0, 1, 4]);
         limits.queued_bytes_max = random.pick(&[100, 1000, 1 << 20]);
+        limits.backpressure_ms_max = random.pick(&[0, 200, 10_000]);
         limits.queue_full = random.pick(&[QueueFull::Reject, QueueFull::DropNewest, QueueFull::DropOldest]);
     }
     limits

@@ -27,6 +27,10 @@ impl World {
         self.oracle.checks.too_large += drops.too_large;
         self.oracle.checks.expired += drops.expired;
         self.oracle.checks.drops += missing;
+        for counters in self.nodes.iter().map(|node| *node.shard.counters()) {
+            self.oracle.checks.withheld += counters.acks_withheld;
+            self.oracle.checks.stuck += counters.sessions_stuck;
+        }
     }
 
     /// A message that was acknowledged is at every session that wanted it with QoS 1 or 2 all the while.
