@@ -76,6 +76,9 @@ pub struct Limits {
     pub sessions_per_user_per_shard_max: usize,
     /// Nodes of the subscription trie that one message may visit.
     pub match_nodes_max: usize,
+    /// Nodes of the retained messages' trie that a shard looks at in one millisecond for new subscriptions; what is more is
+    /// looked at later.
+    pub retained_search_nodes_max: usize,
     /// Topics whose match result one shard remembers.
     pub match_cache_topics_max: usize,
 }
@@ -144,6 +147,7 @@ impl Default for Limits {
             sessions_per_shard_max: 1_000_000,
             sessions_per_user_per_shard_max: 100_000,
             match_nodes_max: 65_536,
+            retained_search_nodes_max: 8192,
             match_cache_topics_max: 1024,
         }
     }

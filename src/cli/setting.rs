@@ -290,6 +290,14 @@ const SETTINGS: &[Setting] = &[
         set: |l, v| l.match_nodes_max = v as usize,
     },
     Setting {
+        name: "retained_search_nodes_max",
+        unit: "nodes",
+        min: 1,
+        max: COUNT_MAX,
+        get: |l| l.retained_search_nodes_max as u64,
+        set: |l, v| l.retained_search_nodes_max = v as usize,
+    },
+    Setting {
         name: "match_cache_topics_max",
         unit: "topics",
         min: 0,

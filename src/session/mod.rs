@@ -8,6 +8,7 @@ mod alarm;
 mod inbound;
 mod inflight;
 mod outbound;
+mod replay;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,7 +17,8 @@ pub use account::{Account, Budget, LargePayloads, cost_of};
 pub use alarm::Alarm;
 pub use inbound::{Inbound, Owed};
 pub use inflight::{AckError, Inflight, Sent, Stage};
-pub use outbound::{Admission, Outbound, Pressure, Queued, Replay};
+pub use outbound::{Admission, Outbound, Pressure, Queued};
+pub use replay::{NextReplay, Replays, Search};
 
 use crate::id::{ConnectionId, Millis};
 use crate::limits::Limits;

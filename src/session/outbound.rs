@@ -3,12 +3,12 @@
 //! Duty: hold messages that cannot be sent now, within bounds, in order. Must not: encode, look at the egress, drop without
 //! saying so. Neighbours: `inflight` below; `shard/deliver` fills and empties it.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::account::{Budget, cost_of};
 use super::inflight::Inflight;
-use super::{Account, Subscription};
+use super::{Account, Replays};
 use crate::limits::{Limits, QueueFull};
 use crate::message::Message;
 use crate::wire::QoS;
@@ -22,7 +22,8 @@ pub struct Outbound {
     pub pressure: Pressure,
     queue: VecDeque<Queued>,
     queue_bytes: usize,
-    replays: VecDeque<Replay>,
+    /// Retained messages still to be sent for new subscriptions; `None`: none.
+    pub replays: Option<Box<Replays>>,
 }
 
 /// What the queue of a session means to those who publish to it.
@@ -63,34 +64,6 @@ pub enum Admission {
     Refused,
 }
 
-/// Retained messages for one new subscription, sent as fast as the client takes them.
-#[derive(Debug)]
-pub struct Replay {
-    order: VecDeque<Message>,
-    /// By topic: not yet sent.
-    waiting: BTreeMap<Box<str>, Message>,
-    filter: Arc<str>,
-    /// The subscription they are sent for.
-    pub subscription: Subscription,
-}
-
-impl Replay {
-    /// A replay of these messages for a subscription to `filter`.
-    pub fn new(messages: VecDeque<Message>, filter: Arc<str>, subscription: Subscription) -> Self {
-        let waiting = messages.iter().map(|message| (message.topic().into(), message.clone())).collect();
-        Self { order: messages, waiting, filter, subscription }
-    }
-
-    fn next(&mut self) -> Option<Message> {
-        while let Some(message) = self.order.pop_front() {
-            if let Some(message) = self.waiting.remove(message.topic()) {
-                return Some(message);
-            }
-        }
-        None
-    }
-}
-
 impl Outbound {
     /// Nothing to send yet.
     pub fn new(limits: &Limits, budget: &Budget) -> Self {
@@ -99,7 +72,7 @@ impl Outbound {
             pressure: Pressure::None,
             queue: VecDeque::new(),
             queue_bytes: 0,
-            replays: VecDeque::new(),
+            replays: None,
         }
     }
 
@@ -167,40 +140,6 @@ impl Outbound {
         }
         Some(queued)
     }
-
-    /// Adds retained messages to be replayed.
-    pub fn replay(&mut self, replay: Replay) {
-        if !replay.order.is_empty() {
-            self.replays.push_back(replay);
-        }
-    }
-
-    /// Forgets what is still to be replayed for a subscription that has ended [MQTT-3.10.4-2].
-    pub fn end_replays(&mut self, filter: &str) {
-        self.replays.retain(|replay| &*replay.filter != filter);
-    }
-
-    /// Whether retained messages are still to be replayed.
-    pub fn is_replaying(&self) -> bool {
-        !self.replays.is_empty()
-    }
-
-    /// The next retained message to send.
-    pub fn next_replayed(&mut self) -> Option<(Message, Subscription)> {
-        while let Some(replay) = self.replays.front_mut() {
-            if let Some(message) = replay.next() {
-                return Some((message, replay.subscription));
-            }
-            self.replays.pop_front();
-        }
-        None
-    }
-
-    /// Takes the retained messages of one topic out of turn: a live message must not overtake them.
-    pub fn replayed_of(&mut self, topic: &str) -> Vec<(Message, Subscription)> {
-        let of_topic = |replay: &mut Replay| Some((replay.waiting.remove(topic)?, replay.subscription));
-        self.replays.iter_mut().filter_map(of_topic).collect()
-    }
 }
 
 #[cfg(test)]
@@ -208,7 +147,6 @@ mod tests {
     use super::super::account::LargePayloads;
     use super::*;
     use crate::message::MessageView;
-    use crate::wire::{RetainHandling, SubscriptionOptions};
 
     fn budget() -> Budget {
         Budget::new(usize::MAX, LargePayloads::default(), 1)
@@ -268,40 +206,5 @@ mod tests {
         assert_eq!(outbound.enqueue(queued("3"), &limits), Admission::Refused);
         outbound.dequeue();
         assert_eq!(outbound.enqueue(queued("3"), &limits), Admission::Queued);
-    }
-
-    #[test]
-    fn a_topic_taken_out_of_turn_is_not_replayed_again() {
-        let limits = Limits::default();
-        let mut outbound = Outbound::new(&limits, &budget());
-        let options = SubscriptionOptions {
-            qos: QoS::AtLeastOnce,
-            no_local: false,
-            retain_as_published: false,
-            retain_handling: RetainHandling::SendAtSubscribe,
-        };
-        let subscription = Subscription { options, subscription_id: None };
-        let messages = ["a", "b", "c"].map(|topic| queued(topic).message);
-        outbound.replay(Replay::new(messages.into(), Arc::from("#"), subscription));
-        assert_eq!(outbound.replayed_of("b").len(), 1);
-        assert!(outbound.replayed_of("b").is_empty());
-        let rest: Vec<_> = std::iter::from_fn(|| outbound.next_replayed()).map(|(message, _)| message).collect();
-        assert_eq!(rest.iter().map(Message::topic).collect::<Vec<_>>(), ["a", "c"]);
-        assert!(!outbound.is_replaying());
-    }
-
-    /// [MQTT-3.10.4-2]
-    #[test]
-    fn a_subscription_that_ends_takes_its_replay_along() {
-        let limits = Limits::default();
-        let mut outbound = Outbound::new(&limits, &budget());
-        let options = SubscriptionOptions::default();
-        for filter in ["a", "#"] {
-            let messages = VecDeque::from([queued("a").message]);
-            outbound.replay(Replay::new(messages, Arc::from(filter), Subscription { options, subscription_id: None }));
-        }
-        outbound.end_replays("#");
-        assert!(outbound.next_replayed().is_some());
-        assert!(outbound.next_replayed().is_none());
     }
 }

@@ -85,6 +85,8 @@ pub struct Counters {
     pub refused_over_budget: u64,
     /// Messages that would have visited more than `match_nodes_max` nodes.
     pub publishes_too_wide: u64,
+    /// Times that a session had to wait for the search of its retained messages (`retained_search_nodes_max`).
+    pub searches_put_off: u64,
     /// Panics that the bytes of a connection caused.
     pub panics: u64,
     /// CONNECT packets refused, for whatever reason.
@@ -139,6 +141,7 @@ impl Counters {
             ("refused_sessions", self.refused_sessions),
             ("refused_user_sessions", self.refused_user_sessions),
             ("retained_refused", self.retained_refused),
+            ("searches_put_off", self.searches_put_off),
             ("sessions_congested", self.sessions_congested),
             ("sessions_stuck", self.sessions_stuck),
         ];

@@ -30,6 +30,7 @@ impl Shard {
                 Timer::RetainedSweep => self.sweep_retained(now, outbox),
             }
         }
+        self.go_on_searching(now, outbox);
     }
 
     fn connect_overdue(&mut self, id: ConnectionId, outbox: &mut Outbox) {

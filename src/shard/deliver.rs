@@ -42,8 +42,14 @@ struct Layout {
     retain: bool,
 }
 
-impl Carrier<'_> {
-    pub(super) fn view(&self) -> &MessageView<'_> {
+impl<'a> Carrier<'a> {
+    /// A carrier of a message that goes to one receiver.
+    pub(super) fn unencoded(message: &'a Message) -> Self {
+        let view = message.view();
+        Self { view, message: Some(message.clone()), encoded: Vec::new(), layout: None, packet_id_at: None }
+    }
+
+    pub(super) fn view(&self) -> &MessageView<'a> {
         &self.view
     }
 
@@ -138,26 +144,17 @@ impl Shard {
         outbox: &mut Outbox,
     ) -> Delivered {
         let Some(session) = self.sessions.get_mut(session_id) else { return Delivered::NO_MATCH };
-        if session.outbound.is_replaying() {
-            // Never an older message after a newer one: what is retained of this topic goes first.
-            for (message, subscription) in session.outbound.replayed_of(carrier.view.topic) {
-                let mut retained = Carrier {
-                    view: message.view(),
-                    message: Some(message.clone()),
-                    encoded: Vec::new(),
-                    layout: None,
-                    packet_id_at: None,
-                };
-                let manner = replay_manner(&message, subscription);
-                if self.give_in_order(now, session_id, manner, &mut retained, outbox).outcome == Outcome::Refused {
-                    self.counters.miss(DropReason::QueueFull);
-                }
+        if session.outbound.replays.is_some() && !self.replay_before(now, session_id, carrier, outbox) {
+            if manner.qos == QoS::AtMostOnce {
+                self.counters.miss(DropReason::SlowReader);
+                return Delivered::TAKEN;
             }
+            return Delivered { outcome: Outcome::Refused, needs_store: false };
         }
         self.give_in_order(now, session_id, manner, carrier, outbox)
     }
 
-    fn give_in_order(
+    pub(super) fn give_in_order(
         &mut self,
         now: Millis,
         session_id: SessionId,
@@ -317,7 +314,7 @@ impl Shard {
         while let Some(session) = self.sessions.get_mut(session_id) {
             let Some(connection) = session.connection else { return };
             let outbound = &mut session.outbound;
-            if outbound.inflight.is_empty() && outbound.queued() == 0 && !outbound.is_replaying() {
+            if outbound.inflight.is_empty() && outbound.queued() == 0 && outbound.replays.is_none() {
                 return;
             }
             let egress = outbox.egress.at(connection.slot);
@@ -332,14 +329,14 @@ impl Shard {
             if !outbound.inflight.has_room() {
                 return;
             }
+            let is_pressing = outbound.pressure != Pressure::None;
             let (message, manner) = if let Some(queued) = outbound.dequeue() {
-                let is_pressing = outbound.pressure != Pressure::None;
                 if is_pressing {
                     self.queue_shrank(session_id, outbox);
                 }
                 let Queued { message, qos, retain, subscription_ids } = queued;
                 (message, Manner { qos, retain, subscription_ids })
-            } else if let Some((message, subscription)) = outbound.next_replayed() {
+            } else if let Some((message, subscription)) = self.next_replayed(now, session_id) {
                 let manner = replay_manner(&message, subscription);
                 self.counters.matches += 1;
                 (message, manner)
@@ -419,7 +416,7 @@ fn alias_of(connection: &mut Connection, publish: &OutgoingPublish<'_>) -> Optio
 }
 
 /// How a retained message goes to a new subscription: RETAIN is set [MQTT-3.3.1-8].
-fn replay_manner(message: &Message, subscription: Subscription) -> Manner {
+pub(super) fn replay_manner(message: &Message, subscription: Subscription) -> Manner {
     Manner {
         qos: message.view().qos.min(subscription.options.qos),
         retain: true,

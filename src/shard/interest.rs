@@ -2,7 +2,7 @@
 //!
 //! Duty: tell the other shards when the first subscriber of a filter comes and the last goes; hold SUBACK and the replay of
 //! retained messages until each of them has answered. Must not: know sessions' wishes. Neighbours: `subscribe`, `group`
-//! register; `mesh` brings the answers; `retain` replays.
+//! register; `mesh` brings the answers; `replay` begins to send what is retained.
 //!
 //! Each change 0 to 1 and 1 to 0 takes a new ticket, and an answer counts only for the barrier of its ticket: a filter that
 //! was withdrawn and wanted again is confirmed only by answers to the second wish. A `Retain` that a peer sent before it saw

@@ -111,8 +111,8 @@ impl Shard {
             MeshMessage::Publish { message, is_acked } => self.published(now, from, &message, is_acked, outbox),
             MeshMessage::Retain { message, stamp, is_acked } => {
                 self.peers.clock = self.peers.clock.max(stamp.clock);
-                self.set_retained(now, &message, stamp, outbox);
                 self.published(now, from, &message, is_acked, outbox);
+                self.set_retained(now, &message, stamp, outbox);
             }
             MeshMessage::Interest { filter, is_wanted, ticket } => {
                 self.peer_interest(from, &filter, is_wanted, ticket, outbox);

@@ -25,6 +25,7 @@ mod mesh_message;
 mod outbox;
 mod publish;
 mod receive;
+mod replay;
 mod retain;
 mod route;
 mod sessions;
@@ -74,6 +75,7 @@ pub struct Shard {
     interests: interest::Interests,
     groups: group::Groups,
     retained: retain::Retained,
+    searches: replay::Searches,
     peers: mesh::Peers,
     timers: timers::Timers,
     congestion: congestion::Congestion,
@@ -98,6 +100,7 @@ impl Shard {
             interests: interest::Interests::default(),
             groups: group::Groups::default(),
             retained: retain::Retained::new(seed, budget.open()),
+            searches: replay::Searches::default(),
             peers: mesh::Peers::new(config.shard, config.shards),
             timers: timers::Timers::new(),
             congestion: congestion::Congestion::default(),
@@ -134,7 +137,7 @@ impl Shard {
 
     /// When `Input::Deadline` is wanted.
     pub fn next_deadline(&self) -> Option<Millis> {
-        self.timers.next()
+        self.timers.next().into_iter().chain(self.searches.next()).min()
     }
 
     /// Whether a connection with `Next::AwaitMesh` may be offered its bytes again.
@@ -162,6 +165,7 @@ impl Shard {
             queued_messages: self.sessions.queued_messages(),
             held_bytes: self.budget.kept_bytes(),
             subacks_waiting: self.interests.waiting(),
+            searches_waiting: self.searches.waiting(),
             acks_withheld: self.congestion.withheld(),
             acks_waiting: self.peers.waiting() + self.store_waits.len(),
         }
@@ -206,6 +210,8 @@ pub struct Sizes {
     pub held_bytes: usize,
     /// SUBACK packets, and barriers, that wait for other shards.
     pub subacks_waiting: usize,
+    /// Sessions for which retained messages are still looked for (`retained_search_nodes_max`).
+    pub searches_waiting: usize,
     /// Acknowledgements that wait for the queue of a subscriber to become shorter (`backpressure_ms_max`).
     pub acks_withheld: usize,
     /// Messages that other shards or the store have not yet acknowledged.

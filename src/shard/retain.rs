@@ -1,7 +1,7 @@
 //! Retained messages (section 3.3.1.3): one replica per shard.
 //!
-//! Duty: keep the newest per topic, the same on every shard; replay them to new subscriptions. Must not: choose live
-//! receivers. Neighbours: `route` and `mesh` set, `interest` starts replays, `deliver` paces them, `deadline` ends them.
+//! Duty: keep the newest per topic, the same on every shard; find those of a filter. Must not: choose receivers.
+//! Neighbours: `route` and `mesh` set, `replay` searches, `deadline` ends what expires.
 //!
 //! Writers on several shards are ordered by stamp (logical clock, shard), whatever the order in which the mesh brings them.
 //! A deletion keeps its stamp as a tombstone, so that an older message that is still on its way cannot come back; it is
@@ -9,17 +9,15 @@
 
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
-use std::sync::Arc;
 
-use super::connect::publisher_of;
 use super::mesh::Peers;
 use super::timers::Timer;
 use super::{Outbox, Shard, Stamp};
-use crate::id::{Millis, PublisherId, SessionId};
+use crate::id::{Millis, PublisherId};
 use crate::limits::Limits;
 use crate::message::{Message, MessageView};
-use crate::session::{Account, Replay, cost_of};
-use crate::topic::{RetainedTrie, TopicFilter, TopicName};
+use crate::session::{Account, Search, cost_of};
+use crate::topic::{Place, RetainedTrie, TopicFilter, TopicName};
 use crate::wire::LastWill;
 
 /// Retained messages that have ended are looked for this often, milliseconds,
@@ -152,14 +150,65 @@ impl Retained {
         !ended.is_empty()
     }
 
-    fn matching(&self, filter: TopicFilter<'_>, now: Millis) -> VecDeque<Message> {
-        let mut found = VecDeque::new();
-        self.trie.for_each_match(filter, |entry| {
-            found.extend(entry.message.iter().filter(|message| !message.view().is_expired(now)).cloned());
+    /// What is retained of a topic now, and where it is.
+    pub(super) fn placed(&self, topic: TopicName<'_>, now: Millis) -> (Option<Place>, Option<Message>) {
+        let message = self.trie.get(topic).and_then(|entry| entry.message.as_ref());
+        (self.trie.place(topic), message.filter(|message| !message.view().is_expired(now)).cloned())
+    }
+
+    /// Whether a filter may match anything, as far as `nodes_max` nodes say, and how many nodes it took.
+    pub(super) fn has_match(&self, filter: TopicFilter<'_>, nodes_max: usize) -> (bool, usize) {
+        let mut has_any = false;
+        let cost = self.trie.for_each_match_within(filter, nodes_max, |entry| {
+            has_any = entry.message.is_some();
+            if has_any { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        (has_any || cost.is_cut, cost.nodes)
+    }
+
+    /// Searches for a filter, looking at no more than `nodes_max` nodes. A search that begins walks along the filter. One that
+    /// this would be too much for, though it had the whole bound, goes through all nodes in parts, as it matches many.
+    pub(super) fn search(
+        &self,
+        now: Millis,
+        filter: TopicFilter<'_>,
+        search: Search,
+        nodes_max: usize,
+        is_whole_bound: bool,
+    ) -> Finding {
+        let mut messages = VecDeque::new();
+        let mut find = |entry: &Entry| {
+            messages.extend(entry.message.iter().filter(|message| !message.view().is_expired(now)).cloned());
+        };
+        if let Search::From(from) = search {
+            let mut visit = |entry: &Entry| {
+                let topic = entry.message.as_ref().map(|message| TopicName::trusted(message.topic()));
+                if topic.is_some_and(|topic| filter.matches(topic)) {
+                    find(entry);
+                }
+            };
+            let next = self.trie.for_each_from(from, nodes_max, &mut visit);
+            return Finding { messages, search: next.map_or(Search::Done, Search::From), nodes: nodes_max };
+        }
+        let cost = self.trie.for_each_match_within(filter, nodes_max, |entry| {
+            find(entry);
             ControlFlow::Continue(())
         });
-        found
+        if cost.is_cut {
+            let search = if is_whole_bound { Search::From(Place::default()) } else { Search::Begin };
+            return Finding { messages: VecDeque::new(), search, nodes: nodes_max };
+        }
+        Finding { messages, search: Search::Done, nodes: cost.nodes }
     }
+}
+
+/// What a search has found.
+pub(super) struct Finding {
+    pub(super) messages: VecDeque<Message>,
+    /// How far it has come.
+    pub(super) search: Search,
+    /// Nodes that it looked at.
+    pub(super) nodes: usize,
 }
 
 impl Shard {
@@ -210,22 +259,6 @@ impl Shard {
             let batch = &mut outbox.mesh[peer.index()];
             batch.is_clock_owed = true;
             batch.clock = Peers::clock(&self.peers);
-        }
-    }
-
-    /// Begins to send the retained messages of a new subscription.
-    pub(super) fn start_replay(&mut self, now: Millis, session_id: SessionId, filter: Arc<str>) {
-        // The subscription may have been replaced while its SUBACK waited: what it asked for is sent as the new one wants it.
-        let Some(session) = self.sessions.get_mut(session_id) else { return };
-        let Some(&subscription) = session.subscriptions.get(&filter) else { return };
-        let mut messages = self.retained.matching(TopicFilter::trusted(&filter), now);
-        if subscription.options.no_local {
-            // No Local (section 3.8.3.1)
-            let own = Some(publisher_of(&session.client_id, self.config.hash_seed));
-            messages.retain(|message| message.view().publisher != own);
-        }
-        if let Some(session) = self.sessions.get_mut(session_id) {
-            session.outbound.replay(Replay::new(messages, filter, subscription));
         }
     }
 }

@@ -60,6 +60,7 @@ impl Shard {
         let mut routed = Routed::default();
         let topic = TopicName::trusted(view.topic);
         let mut carrier = self.carrier(*view);
+        let mut kept = None;
         if view.retain {
             if !self.retained.admits(topic, view, &self.config.limits) {
                 self.counters.retained_refused += 1;
@@ -68,7 +69,7 @@ impl Shard {
                 return routed;
             }
             let stamp = self.peers.tick();
-            self.set_retained(now, carrier.message(), stamp, outbox);
+            kept = Some(stamp);
             routed.needs_store = view.qos != QoS::AtMostOnce;
             for peer in self.peers.others() {
                 self.send_retain(peer, carrier.message(), stamp, waiter, outbox);
@@ -99,6 +100,10 @@ impl Shard {
                 self.send_publish(peer, carrier.message(), waiter, outbox);
                 routed.waits += u16::from(waiter.is_some());
             }
+        }
+        if let Some(stamp) = kept {
+            // Only now: who still gets what was retained before it has got it first.
+            self.set_retained(now, carrier.message(), stamp, outbox);
         }
         if let Some(waiter) = waiter.filter(|_| routed.needs_store) {
             let ticket = self.next_store_ticket(outbox);

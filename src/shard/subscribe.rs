@@ -111,7 +111,9 @@ impl Shard {
             let is_known = session.subscriptions.remove(text).is_some();
             if is_known {
                 session.outbound.account().release(subscription_cost(text));
-                session.outbound.end_replays(text);
+                if let Some(replays) = &mut session.outbound.replays {
+                    replays.end(text);
+                }
                 self.interests.forget_replays(source.session, text);
                 self.withdraw(source.session, text, outbox);
             }

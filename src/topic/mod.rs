@@ -20,6 +20,6 @@ pub mod trie;
 
 pub use filter::TopicFilter;
 pub use name::{TopicError, TopicLimits, TopicName};
-pub use retained::RetainedTrie;
+pub use retained::{Place, RetainedTrie};
 pub use share::SubscriptionFilter;
 pub use trie::{MatchCost, SubscriptionTrie};

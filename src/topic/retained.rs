@@ -18,6 +18,21 @@ pub struct RetainedTrie<V> {
     len: usize,
 }
 
+/// A place among the values, for a search that goes on later. It holds until memory is given back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    node: u32,
+    compactions: u32,
+}
+
+impl Place {
+    /// Whether a search that goes on from `from` does not come by here any more.
+    #[must_use]
+    pub fn is_before(self, from: Self) -> bool {
+        self.compactions == from.compactions && self.node < from.node
+    }
+}
+
 /// A node that a walk has yet to look at, with the part of the filter that stands below it.
 struct Pending<'f> {
     node: u32,
@@ -67,11 +82,25 @@ impl<V> RetainedTrie<V> {
     pub fn for_each_match<'t>(
         &'t self,
         filter: TopicFilter<'_>,
+        visit: impl FnMut(&'t V) -> ControlFlow<()>,
+    ) -> MatchCost {
+        self.for_each_match_within(filter, usize::MAX, visit)
+    }
+
+    /// As [`Self::for_each_match`], but gives up, and says so, when more than `nodes_max` nodes would be reached.
+    pub fn for_each_match_within<'t>(
+        &'t self,
+        filter: TopicFilter<'_>,
+        nodes_max: usize,
         mut visit: impl FnMut(&'t V) -> ControlFlow<()>,
     ) -> MatchCost {
         let mut cost = MatchCost::default();
         let mut pending = vec![Pending { node: ROOT, rest: Some(filter.as_str().as_bytes()), with_siblings: false }];
         while let Some(Pending { node, rest, with_siblings }) = pending.pop() {
+            if cost.nodes >= nodes_max {
+                cost.is_cut = true;
+                break;
+            }
             cost.nodes += 1;
             if with_siblings && let Some(next) = self.tree.next_sibling(node) {
                 pending.push(Pending { node: next, rest, with_siblings });
@@ -81,7 +110,7 @@ impl<V> RetainedTrie<V> {
             }
             let flow = match rest {
                 None => self.visit(node, &mut visit),
-                Some(b"#") => self.visit_below(node, &mut cost, &mut visit),
+                Some(b"#") => self.visit_below(node, nodes_max, &mut cost, &mut visit),
                 Some(text) => {
                     pending.extend(self.step(node, text));
                     ControlFlow::Continue(())
@@ -92,6 +121,26 @@ impl<V> RetainedTrie<V> {
             }
         }
         cost
+    }
+
+    /// Visits the values of no more than `nodes_max` nodes from a place on, whatever their names, and says where to go on, or
+    /// `None` at the end. A value that was there when the search began and still is will have been visited, and more than
+    /// once only if memory was given back in between: the search begins anew then.
+    pub fn for_each_from<'t>(&'t self, from: Place, nodes_max: usize, mut visit: impl FnMut(&'t V)) -> Option<Place> {
+        let compactions = self.tree.compactions();
+        let start = if from.compactions == compactions { from.node } else { 0 };
+        let nodes_max = u32::try_from(nodes_max).unwrap_or(u32::MAX);
+        let end = start.saturating_add(nodes_max).min(self.tree.index_end());
+        (start..end).filter_map(|node| self.tree.payload(node).as_ref()).for_each(&mut visit);
+        (end < self.tree.index_end()).then_some(Place { node: end, compactions })
+    }
+
+    /// Where the value of exactly this name is.
+    #[must_use]
+    pub fn place(&self, topic: TopicName<'_>) -> Option<Place> {
+        let node = self.tree.find(topic.as_str().as_bytes())?;
+        self.tree.payload(node).as_ref()?;
+        Some(Place { node, compactions: self.tree.compactions() })
     }
 
     /// Keeps the values that `keep` accepts. Time is linear in the trie; [`Self::retain_some`] does it in pieces.
@@ -167,11 +216,16 @@ impl<V> RetainedTrie<V> {
     fn visit_below<'t>(
         &'t self,
         top: u32,
+        nodes_max: usize,
         cost: &mut MatchCost,
         visit: &mut impl FnMut(&'t V) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
         let mut at = Some(top);
         while let Some(node) = at {
+            if cost.nodes >= nodes_max {
+                cost.is_cut = true;
+                return ControlFlow::Break(());
+            }
             cost.nodes += 1;
             let hidden = top == ROOT && self.is_hidden(node);
             if hidden {

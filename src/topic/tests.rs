@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 
 use proptest::prelude::*;
 
-use super::{RetainedTrie, SubscriptionTrie, TopicFilter, TopicLimits, TopicName};
+use super::{Place, RetainedTrie, SubscriptionTrie, TopicFilter, TopicLimits, TopicName};
 
 const LIMITS: TopicLimits = TopicLimits { bytes_max: 200_000, levels_max: 100_000 };
 
@@ -157,6 +157,48 @@ fn a_visitor_of_retained_values_can_stop() {
         });
         assert_eq!(left, 0, "{wanted}");
     }
+}
+
+/// Case R13: a walk that would be too long is given up, whatever the filter, and says so.
+#[test]
+fn a_walk_over_retained_values_gives_up_at_its_bound() {
+    let mut kept = RetainedTrie::new(1);
+    for at in 0..100 {
+        kept.insert(name(&format!("a/{at}/b")), at);
+    }
+    for wanted in ["#", "a/#", "a/+/b", "+/+/#"] {
+        let whole = kept.for_each_match(filter(wanted), |_| ControlFlow::Continue(()));
+        let within = |nodes_max| kept.for_each_match_within(filter(wanted), nodes_max, |_| ControlFlow::Continue(()));
+        assert_eq!(within(whole.nodes), whole, "{wanted}");
+        let cut = within(whole.nodes - 1);
+        assert_eq!((cut.nodes, cut.is_cut), (whole.nodes - 1, true), "{wanted}");
+    }
+}
+
+#[test]
+fn a_search_in_parts_sees_what_stays_and_begins_anew_when_memory_was_given_back() {
+    let mut kept = RetainedTrie::new(1);
+    for at in 0..100 {
+        kept.insert(name(&format!("a/{at}/b")), at);
+    }
+    let mut seen = Vec::new();
+    let from = kept.for_each_from(Place::default(), 50, |value| seen.push(*value)).expect("there is more");
+    let early = kept.place(name(&format!("a/{}/b", seen[0]))).expect("kept");
+    assert!(early.is_before(from) && !from.is_before(early));
+    assert_eq!(kept.place(name("a")), None);
+    kept.insert(name("new"), 1000);
+    let mut rest = Vec::new();
+    assert_eq!(kept.for_each_from(from, usize::MAX, |value| rest.push(*value)), None);
+    rest.retain(|value| *value != 1000);
+    assert!(seen.iter().all(|value| !rest.contains(value)));
+    assert_eq!(seen.len() + rest.len(), 100);
+    kept.retain(|value| *value < 3);
+    let moved = kept.place(name("a/1/b")).expect("kept");
+    assert!(!moved.is_before(from), "places of different layouts are not compared");
+    let mut all = Vec::new();
+    assert_eq!(kept.for_each_from(from, usize::MAX, |value| all.push(*value)), None);
+    all.sort_unstable();
+    assert_eq!(all, [0, 1, 2]);
 }
 
 #[test]

@@ -69,6 +69,8 @@ pub(super) struct LevelTree<P> {
     /// Head of the list of free nodes.
     free: u32,
     free_count: usize,
+    /// Times that the array was rebuilt.
+    compactions: u32,
     table: ChildTable,
     hashing: RandomState,
 }
@@ -83,12 +85,17 @@ impl<P: Default> LevelTree<P> {
             hash_seed.rotate_left(48) ^ 0xD134_2543_DE82_EF95,
         );
         let nodes = vec![Node::new(NONE, LevelText::EMPTY)];
-        Self { nodes, free: NONE, free_count: 0, table: ChildTable::with_room(0), hashing }
+        Self { nodes, free: NONE, free_count: 0, compactions: 0, table: ChildTable::with_room(0), hashing }
     }
 
     /// Live nodes, the root not counted.
     pub(super) fn nodes(&self) -> usize {
         self.nodes.len() - self.free_count - 1
+    }
+
+    /// How often every index has changed.
+    pub(super) fn compactions(&self) -> u32 {
+        self.compactions
     }
 
     /// One more than the highest index of a node.
@@ -191,6 +198,7 @@ impl<P: Default> LevelTree<P> {
     pub(super) fn give_back(&mut self) {
         if self.nodes.len() >= COMPACT_NODES_MIN && self.free_count * 4 > self.nodes.len() * 3 {
             self.compact();
+            self.compactions = self.compactions.wrapping_add(1);
         }
     }
 

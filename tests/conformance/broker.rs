@@ -163,6 +163,7 @@ impl Broker {
             held_bytes: sum.held_bytes + sizes.held_bytes,
             subacks_waiting: sum.subacks_waiting + sizes.subacks_waiting,
             acks_withheld: sum.acks_withheld + sizes.acks_withheld,
+            searches_waiting: sum.searches_waiting + sizes.searches_waiting,
             acks_waiting: sum.acks_waiting + sizes.acks_waiting,
         })
     }

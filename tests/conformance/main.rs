@@ -27,6 +27,7 @@ mod ping;
 mod properties;
 mod publish;
 mod qos;
+mod replay;
 mod resend;
 mod retained;
 mod session;

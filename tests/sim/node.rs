@@ -408,6 +408,7 @@ impl Node {
             is_stuck || (!has_input && is_idle)
         };
         self.arrivals.is_empty()
+            && self.shard.sizes().searches_waiting == 0
             && self.store_due.is_empty()
             && self.outbox.mesh.iter().all(|batch| batch.is_empty())
             && self.users.iter().flatten().all(is_user_quiet)

@@ -89,6 +89,7 @@ fn draw_limits(random: &mut Random, is_tight: bool) -> Limits {
         topic_alias_max: random.pick(&[0, 2, 10]),
         topic_alias_out_max: random.pick(&[0, 2, 10]),
         match_cache_topics_max: random.pick(&[1, 4, 1024]),
+        retained_search_nodes_max: random.pick(&[1, 5, 8192]),
         // The watcher stays, however far the clock jumps.
         idle_secs_max: u64::MAX,
         ..Limits::default()
