@@ -271,6 +271,7 @@ fn printable(text: &str) -> String {
 mod tests {
     use super::*;
 
+    /// Case O01.
     #[test]
     fn text_of_a_client_cannot_forge_lines_or_move_the_cursor() {
         assert_eq!(printable("a\nb\x1b[2Jc"), "a\\u{a}b\\u{1b}[2Jc");

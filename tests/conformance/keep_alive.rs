@@ -12,7 +12,7 @@ fn every(keep_alive_secs: u16, version: ProtocolVersion, client_id: &str) -> Con
     Connect { keep_alive_secs, ..Connect::new(version, client_id) }
 }
 
-/// [MQTT-3.1.2-11] [MQTT-3.1.2-22] [v3.1.1 MQTT-3.1.2-24]: not before one and a half times the keep alive, and soon after.
+/// [MQTT-3.1.2-11] [MQTT-3.1.2-22] [v3.1.1 MQTT-3.1.2-24], case T14: not before one and a half times the keep alive, and soon after.
 #[test]
 fn a_silent_client_is_closed_after_one_and_a_half_keep_alives() {
     for version in DIALECTS {

@@ -1,4 +1,4 @@
-"""What scripts/conformance finds wrong, on a tree of three statements."""
+"""What scripts/conformance finds wrong, on a tree of three statements and three cases."""
 
 import contextlib
 import importlib.machinery
@@ -15,7 +15,7 @@ LOADER = importlib.machinery.SourceFileLoader("conformance", str(SCRIPT))
 conformance = importlib.util.module_from_spec(importlib.util.spec_from_loader("conformance", LOADER))
 LOADER.exec_module(conformance)
 
-PROOF = "/// [MQTT-1.1-1]\n#[test]\nfn it_holds() {}\n"
+PROOF = "/// [MQTT-1.1-1], cases R01 to R02.\n#[test]\nfn it_holds() {}\n"
 
 
 class Checking(unittest.TestCase):
@@ -28,6 +28,7 @@ class Checking(unittest.TestCase):
         self.ids.mkdir(parents=True)
         self.write("mqtt5-ids.txt", "MQTT-1.1-1\tboth\tMUST\nMQTT-1.1-2\tclient\tMUST\nMQTT-1.1-3\tbroker\tMUST\tAUTH\n")
         self.write("mqtt311-ids.txt", "")
+        (self.root / "tests" / "cases.tsv").write_text("R01\tsilence\nR02\tdrip\nR06\tslow TLS\tTLS\n")
         self.write("proof.rs", PROOF)
 
     def write(self, name, text):
@@ -65,6 +66,18 @@ class Checking(unittest.TestCase):
         self.assertIsNone(self.run_script())
         self.write("proof.rs", PROOF.replace("it_holds", "it_holds_still"))
         self.assertIn("stale", self.run_script("--check"))
+
+    def test_a_case_without_a_test_fails_unless_it_needs_what_is_not_there(self):
+        self.assertIsNone(self.run_script())
+        table = (self.root / "docs" / "cases.md").read_text()
+        self.assertIn("| R02 | drip |  | `tests/conformance/proof.rs` it_holds |", table)
+        self.assertIn("| R06 | slow TLS | needs TLS |  |", table)
+        self.write("proof.rs", PROOF.replace("cases R01 to R02", "case R01"))
+        self.assertIn("no test names case R02", self.run_script("--check"))
+
+    def test_a_case_that_is_not_listed_fails(self):
+        self.write("proof.rs", PROOF.replace("R02", "R03"))
+        self.assertIn("it_holds names case R03, which is not listed", self.run_script("--check"))
 
     def test_a_side_that_does_not_exist_fails(self):
         self.write("mqtt5-ids.txt", "MQTT-1.1-1\tserver\tMUST\n")
