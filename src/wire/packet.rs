@@ -233,6 +233,27 @@ mod tests {
         assert_eq!(frame(&[0x30, 0xff, 0xff, 0xff, 0x7f], 1 << 20), Err(WireError::too_large()));
     }
 
+    /// [MQTT-2.1.3-1] [v3.1.1 MQTT-2.2.2-1] [v3.1.1 MQTT-2.2.2-2]: one value each, and no other, whatever the body.
+    #[test]
+    fn reserved_flags_have_one_value() {
+        for (packet_type, sender) in (1..=15).flat_map(|kind| [(kind, Sender::Client), (kind, Sender::Server)]) {
+            if packet_type == 3 {
+                // PUBLISH has no reserved flags.
+                continue;
+            }
+            let right = if matches!(packet_type, 6 | 8 | 10) { 2 } else { 0 };
+            for flags in (0..16).filter(|flags| *flags != right) {
+                let frame = Frame { first_byte: packet_type << 4 | flags, body: &[0, 1], len: 4 };
+                for version in [ProtocolVersion::V311, ProtocolVersion::V5] {
+                    let what = decode(&frame, version, sender).expect_err("malformed").what;
+                    let is_refused_for_them =
+                        what.contains("reserved flags") || what.contains("other side") || what == "AUTH before 5.0";
+                    assert!(is_refused_for_them, "type {packet_type}, flags {flags:04b}, {version:?}: {what}");
+                }
+            }
+        }
+    }
+
     /// 3.1 section 2.1: SUBSCRIBE, UNSUBSCRIBE and PUBREL may be marked as sent again, in 3.1 alone.
     #[test]
     fn a_31_request_may_carry_dup() {

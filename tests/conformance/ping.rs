@@ -2,7 +2,7 @@
 //!
 //! Duty: they are answered, always and in order. Must not: test the keep alive (`keep_alive`). Neighbours: `peer`.
 
-use ringmq::wire::{Connect, Packet};
+use ringmq::wire::{Connect, Packet, ReasonCode};
 
 use super::broker::everywhere;
 use super::packets::*;
@@ -18,6 +18,18 @@ fn every_pingreq_is_answered_in_every_dialect() {
                 bob.expect(Packet::Pingresp);
             }
             bob.expect_nothing();
+        }
+    });
+}
+
+/// [MQTT-2.1.3-1]: a PINGREQ with any reserved flag ends the connection.
+#[test]
+fn a_pingreq_with_a_reserved_flag_is_malformed() {
+    everywhere(|broker| {
+        for (version, flags) in (1..16).flat_map(|flags| DIALECTS.map(|version| (version, flags))) {
+            let bob = broker.connect(version, "bob");
+            bob.send_bytes(&[0xc0 | flags, 0]);
+            bob.expect_disconnect(ReasonCode::MalformedPacket);
         }
     });
 }
