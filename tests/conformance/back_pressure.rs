@@ -167,6 +167,33 @@ fn a_limit_of_0_makes_nobody_wait() {
     });
 }
 
+/// R18: what is left of the shard's budget is a bound as well, and only those who feed the one that holds much wait.
+#[test]
+fn a_session_that_holds_much_of_the_budget_makes_its_publishers_wait() {
+    let limits = Limits { held_bytes_per_shard_max: 100_000, ..Limits::default() };
+    everywhere_with(&limits, |broker| {
+        let bob = slow(broker);
+        let dan = broker.join(Connect { receive_maximum: Some(1), ..lasting(V5, "dan", 100) });
+        dan.subscribe("small", Q1);
+        let [ann, cat] = ["ann", "cat"].map(|name| broker.connect(V5, name));
+        let payload = "x".repeat(1000);
+        let is_answered = |packet_id: &u16| {
+            ann.send(qos1(*packet_id, "a", &payload));
+            ann.try_hear().is_some()
+        };
+        let answered = (1..100).take_while(is_answered).count();
+        assert!((15..=25).contains(&answered), "{answered} of 100,000 bytes");
+        for packet_id in 1..=10 {
+            cat.send(qos1(packet_id, "small", &payload));
+            cat.expect(puback(packet_id));
+        }
+        take(&bob, 1..=25);
+        assert!(ann.try_hear().is_some());
+        bob.ignore_rest();
+        dan.ignore_rest();
+    });
+}
+
 /// Two clients that publish to each other and answer only when they are answered do not wait for ever.
 #[test]
 fn clients_that_wait_for_each_other_go_on() {
