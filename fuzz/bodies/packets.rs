@@ -17,6 +17,11 @@ impl<'a> Source<'a> {
         Self { bytes }
     }
 
+    /// Whether all bytes are used up.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
     fn byte(&mut self) -> u8 {
         let Some((byte, rest)) = self.bytes.split_first() else { return 0 };
         self.bytes = rest;
@@ -28,7 +33,8 @@ impl<'a> Source<'a> {
         usize::from(self.byte()) % count
     }
 
-    fn bool(&mut self) -> bool {
+    /// Yes or no.
+    pub(crate) fn bool(&mut self) -> bool {
         self.byte() & 1 == 1
     }
 
@@ -46,7 +52,8 @@ impl<'a> Source<'a> {
         u32::from(self.two_bytes()) << 16 | u32::from(self.two_bytes())
     }
 
-    fn binary(&mut self) -> &'a [u8] {
+    /// Some bytes: as many as the next byte says.
+    pub(crate) fn binary(&mut self) -> &'a [u8] {
         let length = usize::from(self.byte()).min(self.bytes.len());
         let (taken, rest) = self.bytes.split_at(length);
         self.bytes = rest;
@@ -66,7 +73,8 @@ impl<'a> Source<'a> {
         }
     }
 
-    fn qos(&mut self) -> QoS {
+    /// Any QoS.
+    pub(crate) fn qos(&mut self) -> QoS {
         [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce][self.index(3)]
     }
 

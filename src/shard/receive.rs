@@ -84,8 +84,11 @@ impl Shard {
             return Err(Next::AwaitDrain);
         }
         connection.heard_at = now;
-        let packet =
-            wire::decode(&frame, version, Sender::Client).map_err(|error| self.refuse(now, id, error, outbox))?;
+        let packet = wire::decode(&frame, version, Sender::Client).map_err(|error| {
+            // DISCONNECT has none of the reason codes that say what is wrong with a CONNECT [MQTT-3.1.0-2].
+            let error = if frame.is_connect() { WireError::protocol("a second CONNECT") } else { error };
+            self.refuse(now, id, error, outbox)
+        })?;
         let source = Source { connection: id, session, version, shared };
         match self.act(now, source, packet, outbox) {
             Step::Done => Ok(frame.len),

@@ -46,6 +46,13 @@ pub struct Frame<'a> {
     pub len: usize,
 }
 
+impl Frame<'_> {
+    /// Whether it calls itself a CONNECT.
+    pub fn is_connect(&self) -> bool {
+        self.first_byte >> 4 == kind::CONNECT >> 4
+    }
+}
+
 /// What stands at the front of a buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Framed<'a> {

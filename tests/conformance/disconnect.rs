@@ -6,7 +6,7 @@
 use ringmq::shard::Sizes;
 use ringmq::wire::{Connect, Disconnect, ReasonCode};
 
-use super::broker::everywhere;
+use super::broker::{Broker, everywhere};
 use super::packets::*;
 
 /// [MQTT-3.14.4-1] [MQTT-3.14.4-2] [v3.1.1 MQTT-3.14.4-1] [v3.1.1 MQTT-3.14.4-2]: no answer, the end, nothing after it.
@@ -136,4 +136,21 @@ fn nothing_follows_a_disconnect_of_the_broker() {
         bob.expect_disconnect(ReasonCode::MalformedPacket);
         broker.rejoin(lasting(V5, "bob", 100)).expect(qos1(1, "a", "x"));
     });
+}
+
+/// [MQTT-3.1.0-2] [MQTT-3.14.2-1], case W06: whatever is wrong with a second CONNECT, that it is the second is what counts, and
+/// DISCONNECT has no reason code for the rest.
+#[test]
+fn a_second_connect_is_a_protocol_error_whatever_it_says() {
+    for second in [
+        "100d00044d5154540602003c000178",
+        "100e00044d5154540502003c00000178",
+        "100e00044d5154540503003c00000178",
+        "101000044d5154540502003c000003eda080",
+    ] {
+        let broker = Broker::of_two();
+        let bob = broker.connect(V5, "bob");
+        bob.send_hex(second);
+        bob.expect_disconnect(ReasonCode::ProtocolError);
+    }
 }
