@@ -5,140 +5,24 @@
 #![cfg(feature = "runtime")]
 #![allow(clippy::disallowed_methods, reason = "tests of a process need threads and clocks")]
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Ipv4Addr, TcpStream};
-use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex};
+#[path = "live/broker.rs"]
+mod broker;
+#[path = "live/client.rs"]
+mod client;
+#[allow(dead_code, reason = "only some words are used here")]
+#[path = "conformance/packets.rs"]
+mod packets;
+
+use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 
-use ringmq::shard::owner_of;
-use ringmq::wire::{Connect, OutgoingPublish, ProtocolVersion, QoS, Subscribe, SubscriptionOptions};
+use broker::Broker;
+use client::{Client, put_publish};
+use ringmq::wire::{Connect, ProtocolVersion, QoS, Subscribe, SubscriptionOptions};
 
 const VERSION: ProtocolVersion = ProtocolVersion::V311;
-const TIMEOUT: Duration = Duration::from_secs(20);
-const HASH_SEED: u64 = 1;
-
-/// A broker on a free port, stopped when dropped.
-struct Broker {
-    process: Child,
-    port: u16,
-    shards: usize,
-    log: Arc<Mutex<Vec<String>>>,
-}
-
-impl Broker {
-    fn start(shards: usize, settings: &[&str]) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_ringmq"));
-        command.args(["-p", "0", "--bind", "127.0.0.1", "--shards", &shards.to_string()]);
-        command.args(["--hash-seed", &HASH_SEED.to_string()]);
-        command.args(settings.iter().flat_map(|setting| ["--set", setting]));
-        command.env("RINGMQ_FAULTS", "1").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-        let mut process = command.spawn().unwrap();
-        let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
-        let first = lines.next().unwrap().unwrap();
-        let address = first.split([' ', ',', ';']).find_map(|word| word.strip_prefix("127.0.0.1:"));
-        let port = address.unwrap_or_else(|| panic!("{first}")).parse().unwrap();
-        let log = Arc::new(Mutex::new(vec![first]));
-        let kept = Arc::clone(&log);
-        std::thread::spawn(move || lines.map_while(Result::ok).for_each(|line| kept.lock().unwrap().push(line)));
-        Self { process, port, shards, log }
-    }
-
-    /// A client id that lives on this shard.
-    fn client_id(&self, name: &str, shard: u16) -> String {
-        let ids = (0..).map(|number| format!("{name}-{number}"));
-        ids.into_iter().find(|id| owner_of(id, HASH_SEED, self.shards).0 == shard).unwrap()
-    }
-
-    fn dial(&self) -> Client {
-        let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).unwrap();
-        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
-        Client { stream }
-    }
-
-    fn connect(&self, client_id: &str) -> Client {
-        let mut client = self.dial();
-        client.say(|out| Connect::new(VERSION, client_id).encode(out));
-        client.expect(&[0x20, 2, 0, 0]);
-        client
-    }
-
-    /// The first line of the log that contains all of these words, as soon as it is there.
-    fn line_with(&self, words: &[&str]) -> String {
-        let until = Instant::now() + TIMEOUT;
-        loop {
-            let log = self.log.lock().unwrap();
-            if let Some(line) = log.iter().find(|line| words.iter().all(|word| line.contains(word))) {
-                return line.clone();
-            }
-            assert!(Instant::now() < until, "no line with {words:?} in {log:#?}");
-            drop(log);
-            std::thread::sleep(Duration::from_millis(5));
-        }
-    }
-
-    fn signal(&self, name: &str) {
-        let status = Command::new("kill").args(["-s", name, &self.process.id().to_string()]).status();
-        assert!(status.unwrap().success());
-    }
-
-    /// Lets happen what is to reach the broker at once: it is halted meanwhile.
-    fn at_once<T>(&self, happen: impl FnOnce() -> T) -> T {
-        self.signal("STOP");
-        let happened = happen();
-        self.signal("CONT");
-        happened
-    }
-
-    fn stop(&mut self) -> Option<i32> {
-        self.signal("TERM");
-        self.process.wait().unwrap().code()
-    }
-
-    /// A counter of the first shard's last line, after [`Broker::stop`].
-    fn counted(&self, counter: &str) -> u64 {
-        let line = self.line_with(&["Shard 0 in all:", counter]);
-        let (_, after) = line.split_once(&format!("{counter} ")).unwrap();
-        after.split(',').next().unwrap().parse().unwrap()
-    }
-}
-
-impl Drop for Broker {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-struct Client {
-    stream: TcpStream,
-}
 
 impl Client {
-    fn say(&mut self, encode: impl FnOnce(&mut Vec<u8>)) {
-        let mut bytes = Vec::new();
-        encode(&mut bytes);
-        self.stream.write_all(&bytes).unwrap();
-    }
-
-    #[track_caller]
-    fn expect(&mut self, bytes: &[u8]) {
-        let mut got = vec![0; bytes.len()];
-        self.stream.read_exact(&mut got).unwrap_or_else(|error| panic!("{error} instead of {bytes:02x?}"));
-        assert_eq!(got, bytes);
-    }
-
-    /// The broker ends the connection; what it says before is returned.
-    #[track_caller]
-    fn expect_end(&mut self) -> Vec<u8> {
-        let mut got = Vec::new();
-        match self.stream.read_to_end(&mut got) {
-            Ok(_) => {}
-            Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset, "{error}"),
-        }
-        got
-    }
-
     fn subscribe(&mut self, filter: &str) {
         let mut block = Vec::new();
         let options = SubscriptionOptions { qos: QoS::AtLeastOnce, ..SubscriptionOptions::default() };
@@ -147,14 +31,10 @@ impl Client {
         self.expect(&[0x90, 3, 0, 1, 1]);
     }
 
-    fn publish(&mut self, topic: &str, qos: QoS, packet_id: u16, payload: &[u8]) {
-        self.say(|out| put_publish(out, topic, qos, packet_id, payload));
-    }
-
     /// A QoS 1 message, which is acknowledged.
     fn expect_message(&mut self, topic: &str, payload: &[u8]) {
         let mut expected = Vec::new();
-        put_publish(&mut expected, topic, QoS::AtLeastOnce, 0, payload);
+        put(&mut expected, topic, QoS::AtLeastOnce, payload);
         let mut got = vec![0; expected.len()];
         self.stream.read_exact(&mut got).unwrap();
         let id_at = got.len() - payload.len() - 2;
@@ -172,21 +52,8 @@ impl Client {
     }
 }
 
-fn put_publish(out: &mut Vec<u8>, topic: &str, qos: QoS, packet_id: u16, payload: &[u8]) {
-    let publish = OutgoingPublish {
-        dup: false,
-        qos,
-        retain: false,
-        topic,
-        packet_id,
-        message_expiry_secs: None,
-        topic_alias: None,
-        subscription_ids: &[],
-        properties: &[],
-        payload_len: payload.len(),
-    };
-    publish.encode_head(VERSION, out);
-    out.extend_from_slice(payload);
+fn put(out: &mut Vec<u8>, topic: &str, qos: QoS, payload: &[u8]) {
+    put_publish(out, VERSION, topic, qos, 0, payload);
 }
 
 /// A panic ends the connection whose bytes caused it; clients of the same shard and of another go on.
@@ -201,7 +68,7 @@ fn a_panic_closes_its_connection_and_all_others_are_served_on() {
         let mut victim = broker.connect(&victim_id);
         victim.publish("$fault/panic", QoS::AtMostOnce, 0, b"");
         assert_eq!(victim.expect_end(), b"");
-        near.exchange(&mut far, round + 2);
+        near.exchange(&mut far, round as u16 + 2);
         // The client itself may come back.
         broker.connect(&victim_id);
     }
@@ -288,7 +155,7 @@ fn a_connection_that_had_its_part_of_a_turn_waits_and_loses_nothing() {
         let mut stream = fast.stream.try_clone().unwrap();
         let sending = std::thread::spawn(move || {
             let mut bytes = Vec::new();
-            (0..MESSAGES).for_each(|number| put_publish(&mut bytes, "much", QoS::AtMostOnce, 0, &payload(number)));
+            (0..MESSAGES).for_each(|number| put(&mut bytes, "much", QoS::AtMostOnce, &payload(number)));
             stream.write_all(&bytes).unwrap();
         });
         std::thread::sleep(Duration::from_millis(100));
@@ -298,7 +165,7 @@ fn a_connection_that_had_its_part_of_a_turn_waits_and_loses_nothing() {
     others.iter_mut().for_each(|other| other.expect(&[0xd0, 0]));
     for number in 0..MESSAGES {
         let mut expected = Vec::new();
-        put_publish(&mut expected, "much", QoS::AtMostOnce, 0, &payload(number));
+        put(&mut expected, "much", QoS::AtMostOnce, &payload(number));
         reader.expect(&expected);
     }
     sending.join().unwrap();

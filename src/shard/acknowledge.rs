@@ -235,9 +235,7 @@ fn failure_words(owed: &Owed) -> &'static str {
     match owed {
         Owed { is_denied: true, .. } => "clients may not publish to a topic name that begins with $",
         Owed { is_failed: true, .. } => "the message could not be stored",
-        _ => {
-            "nobody could take a message: a limit on queued or retained messages (queued_messages_max, retained_messages_max) is reached"
-        }
+        _ => "a limit is reached: queued_messages_max, retained_messages_max or match_nodes_max",
     }
 }
 

@@ -17,6 +17,9 @@ use crate::session::{Account, Budget, LastWill, Session};
 use crate::topic::{TopicLimits, TopicName};
 use crate::wire::{self, Connack, Connect, Frame, Framed, Packet, ProtocolVersion, ReasonCode, Sender};
 
+/// How a TLS connection begins (RFC 8446 section 5.1): with MQTT, a CONNECT with flags that it cannot have.
+const TLS_HANDSHAKE: [u8; 2] = [0x16, 3];
+
 /// Why a CONNECT is refused.
 type Fault = (ReasonCode, &'static str);
 
@@ -43,13 +46,21 @@ impl Shard {
     ) -> Result<usize, Next> {
         // CONNECT is known by its first byte: anything else is not buffered (cases W01 to W09).
         if bytes.first().is_some_and(|&first| first >> 4 != 1) {
+            self.counters.refused_first_packets += 1;
             return Err(self.refuse_silently(id, ReasonCode::ProtocolError, "the first packet is not CONNECT", outbox));
+        }
+        if bytes.starts_with(&TLS_HANDSHAKE) {
+            self.counters.refused_first_packets += 1;
+            let what = "a TLS handshake on a port without TLS";
+            return Err(self.refuse_silently(id, ReasonCode::MalformedPacket, what, outbox));
         }
         let frame = match wire::frame(bytes, self.config.limits.preauth_bytes_max) {
             Ok(Framed::Whole(frame)) => frame,
             Ok(Framed::Partial { needed }) => return Err(self.await_connect(id, needed, outbox)),
             Err(error) => {
-                self.counters.refused_large_connects += u64::from(error.reason == ReasonCode::PacketTooLarge);
+                let is_large = error.reason == ReasonCode::PacketTooLarge;
+                self.counters.refused_large_connects += u64::from(is_large);
+                self.counters.refused_first_packets += u64::from(!is_large);
                 return Err(self.refuse_silently(id, error.reason, error.what, outbox));
             }
         };

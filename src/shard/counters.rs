@@ -91,6 +91,8 @@ pub struct Counters {
     pub panics: u64,
     /// CONNECT packets refused, for whatever reason.
     pub refused_connects: u64,
+    /// Connections whose first packet was not a CONNECT, or had no length.
+    pub refused_first_packets: u64,
     /// Connections without a whole CONNECT in time (`connect_timeout_ms`).
     pub refused_overdue: u64,
     /// Connections beyond `connections_per_shard_max`.
@@ -134,6 +136,7 @@ impl Counters {
             ("publishes_too_wide", self.publishes_too_wide),
             ("refused_connects", self.refused_connects),
             ("refused_connections", self.refused_connections),
+            ("refused_first_packets", self.refused_first_packets),
             ("refused_large_connects", self.refused_large_connects),
             ("refused_over_budget", self.refused_over_budget),
             ("refused_overdue", self.refused_overdue),

@@ -19,6 +19,7 @@ mod expiry;
 mod explanations;
 mod flow_control;
 mod hostile;
+mod hostile_rows;
 mod keep_alive;
 mod ledger;
 mod order;
