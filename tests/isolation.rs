@@ -7,6 +7,7 @@
 
 #[path = "live/broker.rs"]
 mod broker;
+#[allow(dead_code, reason = "only some of it is used here")]
 #[path = "live/client.rs"]
 mod client;
 #[allow(dead_code, reason = "only some words are used here")]
