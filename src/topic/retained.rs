@@ -9,7 +9,6 @@ use super::filter::TopicFilter;
 use super::level_text::split_level;
 use super::name::TopicName;
 use super::tree::{LevelTree, ROOT};
-use super::trie::MatchCost;
 
 /// Values by topic name.
 #[derive(Debug)]
@@ -64,15 +63,9 @@ impl<V> RetainedTrie<V> {
 
     /// Visits each value whose name the filter matches, in no promised order, until the visitor breaks. The work is bounded
     /// by the nodes of the trie, the room by the levels of the filter.
-    pub fn for_each_match<'t>(
-        &'t self,
-        filter: TopicFilter<'_>,
-        mut visit: impl FnMut(&'t V) -> ControlFlow<()>,
-    ) -> MatchCost {
-        let mut cost = MatchCost::default();
+    pub fn for_each_match<'t>(&'t self, filter: TopicFilter<'_>, mut visit: impl FnMut(&'t V) -> ControlFlow<()>) {
         let mut pending = vec![Pending { node: ROOT, rest: Some(filter.as_str().as_bytes()), with_siblings: false }];
         while let Some(Pending { node, rest, with_siblings }) = pending.pop() {
-            cost.nodes += 1;
             if with_siblings && let Some(next) = self.tree.next_sibling(node) {
                 pending.push(Pending { node: next, rest, with_siblings });
             }
@@ -81,7 +74,7 @@ impl<V> RetainedTrie<V> {
             }
             let flow = match rest {
                 None => self.visit(node, &mut visit),
-                Some(b"#") => self.visit_below(node, &mut cost, &mut visit),
+                Some(b"#") => self.visit_below(node, &mut visit),
                 Some(text) => {
                     pending.extend(self.step(node, text));
                     ControlFlow::Continue(())
@@ -91,7 +84,6 @@ impl<V> RetainedTrie<V> {
                 break;
             }
         }
-        cost
     }
 
     /// Keeps the values that `keep` accepts. Time is linear in the trie; [`Self::retain_some`] does it in pieces.
@@ -131,7 +123,7 @@ impl<V> RetainedTrie<V> {
         self.len == 0
     }
 
-    /// Nodes, the bound of a match's cost: the distinct beginnings of the names, cut at slashes.
+    /// Nodes, the bound of a match's work: the distinct beginnings of the names, cut at slashes.
     #[must_use]
     pub fn nodes(&self) -> usize {
         self.tree.nodes()
@@ -164,15 +156,9 @@ impl<V> RetainedTrie<V> {
     }
 
     /// Visits `top` itself, because `a/#` matches `a` (section 4.7.1.2), and all below it, children before siblings.
-    fn visit_below<'t>(
-        &'t self,
-        top: u32,
-        cost: &mut MatchCost,
-        visit: &mut impl FnMut(&'t V) -> ControlFlow<()>,
-    ) -> ControlFlow<()> {
+    fn visit_below<'t>(&'t self, top: u32, visit: &mut impl FnMut(&'t V) -> ControlFlow<()>) -> ControlFlow<()> {
         let mut at = Some(top);
         while let Some(node) = at {
-            cost.nodes += 1;
             let hidden = top == ROOT && self.is_hidden(node);
             if hidden {
                 at = self.next_after(node, top);
