@@ -27,10 +27,9 @@ pub(super) struct ChildTable {
 }
 
 impl ChildTable {
-    /// A table that takes so many nodes before it grows.
-    pub(super) fn with_room(nodes: usize) -> Self {
-        let slots = (nodes * 4 / 3 + 1).next_power_of_two().max(SLOTS_MIN);
-        Self { slots: vec![EMPTY; slots], taken: 0 }
+    /// A table without nodes.
+    pub(super) fn new() -> Self {
+        Self { slots: vec![EMPTY; SLOTS_MIN], taken: 0 }
     }
 
     /// The node with this hash that `is_wanted` accepts; different children may share a hash.
@@ -79,8 +78,12 @@ impl ChildTable {
     /// Moves each follower that may stand in the gap back into it, until an empty slot ends the run.
     fn close_gap(&mut self, mut gap: usize) {
         let mask = self.slots.len() - 1;
-        let mut at = (gap + 1) & mask;
-        while self.slots[at].node != NONE {
+        let mut at = gap;
+        loop {
+            at = (at + 1) & mask;
+            if self.slots[at].node == NONE {
+                break;
+            }
             let home = self.slots[at].hash as usize & mask;
             let steps_from_home = at.wrapping_sub(home) & mask;
             let steps_from_gap = at.wrapping_sub(gap) & mask;
@@ -88,7 +91,6 @@ impl ChildTable {
                 self.slots[gap] = self.slots[at];
                 gap = at;
             }
-            at = (at + 1) & mask;
         }
         self.slots[gap] = EMPTY;
     }
@@ -130,7 +132,7 @@ mod tests {
                 0..300,
             ),
         ) {
-            let mut table = ChildTable::with_room(0);
+            let mut table = ChildTable::new();
             let mut model = BTreeMap::new();
             for (insert, node, hash) in steps {
                 if insert && !model.contains_key(&node) {
@@ -141,7 +143,7 @@ mod tests {
                 }
                 for node in 0..60 {
                     let found = model.get(&node).and_then(|&hash| table.find(hash, |found| found == node));
-                    prop_assert_eq!(found.is_some(), model.contains_key(&node));
+                    prop_assert_eq!(found, model.contains_key(&node).then_some(node));
                 }
                 prop_assert_eq!(table.taken, model.len());
             }
@@ -151,7 +153,7 @@ mod tests {
     /// R19
     #[test]
     fn a_table_shrinks_to_its_first_size_when_all_is_removed() {
-        let mut table = ChildTable::with_room(0);
+        let mut table = ChildTable::new();
         let hash = |node: u32| node.wrapping_mul(0x9E37_79B9);
         (0..10_000).for_each(|node| table.insert(hash(node), node));
         assert!(table.slots.len() <= 32_768);
@@ -159,9 +161,23 @@ mod tests {
         assert_eq!((table.slots.len(), table.taken), (SLOTS_MIN, 0));
     }
 
+    /// R19
+    #[test]
+    fn a_table_grows_above_three_quarters_and_shrinks_below_an_eighth() {
+        let mut table = ChildTable::new();
+        (0..12).for_each(|node| table.insert(node, node));
+        assert_eq!(table.slots.len(), 16);
+        table.insert(12, 12);
+        assert_eq!(table.slots.len(), 32);
+        (4..13).for_each(|node| table.remove(node, node));
+        assert_eq!((table.slots.len(), table.taken), (32, 4));
+        table.remove(3, 3);
+        assert_eq!(table.slots.len(), 16);
+    }
+
     #[test]
     fn removing_what_is_not_there_changes_nothing() {
-        let mut table = ChildTable::with_room(0);
+        let mut table = ChildTable::new();
         table.insert(5, 1);
         table.remove(5, 2);
         table.remove(6, 1);

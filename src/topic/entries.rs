@@ -64,7 +64,9 @@ impl<K: Ord + Copy, V> Entries<K, V> {
             Self::One((own, old)) if *own == key => Some(std::mem::replace(old, value)),
             Self::One(_) => {
                 if let Self::One(first) = std::mem::take(self) {
-                    *self = Self::Sorted(sorted_pair(first, (key, value)));
+                    let mut pair = vec![first, (key, value)];
+                    pair.sort_unstable_by_key(|entry| entry.0);
+                    *self = Self::Sorted(pair);
                 }
                 None
             }
@@ -150,10 +152,6 @@ fn find_sorted<K: Ord + Copy, V>(entries: &[(K, V)], key: K) -> Result<usize, us
     entries.binary_search_by_key(&key, |entry| entry.0)
 }
 
-fn sorted_pair<K: Ord, V>(first: (K, V), second: (K, V)) -> Vec<(K, V)> {
-    if first.0 < second.0 { vec![first, second] } else { vec![second, first] }
-}
-
 /// Halves the room of a vector that uses less than a quarter of it.
 fn shrink<T>(entries: &mut Vec<T>) {
     if entries.len() * 4 < entries.capacity() {
@@ -195,6 +193,31 @@ mod tests {
                 prop_assert_eq!(entries.is_empty(), model.is_empty());
             }
         }
+    }
+
+    #[test]
+    fn entries_get_an_index_above_256_and_lose_it_below_128() {
+        let mut entries = Entries::None;
+        assert!((0..256_u32).all(|key| entries.insert(key, key).is_none()));
+        assert!(matches!(entries, Entries::Sorted(_)));
+        entries.insert(256, 256);
+        assert!(matches!(entries, Entries::Indexed(_)));
+        assert!((128..257_u32).all(|key| entries.remove(key).is_some()));
+        assert!(matches!(entries, Entries::Indexed(_)) && entries.as_slice().len() == 128);
+        entries.remove(0);
+        assert!(matches!(entries, Entries::Sorted(_)));
+    }
+
+    /// R19
+    #[test]
+    fn a_vector_keeps_its_room_until_it_uses_less_than_a_quarter_and_then_twice_what_it_uses() {
+        let mut entries = Vec::with_capacity(64);
+        entries.resize(16, 0_u8);
+        shrink(&mut entries);
+        assert_eq!(entries.capacity(), 64);
+        entries.pop();
+        shrink(&mut entries);
+        assert!((30..64).contains(&entries.capacity()), "{}", entries.capacity());
     }
 
     #[test]

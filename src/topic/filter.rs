@@ -111,7 +111,7 @@ mod tests {
     #[test]
     fn wildcards_stand_alone_in_their_level_and_the_multi_level_one_stands_last() {
         for text in ["#", "+", "+/+", "/+", "+/", "a/#", "a/+/b", "+/tennis/#", "$SYS/#", "/#", "+/#", "a//#"] {
-            assert!(TopicFilter::new(text, LIMITS).is_ok(), "{text}");
+            assert_eq!(TopicFilter::new(text, LIMITS).map(|filter| filter.to_string()).as_deref(), Ok(text));
         }
         for text in ["a/#/b", "a#", "#a", "##", "#/", "a+/b", "+a", "a+", "++", "a/+b", "a/b+", "a/b#", "+#", "#+"] {
             assert_eq!(TopicFilter::new(text, LIMITS), Err(TopicError::WildcardMisplaced), "{text}");

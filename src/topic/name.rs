@@ -148,9 +148,26 @@ fn survey(bytes: &[u8]) -> Survey {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     const LIMITS: TopicLimits = TopicLimits { bytes_max: 65_535, levels_max: 200 };
+
+    #[test]
+    fn each_error_says_something_else() {
+        let errors = [
+            TopicError::Empty,
+            TopicError::TooLong,
+            TopicError::TooDeep,
+            TopicError::WildcardInName,
+            TopicError::WildcardMisplaced,
+            TopicError::Nul,
+            TopicError::BadShare,
+        ];
+        let texts: BTreeSet<String> = errors.iter().map(ToString::to_string).collect();
+        assert!(texts.len() == errors.len() && texts.iter().all(|text| text.len() > 10));
+    }
 
     /// [MQTT-4.7.3-1]
     #[test]
@@ -181,7 +198,8 @@ mod tests {
     #[test]
     fn a_name_is_kept_as_it_was_sent() {
         for text in ["a//b/", "Häuser/東京/\u{feff}", "a b", "*", "$SYS", "\u{2f}"] {
-            assert_eq!(TopicName::new(text, LIMITS).unwrap().as_str(), text);
+            let name = TopicName::new(text, LIMITS).unwrap();
+            assert_eq!((name.as_str(), name.to_string().as_str()), (text, text));
         }
         let levels: Vec<&str> = TopicName::trusted("/a//b/").levels().collect();
         assert_eq!(levels, ["", "a", "", "b", ""]);

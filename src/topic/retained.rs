@@ -180,7 +180,7 @@ impl<V> RetainedTrie<V> {
         self.len == 0
     }
 
-    /// Nodes, the bound of a match's cost: the distinct beginnings of the names, cut at slashes.
+    /// Nodes, the bound of a match's work: the distinct beginnings of the names, cut at slashes.
     #[must_use]
     pub fn nodes(&self) -> usize {
         self.tree.nodes()

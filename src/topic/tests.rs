@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 
 use proptest::prelude::*;
 
-use super::{Place, RetainedTrie, SubscriptionTrie, TopicFilter, TopicLimits, TopicName};
+use super::{MatchCost, Place, RetainedTrie, SubscriptionTrie, TopicFilter, TopicLimits, TopicName};
 
 const LIMITS: TopicLimits = TopicLimits { bytes_max: 200_000, levels_max: 100_000 };
 
@@ -137,7 +137,7 @@ fn the_generation_rises_with_each_change_and_only_then() {
     assert_eq!(trie.remove(filter("a/#"), 1), None);
     assert!(!has_risen(&trie));
     assert_eq!((trie.get(filter("a/+"), 1), trie.get(filter("a/b"), 1)), (Some(&2), None));
-    assert_eq!(trie.entries(filter("a/+")), [(1, 2)]);
+    assert_eq!((trie.entries(filter("a/+")), trie.is_empty()), ([(1, 2)].as_slice(), false));
     assert_eq!(trie.remove(filter("a/+"), 1), Some(2));
     assert!(has_risen(&trie));
     assert!(trie.is_empty() && trie.entries(filter("a/+")).is_empty());
@@ -213,11 +213,11 @@ fn retained_values_are_swept_in_pieces_and_leave_no_nodes() {
         pieces += 1;
     }
     assert!(pieces > 10);
-    assert_eq!((kept.len(), kept.nodes()), (500, 1001));
+    assert_eq!((kept.len(), kept.nodes(), kept.is_empty()), (500, 1001, false));
     kept.retain(|value| *value == 4);
     assert_eq!((kept.get(name("a/4/b")), kept.nodes()), (Some(&4), 3));
     kept.retain(|_| false);
-    assert_eq!((kept.len(), kept.nodes()), (0, 0));
+    assert_eq!((kept.len(), kept.nodes(), kept.is_empty()), (0, 0, true));
 }
 
 /// R10: the worst filters there are. Each level doubles the nodes that a topic reaches, and the nodes that had to be
@@ -246,6 +246,31 @@ fn a_match_that_would_reach_too_many_nodes_is_cut() {
     let cost = trie.for_each_match(name("a/a/a/a/a/a/a/a/a/a"), 100, |_, _| ());
     assert!(cost.is_cut && cost.nodes <= 2 * 100 + 1, "{cost:?}");
     assert!(!trie.for_each_match(name("b"), 100, |_, _| ()).is_cut);
+}
+
+/// R10
+#[test]
+fn a_match_may_reach_exactly_as_many_nodes_as_are_allowed() {
+    let mut trie = SubscriptionTrie::new(1);
+    trie.insert(filter("a/b"), 1, 1);
+    for (nodes_max, is_cut) in [(3, false), (2, true)] {
+        let mut matched = 0;
+        let cost = trie.for_each_match(name("a/b"), nodes_max, |_, _| matched += 1);
+        assert_eq!((cost.is_cut, matched), (is_cut, u32::from(!is_cut)), "{nodes_max}");
+    }
+}
+
+/// R10
+#[test]
+fn the_cost_of_a_match_counts_the_nodes_of_multi_level_wildcards() {
+    let mut trie = SubscriptionTrie::new(1);
+    for wanted in ["#", "a/#", "a/b/#"] {
+        trie.insert(filter(wanted), 1, 1);
+    }
+    let cost = trie.for_each_match(name("a/b"), usize::MAX, |_, _| ());
+    assert_eq!(cost, MatchCost { nodes: 5, is_cut: false });
+    trie.insert(filter("+"), 1, 1);
+    assert_eq!(trie.for_each_match(name("a/b"), 3, |_, _| ()), MatchCost { nodes: 5, is_cut: true });
 }
 
 fn level() -> impl Strategy<Value = &'static str> {

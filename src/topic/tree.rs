@@ -85,7 +85,7 @@ impl<P: Default> LevelTree<P> {
             hash_seed.rotate_left(48) ^ 0xD134_2543_DE82_EF95,
         );
         let nodes = vec![Node::new(NONE, LevelText::EMPTY)];
-        Self { nodes, free: NONE, free_count: 0, compactions: 0, table: ChildTable::with_room(0), hashing }
+        Self { nodes, free: NONE, free_count: 0, compactions: 0, table: ChildTable::new(), hashing }
     }
 
     /// Live nodes, the root not counted.
@@ -302,7 +302,7 @@ impl<P: Default> LevelTree<P> {
 
     /// Hashes every node again, because the hash of a child takes in the index of its parent.
     fn rebuild_table(&mut self) {
-        let mut table = ChildTable::with_room(self.nodes());
+        let mut table = ChildTable::new();
         for index in 1..self.index_end() {
             let level = self.level(index);
             if level != b"+" && level != b"#" {
@@ -319,6 +319,8 @@ fn some(index: u32) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
     use super::*;
 
     type Marks = LevelTree<Option<u32>>;
@@ -342,6 +344,31 @@ mod tests {
         assert_ne!(one.level_hash(b"a").below(ROOT), two.level_hash(b"a").below(ROOT));
         assert_ne!(one.level_hash(b"a").below(ROOT), one.level_hash(b"a").below(1));
         assert_eq!(one.level_hash(b"a").below(ROOT), Marks::new(1).level_hash(b"a").below(ROOT));
+    }
+
+    /// R11: one level below very many parents (`+/status` of each device) makes no run of equal hashes.
+    #[test]
+    fn a_level_has_nearly_as_many_hashes_as_parents() {
+        let level = Marks::new(1).level_hash(b"status");
+        let hashes: BTreeSet<u32> = (0..10_000).map(|parent| level.below(parent)).collect();
+        assert!(hashes.len() > 9_900, "{}", hashes.len());
+    }
+
+    #[test]
+    fn levels_that_share_a_hash_are_different_nodes() {
+        let mut tree = Marks::new(1);
+        let mut texts = BTreeMap::new();
+        let same = (0..400_000).find_map(|mark| {
+            let text = format!("{mark}");
+            let hash = tree.level_hash(text.as_bytes()).below(ROOT);
+            Some((texts.insert(hash, text.clone())?, text))
+        });
+        let (one, two) = same.expect("so many texts have two of the same 32 bits");
+        set(&mut tree, &one, 1);
+        assert_eq!(tree.find(two.as_bytes()), None);
+        set(&mut tree, &two, 2);
+        let marks = [&one, &two].map(|text| tree.find(text.as_bytes()).and_then(|node| *tree.payload(node)));
+        assert_eq!(marks, [Some(1), Some(2)]);
     }
 
     #[test]
@@ -372,6 +399,48 @@ mod tests {
         (0..2000).filter(|mark| mark % 100 == 3).for_each(|mark| clear(&mut tree, &text(mark)));
         assert_eq!(tree.nodes(), 0);
         assert!(tree.nodes.capacity() < 2 * COMPACT_NODES_MIN);
+    }
+
+    /// R19: no removal pays for a rebuild that gives little back.
+    #[test]
+    fn a_tree_is_rebuilt_when_more_than_three_of_four_nodes_are_free() {
+        let mut tree = Marks::new(1);
+        (0..99).for_each(|mark| set(&mut tree, &format!("{mark}"), mark));
+        (0..75).for_each(|mark| clear(&mut tree, &format!("{mark}")));
+        assert_eq!((tree.index_end(), tree.nodes()), (100, 24));
+        clear(&mut tree, "75");
+        assert_eq!((tree.index_end(), tree.nodes()), (24, 23));
+    }
+
+    #[test]
+    fn a_small_tree_is_not_rebuilt_and_its_nodes_are_taken_again() {
+        let mut tree = Marks::new(1);
+        for round in 0..3 {
+            (0..13).for_each(|mark| set(&mut tree, &format!("{round}/{mark}"), mark));
+            (0..13).for_each(|mark| clear(&mut tree, &format!("{round}/{mark}")));
+            assert_eq!((tree.index_end(), tree.nodes()), (15, 0));
+        }
+        (0..14).for_each(|mark| set(&mut tree, &format!("a/{mark}"), mark));
+        assert_eq!(tree.index_end(), 16);
+        (0..14).for_each(|mark| clear(&mut tree, &format!("a/{mark}")));
+        assert!(tree.index_end() < 16);
+    }
+
+    #[test]
+    fn a_wildcard_is_no_exact_child_before_and_after_a_rebuild() {
+        let mut tree = Marks::new(1);
+        (0..100).for_each(|mark| set(&mut tree, &format!("{mark}"), mark));
+        ["+", "#"].iter().for_each(|wildcard| set(&mut tree, wildcard, 1));
+        for rebuild in [false, true] {
+            if rebuild {
+                (0..100).for_each(|mark| clear(&mut tree, &format!("{mark}")));
+                assert!(tree.index_end() < 30);
+            }
+            for wildcard in [b"+", b"#"] {
+                assert_eq!(tree.exact_child(ROOT, wildcard, tree.level_hash(wildcard)), None);
+                assert!(tree.find(wildcard).is_some());
+            }
+        }
     }
 
     /// R19

@@ -75,7 +75,8 @@ impl<K: Ord + Copy, V> SubscriptionTrie<K, V> {
     }
 
     /// Visits each (key, value) whose filter matches, in no promised order. A key that subscribed by several matching
-    /// filters is visited for each. Gives up, and says so, when more than `nodes_max` nodes are reached.
+    /// filters is visited for each. Gives up, and says so, when more than `nodes_max` nodes are reached, the root among them
+    /// and those of `#` not.
     pub fn for_each_match<'t>(
         &'t self,
         topic: TopicName<'_>,
