@@ -49,6 +49,7 @@ fn silent_sockets_end_in_time_and_cost_little() {
         watch.end(&format!("{count} sockets, a CONNECT among them took {waited:?}, the last ended after {lasted:?}"));
     assert!(waited < Duration::from_secs(1), "a CONNECT took {waited:?}");
     assert!(cost.peak_bytes < count * 4096 + (1 << 20), "{cost:?} for {count} sockets");
+    drop(silent);
     assert_eq!(broker.stop(), Some(0));
     assert_eq!(broker.counted("refused_overdue"), count);
 }
@@ -114,6 +115,7 @@ fn a_flood_of_connects_takes_nothing_from_those_who_are_there() {
     }
     let opened = flood.join().unwrap();
     watch.end(&format!("{opened} connections, {flowed} messages of others, none lost"));
+    drop((publisher, subscriber));
     assert_eq!(broker.stop(), Some(0));
     let refused = broker.counted("refused_connects") + broker.counted("refused_first_packets");
     assert!(refused >= opened / 3 * 2 - 2, "{refused} of {opened}");

@@ -40,6 +40,7 @@ fn stuck_readers_hold_no_more_than_their_limit() {
     let cost = watch.end(&format!("{readers} readers that do not read, {messages} messages of 1 KiB"));
     assert!(cost.peak_bytes < readers as u64 * (2 << 20) + (4 << 20), "{cost:?}");
     drop(stuck);
+    drop(publisher);
     assert_eq!(broker.stop(), Some(0));
     let dropped = broker.counted("dropped_slow_reader");
     assert!(dropped > 0 && dropped < (readers * messages) as u64, "{dropped}");
@@ -63,6 +64,7 @@ fn a_large_payload_for_many_is_held_once() {
     }
     let cost = watch.end(&format!("1 MiB for {count} subscribers"));
     assert!(cost.peak_bytes < 64 << 20, "{cost:?}");
+    drop((all, publisher));
     assert_eq!(broker.stop(), Some(0));
 }
 
@@ -133,5 +135,6 @@ fn a_broker_that_may_not_have_more_memory_sheds_load() {
     assert!(cost.peak_bytes < limit_bytes, "{cost:?}");
     assert!(refused > 0, "load was shed");
     drop(stuck);
+    drop(publisher);
     assert_eq!(broker.stop(), Some(0));
 }

@@ -80,6 +80,7 @@ fn deep_topics_are_taken_up_to_the_limit_with_a_small_stack() {
     let end = client.expect_end();
     assert!(end.first() == Some(&0xe0) && end.get(2) == Some(&0x90), "{end:02x?}");
     watch.end(&format!("{count} topics and filters of 200 levels, 201 refused"));
+    drop(client);
     assert_eq!(broker.stop(), Some(0));
 }
 
@@ -107,6 +108,7 @@ fn a_wide_match_is_given_up_and_nobody_waits() {
     }
     let each = began.elapsed() / 50;
     watch.end(&format!("{filters} filters, a match given up after {each:?}"));
+    drop((clients, publisher));
     assert_eq!(broker.stop(), Some(0));
     assert_eq!(broker.counted("publishes_too_wide"), 50);
 }
@@ -128,6 +130,7 @@ fn a_million_topics_take_linear_time() {
     let (first, second) = (timed(&mut client, 0), timed(&mut client, half));
     watch.end(&format!("{half} topics in {first:?}, {half} more in {second:?}"));
     assert!(second < first * 10, "{first:?}, then {second:?}");
+    drop(client);
     assert_eq!(broker.stop(), Some(0));
 }
 
@@ -156,6 +159,7 @@ fn a_subscribe_that_matches_everything_is_replayed_as_it_is_read() {
     let cost = watch.end(&counts);
     // Filters, unsent bytes up to their bound, and what was found last.
     assert!(cost.peak_bytes < 32 << 20, "{cost:?}");
+    drop((owner, greedy));
     assert_eq!(broker.stop(), Some(0));
 }
 
@@ -173,6 +177,7 @@ fn a_flood_of_retained_messages_is_refused_at_the_limit() {
     assert_eq!(refused, total - limit);
     let cost = watch.end(&format!("{total} topics, {refused} refused"));
     assert!(cost.peak_bytes < limit as u64 * 600 + (8 << 20), "{cost:?}");
+    drop(client);
     assert_eq!(broker.stop(), Some(0));
     assert_eq!(broker.counted("retained_refused"), refused as u64);
 }
@@ -198,6 +203,7 @@ fn subscriptions_that_come_and_go_leave_no_memory() {
     churn(total / 10, total);
     let cost = watch.end(&format!("{total} filters"));
     assert!(cost.left_bytes < 2 << 20, "{cost:?}");
+    drop(client);
     assert_eq!(broker.stop(), Some(0));
 }
 
@@ -228,6 +234,7 @@ fn user_properties_cost_in_proportion() {
         let each = (crate::watch::cpu_time(pid) - before) / rounds;
         watch.end(&format!("{rounds} packets of 30,000 user properties, refused: {is_refused}, {each:?} CPU each"));
         assert!(each < Duration::from_millis(100), "{each:?}");
+        drop(client);
         assert_eq!(broker.stop(), Some(0));
     }
 }

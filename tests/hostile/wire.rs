@@ -83,6 +83,7 @@ fn every_wire_case_has_its_answer_and_nobody_notices() {
             left_bytes >> 10
         );
         assert!(left_bytes < LEFT_BYTES_MAX, "{left_bytes} bytes are left");
+        drop(bystanders);
         assert_eq!(broker.stop(), Some(0));
     }
 }
