@@ -130,7 +130,7 @@ impl Shard {
     /// Sends PUBACK or PUBREC, with words if it is a failure.
     fn answer(&mut self, source: Source<'_>, owed: Owed, reason: ReasonCode, outbox: &mut Outbox) {
         let kind = if owed.qos == QoS::AtLeastOnce { AckKind::Puback } else { AckKind::Pubrec };
-        if source.version < ProtocolVersion::V5 || !reason.is_error() {
+        if !reason.is_error() {
             send_ack(source, kind, owed.packet_id, reason, outbox);
         } else if let Some(connection) = self.connections.get_mut(source.connection) {
             let ack = Ack::new(kind, owed.packet_id, reason);
@@ -241,6 +241,5 @@ fn failure_words(owed: &Owed) -> &'static str {
 
 /// Queues an acknowledgement; 3.x knows no reasons and gets the plain packet.
 fn send_ack(source: Source<'_>, kind: AckKind, packet_id: u16, reason: ReasonCode, outbox: &mut Outbox) {
-    let reason = if source.version == ProtocolVersion::V5 { reason } else { ReasonCode::Success };
     outbox.egress.control(source.connection.slot, |out| Ack::new(kind, packet_id, reason).encode(source.version, out));
 }

@@ -217,3 +217,45 @@ pub struct Sizes {
     /// Messages that other shards or the store have not yet acknowledged.
     pub acks_waiting: usize,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shard(limits: Limits) -> Shard {
+        Shard::new(ShardConfig {
+            shard: ShardId(0),
+            shards: 2,
+            hash_seed: 1,
+            id_seed: 1,
+            limits,
+            large_payloads: LargePayloads::default(),
+            is_faulty: false,
+        })
+    }
+
+    /// Case X01: a batch that waits is filled up to its bounds, and no further.
+    #[test]
+    fn publishes_wait_when_a_batch_has_reached_a_bound() {
+        let shard = shard(Limits { mesh_publishes_max: 2, mesh_bytes_max: 10, ..Limits::default() });
+        let mut outbox = Outbox::new(2);
+        for (publishes, bytes, takes) in [(1, 9, true), (2, 9, false), (1, 10, false)] {
+            outbox.mesh[1].publishes = publishes;
+            outbox.mesh[1].publish_bytes = bytes;
+            assert_eq!(shard.takes_publishes(&outbox), takes, "{publishes} messages of {bytes} bytes");
+        }
+    }
+
+    /// Case X05.
+    #[test]
+    fn each_connection_above_the_limit_is_refused_and_counted() {
+        let mut shard = shard(Limits { connections_per_shard_max: 1, ..Limits::default() });
+        let mut outbox = Outbox::new(2);
+        for slot in 0..4 {
+            let connection = ConnectionId { slot, generation: 0 };
+            shard.handle(Millis(0), Input::Opened { connection, accepted_at: Millis(0) }, &mut outbox);
+        }
+        assert_eq!((shard.counters().refused_connections, shard.sizes().connections), (3, 1));
+        assert_eq!(outbox.closes.len(), 3);
+    }
+}

@@ -3,9 +3,10 @@
 //! Duty: who is told why, who is not, and what happens at the client's Maximum Packet Size. Must not: test which requests
 //! fail (the other chapters). Neighbours: `words` checks every packet of every conversation besides.
 
+use ringmq::limits::Limits;
 use ringmq::wire::{Connect, Packet, Property, ReasonCode};
 
-use super::broker::{Broker, everywhere};
+use super::broker::{Broker, everywhere, everywhere_with};
 use super::packets::*;
 use super::peer::Peer;
 use super::words::hear_words;
@@ -58,6 +59,27 @@ fn every_failure_is_explained() {
         peer.send(Connect::new(V5, &long_id));
         assert_eq!(hear_words(&peer).as_deref(), Some("client id longer than client_id_bytes_max"));
         peer.expect_close();
+    });
+}
+
+/// Decision D6: each refusal of a message has its own words.
+#[test]
+fn a_message_is_refused_in_the_words_of_its_reason() {
+    let limits = Limits { retained_messages_max: 0, ..Limits::default() };
+    everywhere_with(&limits, |broker| {
+        let bob = broker.join(lasting(V5, "bob", 100));
+        bob.subscribe("a", Q1);
+        let ann = broker.connect(V5, "ann");
+        let words = |peer: &Peer| hear_words(peer).expect("words");
+        ann.send(qos1(1, "$SYS/x", "x"));
+        assert!(words(&ann).contains("begins with $"));
+        ann.send(qos1(2, "b", "x").retained());
+        assert!(words(&ann).contains("retained_messages_max"));
+        broker.hold_store();
+        ann.send(qos1(3, "a", "x"));
+        broker.release_store(false);
+        assert!(words(&ann).contains("stored"));
+        bob.ignore_rest();
     });
 }
 

@@ -3,6 +3,7 @@
 //! Duty: both handshakes, their order, what is owed to a publisher. Must not: test the other direction (`resend`), or windows
 //! and queues (`flow_control`). Neighbours: `peer`.
 
+use ringmq::limits::Limits;
 use ringmq::wire::ReasonCode;
 
 use super::broker::{Broker, everywhere};
@@ -238,6 +239,26 @@ fn an_acknowledgement_waits_for_the_store() {
         ann.expect(puback(1));
         bob.send(puback(1));
     });
+}
+
+/// What is not yet acknowledged is counted, whoever has to answer: the store here, the other shard and its store.
+#[test]
+fn acknowledgements_that_wait_are_counted() {
+    for (shards, waiting) in [(1, 2), (2, 6)] {
+        let broker = Broker::with(shards, Limits::default());
+        let bob = broker.join(lasting(V5, "bob", 100));
+        bob.subscribe("a", Q1);
+        let cat = broker.join(lasting(V5, "cat", 100));
+        cat.subscribe("a", Q1);
+        let ann = broker.connect(V5, "ann");
+        broker.hold_store();
+        ann.send(qos1(1, "a", "x"));
+        ann.send(qos1(2, "a", "x"));
+        assert_eq!(broker.sizes().acks_waiting, waiting, "{shards} shards");
+        broker.release_store(true);
+        assert_eq!(broker.sizes().acks_waiting, 0);
+        [&ann, &bob, &cat].into_iter().for_each(|peer| peer.ignore_rest());
+    }
 }
 
 /// Case O07: what the store lost is not acknowledged as if it were safe.
