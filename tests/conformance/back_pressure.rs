@@ -156,6 +156,29 @@ fn nobody_waits_longer_than_backpressure_ms_max() {
     });
 }
 
+/// The time runs from when the queue became long the last time.
+#[test]
+fn a_queue_that_was_short_in_between_has_its_whole_time_again() {
+    everywhere_with(&limits(), |broker| {
+        let bob = slow(broker);
+        let ann = broker.connect(V5, "ann");
+        congest(&ann);
+        broker.at_millis(5_000);
+        take(&bob, 1..=6);
+        bob.ignore_rest();
+        ann.expect(puback(6));
+        broker.at_millis(8_000);
+        congest(&ann);
+        broker.at_millis(17_900);
+        ann.expect_nothing();
+        assert_eq!(broker.count(|counters| counters.sessions_stuck), 0);
+        broker.at_millis(18_200);
+        ann.expect(puback(6));
+        assert_eq!(broker.count(|counters| counters.sessions_stuck), 1);
+        bob.ignore_rest();
+    });
+}
+
 #[test]
 fn a_limit_of_0_makes_nobody_wait() {
     everywhere_with(&Limits { backpressure_ms_max: 0, ..limits() }, |broker| {
