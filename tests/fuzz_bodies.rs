@@ -89,6 +89,26 @@ proptest! {
     }
 }
 
+/// What fuzzing found worth keeping, through the bodies again: an input that once failed does not fail again.
+#[test]
+fn the_corpus_passes() {
+    pass_all("decode", bodies::decode::run);
+    pass_all("roundtrip", bodies::roundtrip::run);
+    pass_all("trie", bodies::trie::trie_equals_naive);
+    pass_all("turns", bodies::turns::run);
+
+    fn pass_all(target: &str, run: impl Fn(&[u8])) {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
+        let files = std::fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+        let mut inputs = 0;
+        for file in files {
+            run(&std::fs::read(file.expect("a file").path()).expect("readable"));
+            inputs += 1;
+        }
+        assert!(inputs > 10, "{target} has a corpus of {inputs} inputs");
+    }
+}
+
 /// Every bit of one packet of each kind flipped alone, and every length of it.
 #[test]
 fn every_single_flip_and_every_cut_is_refused_or_understood() {
