@@ -405,3 +405,20 @@ fn a_bridge_is_admitted_by_its_level() {
     bridge.send(Connect { bridge: true, ..Connect::new(V311, "ann") });
     bridge.expect_admission(false);
 }
+
+/// Cases W01 to W09, W85 and R07: what is no CONNECT is counted apart from a CONNECT that announces too much.
+#[test]
+fn connections_without_a_connect_are_counted_by_what_they_said() {
+    let limits = Limits { preauth_bytes_max: 1000, ..Limits::default() };
+    let broker = Broker::with(1, limits);
+    for round in 1..=3 {
+        for first in ["30050001610078", "16030100a5", "10ffffffff01", "10ff7f"] {
+            let peer = broker.dial(V5);
+            peer.send_hex(first);
+            peer.expect_close();
+        }
+        assert_eq!(broker.count(|counters| counters.refused_first_packets), round * 3);
+        assert_eq!(broker.count(|counters| counters.refused_large_connects), round);
+        assert_eq!(broker.count(|counters| counters.refused_connects), 0);
+    }
+}

@@ -118,7 +118,7 @@ fn a_hot_shard_leaves_the_others_alone() {
             std::thread::spawn(move || {
                 client.send(subscribe(1).to(&format!("hot/{number}"), Q0));
                 let packets: Vec<u8> = (0..100).flat_map(|_| qos0(&format!("hot/{number}"), "x").bytes(V311)).collect();
-                for _ in 0..full_or(20_000, 200) {
+                for _ in 0..full_or(3000, 200) {
                     client.stream.write_all(&packets).unwrap();
                     while client.try_hear().is_ok() {}
                 }

@@ -58,7 +58,8 @@ fn a_large_payload_for_many_is_held_once() {
     publisher.publish("large", Q0, 0, &vec![7; 1 << 20]);
     publisher.expect_alive();
     let mut got = vec![0; 1 + 3 + 2 + 5 + (1 << 20)];
-    for subscriber in &mut all {
+    // Every one of a few, and some of many: what the others do not read, the kernel holds.
+    for subscriber in all.iter_mut().step_by(count / 200) {
         subscriber.stream.read_exact(&mut got).unwrap();
         assert_eq!((got[0], got[got.len() - 1]), (0x30, 7));
     }
