@@ -4,7 +4,6 @@
 //! Must not: encode, send, route, read a clock. Neighbours: `shard` owns the sessions and acts on what they say.
 
 mod account;
-mod alarm;
 mod inbound;
 mod inflight;
 mod outbound;
@@ -14,7 +13,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub use account::{Account, Budget, LargePayloads, cost_of};
-pub use alarm::Alarm;
 pub use inbound::{Inbound, Owed};
 pub use inflight::{AckError, Inflight, Sent, Stage};
 pub use outbound::{Admission, Outbound, Pressure, Queued};
@@ -38,10 +36,6 @@ pub struct Session {
     pub expiry_secs: u32,
     /// When the disconnected session ends.
     pub ends_at: Option<Millis>,
-    /// The timer for `ends_at`.
-    pub end_alarm: Alarm,
-    /// The timer for the delay of the will.
-    pub will_alarm: Alarm,
     /// By topic filter as the client wrote it, `$share/...` included.
     pub subscriptions: BTreeMap<Arc<str>, Subscription>,
     /// What the client sent and is not yet answered.
@@ -85,8 +79,6 @@ impl Session {
             connection: None,
             expiry_secs: 0,
             ends_at: None,
-            end_alarm: Alarm::default(),
-            will_alarm: Alarm::default(),
             subscriptions: BTreeMap::new(),
             inbound: Inbound::default(),
             outbound: Outbound::new(limits, budget),

@@ -12,10 +12,11 @@
 use std::collections::BTreeMap;
 
 use super::acknowledge::Waiter;
+use super::alarm::Alarm;
 use super::timers::Timer;
 use super::{Event, MeshMessage, Outbox, Outcome, Shard};
 use crate::id::{GlobalSessionId, Millis, SessionId, ShardId};
-use crate::session::{Alarm, Pressure};
+use crate::session::Pressure;
 
 /// A queue above one of that many parts of a bound is congested.
 const CONGESTED_PART: usize = 4;

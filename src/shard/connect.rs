@@ -6,10 +6,8 @@
 use std::sync::Arc;
 
 use super::connection::AliasesOut;
-use super::deadline::next_look;
 use super::explain::put_refusal;
 use super::retain::will_message;
-use super::timers::Timer;
 use super::{Event, Next, Outbox, Shard};
 use crate::id::{ConnectionId, Millis, PublisherId, SessionId, ShardId};
 use crate::limits::Limits;
@@ -163,7 +161,7 @@ impl Shard {
         connection.wants_words = connect.request_problem_information;
         connection.aliases_out = AliasesOut::new(connect.topic_alias_maximum.min(limits.topic_alias_out_max));
         let deadline = now.after_millis(connection.silence_millis_max);
-        self.timers.set(next_look(now, deadline), Timer::KeepAlive(id));
+        self.look_at(id.slot, now, deadline);
         let connack = Connack { session_present, ..connack };
         outbox.egress.control(id.slot, |out| connack.encode(connect.version, out));
         self.counters.connects += 1;

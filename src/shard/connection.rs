@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::alarm::Alarm;
 use crate::id::{ConnectionId, Millis, PublisherId, SessionId};
 use crate::limits::REMAINING_LENGTH_MAX;
 use crate::session::Account;
@@ -22,9 +23,9 @@ pub(super) struct Connection {
     pub(super) version: ProtocolVersion,
     /// The client, once CONNECT was accepted.
     pub(super) publisher: Option<PublisherId>,
-    /// When the last packet came.
+    /// When the last packet came; until CONNECT, when the connection was accepted.
     pub(super) heard_at: Millis,
-    /// Silence after which the connection is closed, milliseconds.
+    /// Silence after which the connection is closed, milliseconds; until CONNECT, how long that may take.
     pub(super) silence_millis_max: u64,
     /// Whether the silence is ours: the connection is not being read.
     pub(super) is_parked: bool,
@@ -40,7 +41,7 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) fn new(id: ConnectionId, accepted_at: Millis) -> Self {
+    pub(super) fn new(id: ConnectionId, accepted_at: Millis, connect_timeout_ms: u64) -> Self {
         Self {
             id,
             session: None,
@@ -48,7 +49,7 @@ impl Connection {
             version: ProtocolVersion::V311,
             publisher: None,
             heard_at: accepted_at,
-            silence_millis_max: u64::MAX,
+            silence_millis_max: connect_timeout_ms,
             is_parked: false,
             packet_bytes_max: REMAINING_LENGTH_MAX as usize + 5,
             wants_words: true,
@@ -89,6 +90,8 @@ impl AliasesOut {
 #[derive(Debug, Default)]
 pub(super) struct Connections {
     by_slot: Vec<Option<Connection>>,
+    /// The timer of each slot, whoever has it, so that connections that come and go do not fill the wheel.
+    alarms: Vec<Alarm>,
     live: usize,
     /// Sum of what the connections have announced, bytes.
     announced_bytes: usize,
@@ -99,10 +102,16 @@ impl Connections {
         let index = connection.id.slot as usize;
         if index >= self.by_slot.len() {
             self.by_slot.resize_with(index + 1, || None);
+            self.alarms.resize_with(index + 1, Alarm::default);
         }
         debug_assert!(self.by_slot[index].is_none(), "a slot is free before it is opened");
         self.by_slot[index] = Some(connection);
         self.live += 1;
+    }
+
+    /// The timer of each slot.
+    pub(super) fn alarm(&mut self, slot: u32) -> &mut Alarm {
+        &mut self.alarms[slot as usize]
     }
 
     /// The CONNECT of a connection is there.

@@ -5,16 +5,11 @@
 
 use super::timers::Timer;
 use super::{Outbox, Shard};
-use crate::id::{ConnectionId, Millis, SessionId};
+use crate::id::Millis;
 use crate::wire::ReasonCode;
 
-/// A timer outlives its connection, so none is set for longer than this, milliseconds.
+/// A slot's next connection may be due much earlier, so no timer is set for longer than this, milliseconds.
 const LOOK_MILLIS_MAX: u64 = 100_000;
-
-/// When to look next at a connection that is due at `due`.
-pub(super) fn next_look(now: Millis, due: Millis) -> Millis {
-    due.min(now.after_millis(LOOK_MILLIS_MAX))
-}
 
 impl Shard {
     pub(super) fn deadlines(&mut self, now: Millis, outbox: &mut Outbox) {
@@ -22,10 +17,9 @@ impl Shard {
         self.timers.advance(now, &mut due);
         for timer in due {
             match timer {
-                Timer::Connect(connection) => self.connect_overdue(connection, outbox),
-                Timer::KeepAlive(connection) => self.keep_alive(now, connection, outbox),
-                Timer::SessionExpiry(session) => self.session_expiry(now, session, outbox),
-                Timer::WillDelay(session) => self.will_delay(now, session, outbox),
+                Timer::Silence(slot) => self.silence(now, slot, outbox),
+                Timer::SessionExpiry(slot) => self.session_expiry(now, slot, outbox),
+                Timer::WillDelay(slot) => self.will_delay(now, slot, outbox),
                 Timer::Backpressure(session) => self.backpressure_over(now, session, outbox),
                 Timer::RetainedSweep => self.sweep_retained(now, outbox),
             }
@@ -33,16 +27,18 @@ impl Shard {
         self.go_on_searching(now, outbox);
     }
 
-    fn connect_overdue(&mut self, id: ConnectionId, outbox: &mut Outbox) {
-        let is_waiting = self.connections.get_mut(id).is_some_and(|connection| connection.session.is_none());
-        if is_waiting {
-            self.counters.refused_overdue += 1;
-            self.refuse_connection(id, ReasonCode::UnspecifiedError, "no CONNECT within connect_timeout_ms", outbox);
+    /// Looks at the connection of a slot when it is due, or earlier.
+    pub(super) fn look_at(&mut self, slot: u32, now: Millis, due: Millis) {
+        let look = due.min(now.after_millis(LOOK_MILLIS_MAX));
+        if self.connections.alarm(slot).arm(look) {
+            self.timers.set(look, Timer::Silence(slot));
         }
     }
 
-    /// [MQTT-3.1.2-22]: one and a half times Keep Alive without a packet.
-    fn keep_alive(&mut self, now: Millis, id: ConnectionId, outbox: &mut Outbox) {
+    /// CONNECT that did not come in time, and [MQTT-3.1.2-22]: one and a half times Keep Alive without a packet.
+    fn silence(&mut self, now: Millis, slot: u32, outbox: &mut Outbox) {
+        self.connections.alarm(slot).hear(now);
+        let Some(id) = self.connections.at(slot) else { return };
         let Some(connection) = self.connections.get_mut(id) else { return };
         if connection.is_parked {
             // The silence is ours.
@@ -50,31 +46,46 @@ impl Shard {
         }
         let due = connection.heard_at.after_millis(connection.silence_millis_max);
         if due > now {
-            self.timers.set(next_look(now, due), Timer::KeepAlive(id));
-            return;
+            self.look_at(slot, now, due);
+        } else if connection.session.is_some() {
+            self.close(now, id, ReasonCode::KeepAliveTimeout, "no packet within 1.5 times keep alive", outbox);
+        } else {
+            self.counters.refused_overdue += 1;
+            self.refuse_connection(id, ReasonCode::UnspecifiedError, "no CONNECT within connect_timeout_ms", outbox);
         }
-        self.close(now, id, ReasonCode::KeepAliveTimeout, "no packet within 1.5 times keep alive", outbox);
     }
 
-    fn session_expiry(&mut self, now: Millis, id: SessionId, outbox: &mut Outbox) {
-        let Some(session) = self.sessions.get_mut(id) else { return };
-        session.end_alarm.hear(now);
+    /// Looks at the session of a slot when it is to end, or earlier.
+    pub(super) fn await_end(&mut self, slot: u32, due: Millis) {
+        if self.sessions.alarms(slot).end.arm(due) {
+            self.timers.set(due, Timer::SessionExpiry(slot));
+        }
+    }
+
+    fn session_expiry(&mut self, now: Millis, slot: u32, outbox: &mut Outbox) {
+        self.sessions.alarms(slot).end.hear(now);
+        let Some((id, session)) = self.sessions.at(slot) else { return };
         match session.ends_at {
             None => {}
             Some(end) if end <= now => self.end_session(now, id, outbox),
-            Some(end) if session.end_alarm.arm(end) => self.timers.set(end, Timer::SessionExpiry(id)),
-            Some(_) => {}
+            Some(end) => self.await_end(slot, end),
         }
     }
 
-    fn will_delay(&mut self, now: Millis, id: SessionId, outbox: &mut Outbox) {
-        let Some(session) = self.sessions.get_mut(id) else { return };
-        session.will_alarm.hear(now);
+    /// Looks at the session of a slot when its will is due, or earlier.
+    pub(super) fn await_will(&mut self, slot: u32, due: Millis) {
+        if self.sessions.alarms(slot).will.arm(due) {
+            self.timers.set(due, Timer::WillDelay(slot));
+        }
+    }
+
+    fn will_delay(&mut self, now: Millis, slot: u32, outbox: &mut Outbox) {
+        self.sessions.alarms(slot).will.hear(now);
+        let Some((id, session)) = self.sessions.at(slot) else { return };
         match session.last_will.as_ref().and_then(|will| will.due_at) {
             None => {}
             Some(due) if due <= now => self.publish_will(now, id, outbox),
-            Some(due) if session.will_alarm.arm(due) => self.timers.set(due, Timer::WillDelay(id)),
-            Some(_) => {}
+            Some(due) => self.await_will(slot, due),
         }
     }
 }

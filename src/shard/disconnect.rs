@@ -4,7 +4,6 @@
 //! (sections 3.14, 3.1.2.5, 4.13). Must not: decide when to close. Neighbours: every room calls `close`.
 
 use super::receive::{Source, Step};
-use super::timers::Timer;
 use super::{Cause, DropReason, Event, Outbox, Shard};
 use crate::id::{ConnectionId, Millis, SessionId};
 use crate::message::MessageView;
@@ -97,9 +96,7 @@ impl Shard {
         if expiry_secs != u32::MAX {
             let ends_at = now.after_secs(u64::from(expiry_secs));
             session.ends_at = Some(ends_at);
-            if session.end_alarm.arm(ends_at) {
-                self.timers.set(ends_at, Timer::SessionExpiry(session_id));
-            }
+            self.await_end(session_id.slot, ends_at);
         }
         // Before the will, so that a group gives the news to somebody who is there.
         self.groups_of_session_online(session_id, false, outbox);
@@ -128,9 +125,7 @@ impl Shard {
         let Some(session) = self.sessions.get_mut(id) else { return };
         let Some(will) = &mut session.last_will else { return };
         will.due_at = Some(due_at);
-        if session.will_alarm.arm(due_at) {
-            self.timers.set(due_at, Timer::WillDelay(id));
-        }
+        self.await_will(id.slot, due_at);
     }
 
     /// Publishes the will, once [v3.1.1 MQTT-3.1.2-10].

@@ -5,6 +5,7 @@
 //! Neighbours: `session`, `topic` and `wire` below; `runtime` and the simulation above.
 
 mod acknowledge;
+mod alarm;
 mod congestion;
 mod connect;
 mod connection;
@@ -177,9 +178,9 @@ impl Shard {
 
     fn open(&mut self, id: ConnectionId, accepted_at: Millis, outbox: &mut Outbox) {
         outbox.egress.open(id.slot);
-        self.connections.insert(connection::Connection::new(id, accepted_at));
-        let deadline = accepted_at.after_millis(self.config.limits.connect_timeout_ms);
-        self.timers.set(deadline, timers::Timer::Connect(id));
+        let timeout_ms = self.config.limits.connect_timeout_ms;
+        self.connections.insert(connection::Connection::new(id, accepted_at, timeout_ms));
+        self.look_at(id.slot, accepted_at, accepted_at.after_millis(timeout_ms));
         if self.connections.len() > self.config.limits.connections_per_shard_max {
             self.counters.refused_connections += 1;
             self.refuse_connection(id, ReasonCode::QuotaExceeded, "connections_per_shard_max is reached", outbox);
@@ -221,6 +222,7 @@ pub struct Sizes {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::{Connect, ProtocolVersion};
 
     fn shard(limits: Limits) -> Shard {
         Shard::new(ShardConfig {
@@ -257,5 +259,27 @@ mod tests {
         }
         assert_eq!((shard.counters().refused_connections, shard.sizes().connections), (3, 1));
         assert_eq!(outbox.closes.len(), 3);
+    }
+
+    /// Cases S06 and R03: connections and sessions that come and go leave no timers behind them.
+    #[test]
+    fn the_wheel_does_not_fill_with_those_who_have_gone() {
+        let mut shard = shard(Limits::default());
+        let mut outbox = Outbox::new(2);
+        let client_id = (0..).map(|number| format!("client-{number}")).find(|id| owner_of(id, 1, 2) == ShardId(0));
+        let connect = Connect {
+            session_expiry_secs: Some(3600),
+            ..Connect::new(ProtocolVersion::V5, client_id.as_deref().expect("one of the first"))
+        };
+        let mut bytes = Vec::new();
+        connect.encode(&mut bytes);
+        for generation in 0..1000 {
+            let connection = ConnectionId { slot: 0, generation };
+            shard.handle(Millis(0), Input::Opened { connection, accepted_at: Millis(0) }, &mut outbox);
+            shard.receive(Millis(0), connection, Received { bytes: &bytes, shared: None }, &mut outbox);
+            shard.handle(Millis(0), Input::Closed { connection }, &mut outbox);
+        }
+        assert_eq!(shard.counters().connects, 1000);
+        assert!(shard.timers.len() <= 4, "{} timers for one slot of each kind", shard.timers.len());
     }
 }

@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::alarm::Alarm;
 use crate::id::{ConnectionId, SessionId};
 use crate::session::Session;
 
@@ -22,6 +23,16 @@ pub(super) struct Sessions {
 struct Slot {
     generation: u32,
     session: Option<Box<Session>>,
+    alarms: Alarms,
+}
+
+/// The timers of a slot, whoever has it, so that sessions that come and go do not fill the wheel.
+#[derive(Debug, Default)]
+pub(super) struct Alarms {
+    /// For the end of the session.
+    pub(super) end: Alarm,
+    /// For the delay of its will.
+    pub(super) will: Alarm,
 }
 
 impl Sessions {
@@ -37,7 +48,7 @@ impl Sessions {
 
     pub(super) fn insert(&mut self, session: Session) -> SessionId {
         let slot = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(Slot { generation: 0, session: None });
+            self.slots.push(Slot { generation: 0, session: None, alarms: Alarms::default() });
             u32::try_from(self.slots.len() - 1).expect("fewer sessions than 2^32")
         });
         self.by_client_id.insert(Arc::clone(&session.client_id), slot);
@@ -55,6 +66,11 @@ impl Sessions {
         self.by_client_id.remove(&session.client_id);
         self.leave_user(session.user_name.as_ref());
         Some(session)
+    }
+
+    /// The timers of a slot.
+    pub(super) fn alarms(&mut self, slot: u32) -> &mut Alarms {
+        &mut self.slots[slot as usize].alarms
     }
 
     /// Sessions of a user name.

@@ -4,7 +4,7 @@
 //! clock, or know whether a deadline still matters: whoever set it checks when it comes, so none is ever cancelled.
 //! Neighbours: `deadline` acts on them.
 
-use crate::id::{ConnectionId, Millis, SessionId};
+use crate::id::{Millis, SessionId};
 
 /// Width of a slot, milliseconds: how late a deadline may come.
 const SLOT_MILLIS: u64 = 64;
@@ -15,14 +15,12 @@ const WORDS: usize = SLOTS / 64;
 /// What a deadline is about.
 #[derive(Clone, Debug)]
 pub(super) enum Timer {
-    /// CONNECT must be here.
-    Connect(ConnectionId),
-    /// The client must have said something.
-    KeepAlive(ConnectionId),
-    /// A disconnected session ends.
-    SessionExpiry(SessionId),
-    /// A delayed will is published.
-    WillDelay(SessionId),
+    /// The connection that has this slot must have said something.
+    Silence(u32),
+    /// The disconnected session that has this slot ends.
+    SessionExpiry(u32),
+    /// The delayed will of the session that has this slot is published.
+    WillDelay(u32),
     /// Publishers have waited long enough for a session with a long queue.
     Backpressure(SessionId),
     /// The retained message of a topic ends. The timer outlives it, so it must not hold the message.
@@ -54,6 +52,11 @@ impl Timers {
         let index = slot_index(number);
         self.slots[index].push((due, timer));
         self.filled[index / 64] |= 1 << (index % 64);
+    }
+
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.slots.iter().map(Vec::len).sum()
     }
 
     /// When to look again, if anything is set.
@@ -113,12 +116,12 @@ mod tests {
     use super::*;
 
     fn timer(slot: u32) -> Timer {
-        Timer::KeepAlive(ConnectionId { slot, generation: 0 })
+        Timer::Silence(slot)
     }
 
     fn slot(timer: &Timer) -> u32 {
         match timer {
-            Timer::KeepAlive(connection) => connection.slot,
+            Timer::Silence(slot) => *slot,
             _ => unreachable!("only keep alives are set here"),
         }
     }

@@ -51,7 +51,7 @@ fn stuck_readers_hold_no_more_than_their_limit() {
 fn a_large_payload_for_many_is_held_once() {
     let _alone = alone();
     let mut broker = Broker::start_after("ulimit -n 20000", 1, &[]);
-    let count = full_or(9000, 200);
+    let count = full_or(1000, 200);
     let mut all = subscribers(&broker, count, "large", Q0);
     let watch = Watch::begin("R17", &broker);
     let mut publisher = broker.connect("publisher");

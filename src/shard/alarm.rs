@@ -1,21 +1,21 @@
-//! Alarm: at most one timer that matters per deadline of a session.
+//! Alarm: at most one timer that matters per deadline of a slot.
 //!
 //! Duty: say whether a deadline needs a timer of its own, so that a client that comes and goes does not fill the wheel: a
-//! timer that is set comes early at the worst, and is set again. Must not: know the wheel. Neighbours: `shard/disconnect`
-//! arms, `shard/deadline` hears.
+//! timer that is set comes early at the worst, and is set again. Must not: know the wheel. Neighbours: `deadline` arms and
+//! hears; `connection`, `sessions` and `congestion` keep one per slot or entry.
 
 use crate::id::Millis;
 
 /// The timer that is set for a deadline which may move.
 #[derive(Debug, Default)]
-pub struct Alarm {
+pub(super) struct Alarm {
     at: Option<Millis>,
 }
 
 impl Alarm {
     /// Whether a timer is to be set for `due`: not if one comes before it anyway.
     #[must_use]
-    pub fn arm(&mut self, due: Millis) -> bool {
+    pub(super) fn arm(&mut self, due: Millis) -> bool {
         let is_needed = self.at.is_none_or(|at| at > due);
         if is_needed {
             self.at = Some(due);
@@ -24,7 +24,7 @@ impl Alarm {
     }
 
     /// A timer has come at `now`.
-    pub fn hear(&mut self, now: Millis) {
+    pub(super) fn hear(&mut self, now: Millis) {
         if self.at.is_some_and(|at| at <= now) {
             self.at = None;
         }
