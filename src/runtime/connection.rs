@@ -102,6 +102,8 @@ pub(super) struct Sending {
     pub(super) is_in_flight: bool,
     /// Whether the peer takes no more: what else is to be sent is thrown away.
     pub(super) is_broken: bool,
+    /// Whether it waits among the large sends.
+    pub(super) is_put_off: bool,
 }
 
 /// A message in pieces, as the kernel reads it.

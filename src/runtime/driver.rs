@@ -112,6 +112,8 @@ pub(super) struct Driver {
     pub(super) dirty: Vec<u32>,
     /// Slots whose send has completed while more was queued.
     pub(super) resend: Vec<u32>,
+    /// Connections whose large sends wait for their turn.
+    pub(super) large_sends: VecDeque<ConnectionId>,
     /// Connections with large send buffers, and when to look whether they still need them.
     pub(super) warm: Vec<ConnectionId>,
     pub(super) cool_at: Option<Millis>,
@@ -157,6 +159,7 @@ impl Driver {
             fed: Vec::new(),
             dirty: Vec::new(),
             resend: Vec::new(),
+            large_sends: VecDeque::new(),
             warm: Vec::new(),
             cool_at: None,
             closing: VecDeque::new(),
@@ -361,7 +364,7 @@ impl Driver {
     }
 
     fn has_news(&mut self) -> bool {
-        let is_waiting = !self.waiting.is_empty() || !self.put_off.is_empty();
+        let is_waiting = !self.waiting.is_empty() || !self.put_off.is_empty() || !self.large_sends.is_empty();
         is_waiting || self.ring.has_news() || self.mesh.has_news() || self.can_resume()
     }
 

@@ -13,6 +13,12 @@ use crate::shard::{Flush, Input};
 /// A send buffer above this is taken back when it was not needed for a while, bytes.
 const COLD_BYTES_MAX: usize = 4096;
 
+/// A send of more is a large one, bytes.
+const SMALL_BYTES_MAX: usize = 64 << 10;
+
+/// Bytes of large sends after which the others wait for the next turn: the kernel copies while everybody waits (case R17).
+const TURN_LARGE_BYTES_MAX: usize = 2 << 20;
+
 /// How long "a while" is.
 const COOL_MILLIS: u64 = 1_000;
 
@@ -24,11 +30,26 @@ impl Driver {
         self.dirty.append(&mut self.resend);
         for at in 0..self.dirty.len() {
             let slot = self.dirty[at];
-            if let Some(id) = self.slots.user_of(slot) {
+            let Some(id) = self.slots.user_of(slot) else { continue };
+            if self.outbox.egress.at(slot).backlog_bytes() <= SMALL_BYTES_MAX {
                 self.start_send(id);
+            } else if let Some(connection) = self.slots.get(id)
+                && !connection.sending.is_in_flight
+                && !std::mem::replace(&mut connection.sending.is_put_off, true)
+            {
+                self.large_sends.push_back(id);
             }
         }
         self.dirty.clear();
+        let mut bytes = 0;
+        while bytes < TURN_LARGE_BYTES_MAX
+            && let Some(id) = self.large_sends.pop_front()
+        {
+            let Some(connection) = self.slots.get(id) else { continue };
+            connection.sending.is_put_off = false;
+            bytes += self.outbox.egress.at(id.slot).backlog_bytes();
+            self.start_send(id);
+        }
     }
 
     fn start_send(&mut self, id: ConnectionId) {
