@@ -122,8 +122,8 @@ class Guest:
         self.paho.loop_stop()
 
     def break_off(self, _words):
+        # The loop ends by itself once it has read the end. loop_stop() could end it before, and then nobody says "ended".
         self.paho.socket().shutdown(socket.SHUT_RDWR)
-        self.paho.loop_stop()
 
 
 def main():
