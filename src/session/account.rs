@@ -183,6 +183,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::wire::QoS;
 
     fn budget(bytes_max: usize) -> Budget {
         Budget::new(bytes_max, LargePayloads::default(), 1)
@@ -197,6 +198,35 @@ mod tests {
         assert_eq!((account.weight(), budget.held_bytes(), budget.free_bytes()), (500, 500, 500));
         drop(account);
         assert_eq!(budget.held_bytes(), 0);
+    }
+
+    /// What a message costs is what it is charged with, and all of it is given back; a large payload weighs in full.
+    #[test]
+    fn a_message_is_given_back_as_it_was_charged() {
+        for payload_len in [10, 10_000] {
+            let budget = budget(1 << 20);
+            let payload = budget.large_payloads().charge(Bytes::from(vec![0; payload_len]));
+            let view = MessageView {
+                topic: "topic",
+                properties: &[1, 2, 3],
+                payload: &payload,
+                shared_payload: Some(&payload),
+                qos: QoS::AtLeastOnce,
+                retain: false,
+                expires_at: None,
+                publisher: None,
+            };
+            let message = Message::new(&view);
+            let mut account = budget.open();
+            account.charge_message(&message);
+            account.charge_message(&message);
+            assert_eq!(account.weight(), 2 * cost_of(&view));
+            assert_eq!(cost_of(&view), 5 + 3 + payload_len + MESSAGE_OVERHEAD_BYTES);
+            account.release_message(&message);
+            assert_eq!(account.weight(), cost_of(&view));
+            account.release_message(&message);
+            assert_eq!((account.weight(), budget.held_bytes()), (0, 0));
+        }
     }
 
     /// Case R17: a large payload counts once, however many hold it, until the last of them lets go.

@@ -155,16 +155,17 @@ impl Inbound {
     pub fn join(&mut self, packet_id: u16, qos: QoS) -> bool {
         let is_same = |owed: &Owed| owed.packet_id == packet_id && owed.qos == qos;
         let Some(at) = self.owed.iter().rposition(is_same) else { return false };
-        let is_behind = self.owed.range(at + 1..).any(|owed| owed.is_awaited);
         if self.owed[at].is_awaited {
             return true;
         }
-        if !is_behind {
+        // It is not awaited itself, so that what is found stands behind it.
+        if !self.owed.range(at..).any(|owed| owed.is_awaited) {
             self.owed[at].is_awaited = true;
             self.owed_qos1 += usize::from(qos == QoS::AtLeastOnce);
             return true;
         }
-        let follower = Owed { waits: 1, congested: None, is_awaited: true, follower: None, ..self.owed[at] };
+        // The last of its packet id has no follower to inherit.
+        let follower = Owed { waits: 1, congested: None, is_awaited: true, ..self.owed[at] };
         self.owed[at].follower = Some(self.next_number());
         self.owe(follower);
         true
@@ -192,6 +193,7 @@ impl Inbound {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::id::{SessionId, ShardId};
 
     fn owed(packet_id: u16, qos: QoS, waits: u16) -> Owed {
         Owed {
@@ -205,6 +207,41 @@ mod tests {
             is_failed: false,
             is_awaited: true,
             follower: None,
+        }
+    }
+
+    #[test]
+    fn a_number_is_used_up_by_an_answer_that_leaves_at_once_or_never_comes() {
+        let mut inbound = Inbound::default();
+        inbound.skip_number();
+        inbound.void_number();
+        assert_eq!(inbound.owe(owed(7, QoS::AtLeastOnce, 0)), 2);
+        inbound.void_number();
+        assert_eq!(inbound.owe(owed(8, QoS::AtLeastOnce, 0)), 4);
+        assert_eq!(inbound.owed_mut(3), None, "nothing is owed by a number that is void");
+        let popped = std::iter::from_fn(|| inbound.pop_complete()).map(|owed| owed.packet_id).collect::<Vec<_>>();
+        assert_eq!(popped, [7, 0, 8]);
+        assert!(inbound.owes_nothing());
+    }
+
+    /// A repetition behind later packets waits for the answer of the first PUBLISH alone, and is answered with the same.
+    #[test]
+    fn a_follower_takes_over_what_became_of_the_first() {
+        let session = GlobalSessionId { shard: ShardId(0), session: SessionId { slot: 0, generation: 0 } };
+        for taken in [false, true] {
+            let mut inbound = Inbound::default();
+            inbound.owe(Owed { congested: (!taken).then_some(session), ..owed(7, QoS::AtLeastOnce, 2) });
+            inbound.disconnect();
+            inbound.owe(owed(8, QoS::AtLeastOnce, 0));
+            assert!(inbound.join(7, QoS::AtLeastOnce));
+            let first = inbound.owed_mut(0).expect("it waits");
+            (first.waits, first.is_taken, first.is_refused, first.is_failed) = (0, taken, true, true);
+            inbound.relieve(0, session);
+            assert_eq!(inbound.pop_complete().map(|owed| owed.packet_id), Some(7));
+            assert_eq!(inbound.pop_complete().map(|owed| owed.packet_id), Some(8));
+            let follower = inbound.pop_complete().expect("it waits for nothing else");
+            assert_eq!((follower.packet_id, follower.is_awaited), (7, true));
+            assert_eq!((follower.is_taken, follower.is_refused, follower.is_failed), (true, true, true));
         }
     }
 

@@ -253,6 +253,38 @@ mod tests {
         Sent { message: None, retain: false, subscription_ids: None, stage }
     }
 
+    /// One message without an answer does not let the list grow for ever: four windows of packet ids, and at least 64.
+    #[test]
+    fn the_oldest_unanswered_message_bounds_how_far_others_go_on() {
+        for (window, span) in [(20, 80), (2, 64)] {
+            let mut inflight = Inflight::new(window, account());
+            inflight.insert(sent(Stage::AwaitPuback));
+            let mut count = 1;
+            while inflight.has_room() && count < 1000 {
+                let id = inflight.insert(sent(Stage::AwaitPuback));
+                inflight.puback(id).expect("it is in flight");
+                count += 1;
+            }
+            assert_eq!((count, inflight.len(), inflight.unanswered()), (span, 1, 0));
+        }
+    }
+
+    #[test]
+    fn a_list_that_was_long_gives_its_memory_back_when_it_is_empty() {
+        for (held, is_given_back) in [(40, false), (65, true)] {
+            let mut inflight = Inflight::new(100, account());
+            let ids = (0..held).map(|_| inflight.insert(sent(Stage::AwaitPuback))).collect::<Vec<_>>();
+            let before = inflight.ring.capacity();
+            let (last, others) = ids.split_last().expect("some are held");
+            for id in others {
+                inflight.puback(*id).expect("it is in flight");
+            }
+            assert_eq!(inflight.ring.capacity(), before, "while it is not empty");
+            inflight.puback(*last).expect("it is in flight");
+            assert_eq!(inflight.ring.capacity() < before, is_given_back, "{held} were held");
+        }
+    }
+
     /// Case Q06: packet id 0 is never used [MQTT-2.2.1-3], and none is used twice at a time.
     #[test]
     fn packet_ids_run_in_a_circle_without_zero() {

@@ -189,6 +189,54 @@ mod tests {
     }
 
     #[test]
+    fn the_oldest_are_dropped_for_one_that_just_fits() {
+        let limits = Limits { queued_bytes_max: 22, ..limits(QueueFull::DropOldest) };
+        let mut outbound = Outbound::new(&limits, &budget());
+        assert_eq!(outbound.enqueue(queued("1"), &limits), Admission::Queued);
+        assert_eq!(outbound.enqueue(queued("2"), &limits), Admission::Queued);
+        assert_eq!(outbound.enqueue(queued("twelve bytes"), &limits), Admission::DroppedOldest(2));
+        assert_eq!(outbound.first_queued().expect("it is there").message.topic(), "twelve bytes");
+        outbound.dequeue();
+        assert!(outbound.first_queued().is_none());
+        for topic in ["3", "4"] {
+            assert_eq!(outbound.enqueue(queued(topic), &limits), Admission::Queued, "no byte is still counted");
+        }
+    }
+
+    /// Back-pressure begins above a part of the queue, by number and by bytes.
+    #[test]
+    fn a_queue_is_above_a_part_of_what_it_may_have() {
+        for limits in [
+            Limits { queued_messages_max: 8, ..Limits::default() },
+            Limits { queued_bytes_max: 8 * 11, ..Limits::default() },
+        ] {
+            let mut outbound = Outbound::new(&limits, &budget());
+            for held in 0..8 {
+                assert_eq!(
+                    (outbound.is_above(2, &limits), outbound.is_above(4, &limits)),
+                    (held > 4, held > 2),
+                    "{held}"
+                );
+                outbound.enqueue(queued("1"), &limits);
+            }
+        }
+    }
+
+    #[test]
+    fn a_queue_that_was_long_gives_its_memory_back_when_it_is_empty() {
+        let limits = Limits { queued_messages_max: 100, ..Limits::default() };
+        for (held, is_given_back) in [(40, false), (65, true)] {
+            let mut outbound = Outbound::new(&limits, &budget());
+            (0..held).for_each(|_| assert_eq!(outbound.enqueue(queued("1"), &limits), Admission::Queued));
+            let before = outbound.queue.capacity();
+            (1..held).for_each(|_| drop(outbound.dequeue()));
+            assert_eq!(outbound.queue.capacity(), before, "while it is not empty");
+            outbound.dequeue();
+            assert_eq!(outbound.queue.capacity() < before, is_given_back, "{held} were held");
+        }
+    }
+
+    #[test]
     fn no_older_message_is_dropped_for_one_that_can_never_fit() {
         let limits = Limits { queued_bytes_max: 25, ..limits(QueueFull::DropOldest) };
         let mut outbound = Outbound::new(&limits, &budget());

@@ -40,6 +40,7 @@ mod tests {
         let mut alarm = Alarm::default();
         assert!(alarm.arm(Millis(100)));
         assert!(!alarm.arm(Millis(200)));
+        assert!(!alarm.arm(Millis(100)));
         assert!(alarm.arm(Millis(50)));
         alarm.hear(Millis(49));
         assert!(!alarm.arm(Millis(60)));

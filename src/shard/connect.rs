@@ -372,3 +372,57 @@ fn check(connect: &Connect<'_>, limits: &Limits) -> Result<(), Fault> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::QoS;
+    use crate::wire::publish::PublishProperties;
+
+    fn limits() -> Limits {
+        Limits { keep_alive_secs_max: 60, user_properties_max: 3, ..Limits::default() }
+    }
+
+    fn connect(version: ProtocolVersion, keep_alive_secs: u16) -> Connect<'static> {
+        Connect { keep_alive_secs, ..Connect::new(version, "bob") }
+    }
+
+    fn will() -> wire::LastWill<'static> {
+        let properties = PublishProperties { raw: &[1, 1], ..PublishProperties::EMPTY };
+        wire::LastWill {
+            topic: "abc",
+            payload: b"12345",
+            qos: QoS::AtMostOnce,
+            retain: false,
+            delay_secs: 0,
+            properties,
+        }
+    }
+
+    /// Section 3.2.2.3.14: only 5.0 can be told another Keep Alive, so that others keep theirs.
+    #[test]
+    fn keep_alive_is_bounded_where_the_client_can_be_told() {
+        let granted = |version, secs| granted_keep_alive_secs(&connect(version, secs), &limits());
+        assert_eq!([0, 59, 60, 61].map(|secs| granted(ProtocolVersion::V5, secs)), [60, 59, 60, 60]);
+        assert_eq!([0, 59, 61].map(|secs| granted(ProtocolVersion::V311, secs)), [0, 59, 61]);
+        let unlimited = Limits { keep_alive_secs_max: 0, ..limits() };
+        assert_eq!(granted_keep_alive_secs(&connect(ProtocolVersion::V5, 61), &unlimited), 61);
+    }
+
+    #[test]
+    fn a_will_costs_what_it_holds() {
+        assert_eq!(will_cost(&will()), 256 + 3 + 2 + 5);
+    }
+
+    /// Case R06: user properties are bounded in CONNECT and in the will.
+    #[test]
+    fn user_properties_are_counted_apart_in_connect_and_will() {
+        for (own, of_will, is_refused) in [(3, 3, false), (4, 0, true), (5, 0, true), (0, 4, true), (0, 5, true)] {
+            let properties = PublishProperties { user_properties: of_will, ..will().properties };
+            let last_will = Some(wire::LastWill { properties, ..will() });
+            let connect = Connect { user_properties: own, last_will, ..connect(ProtocolVersion::V5, 0) };
+            let reason = check(&connect, &limits()).err().map(|(reason, _)| reason);
+            assert_eq!(reason, is_refused.then_some(ReasonCode::QuotaExceeded), "{own} and {of_will}");
+        }
+    }
+}

@@ -156,6 +156,18 @@ impl Counters {
 mod tests {
     use super::*;
 
+    /// What goes wrong is said under the name of its counter.
+    #[test]
+    fn troubles_are_said_by_name() {
+        let mut counters = Counters { panics: 3, refused_connects: 2, ..Counters::default() };
+        counters.miss(DropReason::Expired);
+        let troubles = counters.troubles().filter(|(_, times)| *times > 0).collect::<Vec<_>>();
+        assert_eq!(
+            troubles,
+            [("dropped_expired".to_owned(), 1), ("panics".to_owned(), 3), ("refused_connects".to_owned(), 2)]
+        );
+    }
+
     #[test]
     fn every_reason_has_its_own_place_and_name() {
         for (place, reason) in DropReason::ALL.into_iter().enumerate() {

@@ -9,6 +9,8 @@ mod connack;
 pub mod connect;
 pub mod control;
 pub mod error;
+#[cfg(test)]
+mod golden_tests;
 pub mod packet;
 pub mod property;
 mod property_block;

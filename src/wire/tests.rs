@@ -33,7 +33,7 @@ fn walk(packet: &Packet<'_>) {
     }
 }
 
-fn bytes_of(hex: &str) -> Vec<u8> {
+pub(super) fn bytes_of(hex: &str) -> Vec<u8> {
     let digits: Vec<u8> = hex.bytes().filter(|byte| *byte != b' ').collect();
     let digit = |byte: u8| char::from(byte).to_digit(16).expect("a row is hexadecimal") as u8;
     digits.chunks(2).map(|pair| digit(pair[0]) << 4 | digit(pair[1])).collect()

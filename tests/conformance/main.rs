@@ -14,6 +14,7 @@ mod bounds;
 mod budget;
 mod capabilities;
 mod connect;
+mod counters;
 mod disconnect;
 mod expiry;
 mod explanations;

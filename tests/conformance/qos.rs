@@ -241,6 +241,23 @@ fn an_acknowledgement_waits_for_the_store() {
     });
 }
 
+/// Case O07 for shared subscriptions: the member is one whose session outlives its connection.
+#[test]
+fn an_acknowledgement_waits_for_the_store_of_a_groups_member() {
+    everywhere(|broker| {
+        let bob = broker.join(lasting(V5, "bob", 100));
+        bob.subscribe("$share/g/a", Q1);
+        let ann = broker.connect(V5, "ann");
+        broker.hold_store();
+        ann.send(qos1(1, "a", "x"));
+        bob.expect(qos1(1, "a", "x"));
+        ann.expect_nothing();
+        broker.release_store(true);
+        ann.expect(puback(1));
+        bob.send(puback(1));
+    });
+}
+
 /// What is not yet acknowledged is counted, whoever has to answer: the store here, the other shard and its store.
 #[test]
 fn acknowledgements_that_wait_are_counted() {

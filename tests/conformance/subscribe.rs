@@ -4,7 +4,7 @@
 //! (`shared`). Neighbours: `peer`.
 
 use ringmq::limits::Limits;
-use ringmq::wire::{QoS, ReasonCode, SubscriptionOptions};
+use ringmq::wire::{Packet, QoS, ReasonCode, SubscriptionOptions};
 
 use super::broker::{Broker, everywhere, everywhere_with};
 use super::packets::*;
@@ -164,6 +164,55 @@ fn no_local_leaves_other_subscriptions_alone() {
         bob.send(qos1(2, "a/c", "x"));
         bob.expect(unmatched(puback(2)));
     });
+}
+
+/// Section 3.8.3.1, No Local beside a subscription without: others' messages come by both, its own by one.
+#[test]
+fn overlapping_subscriptions_with_and_without_no_local_are_one_delivery_of_those_that_count() {
+    everywhere(|broker| {
+        let ann = broker.connect(V5, "ann");
+        let bob = broker.connect(V5, "bob");
+        bob.send(subscribe(1).with("a/#", no_local(Q1)).numbered(7));
+        bob.expect(suback(1, &[1]));
+        bob.send(subscribe(2).to("a/b", Q0).numbered(8));
+        bob.expect(suback(2, &[0]));
+        ann.send(qos1(1, "a/b", "x"));
+        ann.expect(puback(1));
+        let heard = || {
+            bob.hear_packet(|packet| match packet {
+                Packet::Publish(publish) => (publish.qos, publish.properties.subscription_ids().collect::<Vec<_>>()),
+                other => panic!("expected PUBLISH, got {other:?}"),
+            })
+        };
+        assert_eq!(heard(), (Q1, vec![7, 8]));
+        bob.send(puback(1));
+        bob.send(qos0("a/b", "own"));
+        assert_eq!(heard(), (Q0, vec![8]));
+    });
+}
+
+/// [MQTT-3.10.4-2]: what is unsubscribed while its SUBACK waits replays nothing, also when it is subscribed to again; other
+/// filters and other clients do not lose theirs.
+#[test]
+fn an_unsubscribed_filter_replays_nothing_for_its_suback_that_waits() {
+    let broker = Broker::of_two();
+    let ann = broker.connect(V5, "ann");
+    for (packet_id, topic) in [(1, "a"), (2, "b")] {
+        ann.send(qos1(packet_id, topic, "kept").retained());
+    }
+    ann.ignore_rest();
+    let bob = broker.connect(V5, "bob");
+    let dan = broker.connect(V5, "dan");
+    broker.hold_mesh();
+    bob.send(subscribe(1).to("a", Q0).to("b", Q0));
+    dan.send(subscribe(2).to("a", Q0));
+    bob.send(unsubscribe(3, &["a"]));
+    broker.release_mesh();
+    let heard = std::iter::from_fn(|| bob.try_hear()).collect::<Vec<_>>();
+    let replayed = |topic: &[u8]| heard.iter().filter(|packet| packet[0] >> 4 == 3 && packet[4..5] == *topic).count();
+    assert_eq!((replayed(b"a"), replayed(b"b"), heard.len()), (0, 1, 3), "{heard:02x?}");
+    dan.expect(suback(2, &[0]));
+    dan.expect(qos0("a", "kept").retained());
 }
 
 /// Case X02: after SUBACK every publication anywhere is delivered, so SUBACK waits for every shard.
