@@ -241,6 +241,21 @@ fn an_acknowledgement_waits_for_the_store() {
     });
 }
 
+/// Case O07 for retained messages: what is kept is stored, whoever hears it; QoS 0 promises nothing.
+#[test]
+fn an_acknowledgement_waits_until_a_retained_message_is_stored() {
+    everywhere(|broker| {
+        let ann = broker.connect(V5, "ann");
+        broker.hold_store();
+        ann.send(qos0("a", "x").retained());
+        assert_eq!(broker.sizes().acks_waiting, 0);
+        ann.send(qos1(1, "a", "y").retained());
+        ann.expect_nothing();
+        broker.release_store(true);
+        ann.expect(unmatched(puback(1)));
+    });
+}
+
 /// Case O07 for shared subscriptions: the member is one whose session outlives its connection.
 #[test]
 fn an_acknowledgement_waits_for_the_store_of_a_groups_member() {
