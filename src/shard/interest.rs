@@ -13,18 +13,17 @@ use std::sync::Arc;
 
 use super::mesh::Peers;
 use super::receive::Source;
-use super::subscribe::{failure_words, suback_reasons};
+use super::subscribe::failure_words;
 use super::{MeshMessage, Outbox, Shard};
 use crate::id::{ConnectionId, Millis, SessionId, ShardId};
+use crate::wire::Suback;
 use crate::wire::property::Properties;
-use crate::wire::{ProtocolVersion, Suback};
 
 /// A SUBACK that may have to wait.
 #[derive(Debug)]
 pub(super) struct PendingSuback {
     connection: ConnectionId,
     session: SessionId,
-    version: ProtocolVersion,
     packet_id: u16,
     pub(super) reasons: Vec<u8>,
     /// Filters whose retained messages are to be sent.
@@ -38,7 +37,6 @@ impl PendingSuback {
         Self {
             connection: source.connection,
             session: source.session,
-            version: source.version,
             packet_id,
             reasons: Vec::new(),
             replays: Vec::new(),
@@ -193,12 +191,11 @@ impl Shard {
         }
     }
 
-    fn finish_suback(&mut self, now: Millis, mut pending: PendingSuback, outbox: &mut Outbox) {
+    fn finish_suback(&mut self, now: Millis, pending: PendingSuback, outbox: &mut Outbox) {
         // A SUBACK dies with its connection.
         if self.connected_session(pending.connection) != Some(pending.session) {
             return;
         }
-        suback_reasons(pending.version, &mut pending.reasons);
         let suback = Suback { packet_id: pending.packet_id, properties: Properties::EMPTY, reasons: &pending.reasons };
         if let Some(connection) = self.connections.get_mut(pending.connection) {
             let words = failure_words(&pending.reasons);

@@ -13,9 +13,7 @@ use crate::id::{Millis, SessionId};
 use crate::session::Subscription;
 use crate::topic::{SubscriptionFilter, TopicLimits};
 use crate::wire::property::Properties;
-use crate::wire::{
-    self, ProtocolVersion, QoS, ReasonCode, RetainHandling, Subscribe, SubscriptionOptions, Unsuback, Unsubscribe,
-};
+use crate::wire::{self, QoS, ReasonCode, RetainHandling, Subscribe, SubscriptionOptions, Unsuback, Unsubscribe};
 
 impl Shard {
     /// A SUBSCRIBE of a connected client.
@@ -172,12 +170,21 @@ pub(super) fn failure_words(reasons: &[u8]) -> Option<&'static str> {
     })
 }
 
-/// Reason codes of a SUBACK as 3.x writes them: QoS or failure.
-pub(super) fn suback_reasons(version: ProtocolVersion, reasons: &mut [u8]) {
-    if version == ProtocolVersion::V5 {
-        return;
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_subscription_costs_its_filter_twice() {
+        assert_eq!(subscription_cost("a/b"), 262);
     }
-    for reason in reasons.iter_mut().filter(|reason| **reason >= 0x80) {
-        *reason = 0x80;
+
+    #[test]
+    fn the_first_failure_is_put_in_words() {
+        let words = |reasons: &[u8]| failure_words(reasons).unwrap_or_default();
+        assert_eq!(words(&[2, 0x8f, 0x97]), "a topic filter is not valid");
+        assert_eq!(words(&[0x97, 0x8f]), "a limit on subscriptions is reached");
+        assert_eq!(words(&[0x87]), "a subscription was refused");
+        assert_eq!(failure_words(&[0, 1, 2, 0x11]), None);
     }
 }

@@ -120,3 +120,22 @@ fn a_user_has_room_again_when_sessions_end() {
     broker.at(1001);
     broker.join(of_user(Some("eve"), "four")).expect_alive();
 }
+
+/// Case X01: a batch for another shard is filled up to its bounds; the rest waits for the next one.
+#[test]
+fn a_batch_for_another_shard_has_bounds() {
+    let by_number = Limits { mesh_publishes_max: 2, ..Limits::default() };
+    let by_bytes = Limits { mesh_bytes_max: 8, ..Limits::default() };
+    for limits in [by_number, by_bytes] {
+        let broker = Broker::with(2, limits);
+        let bob = broker.connect(V5, "bob");
+        bob.subscribe("a", Q0);
+        let ann = broker.connect(V5, "ann");
+        broker.hold_mesh();
+        ann.send_bytes(&qos0("a", "xyz").bytes(V5).repeat(5));
+        assert_eq!(broker.batches(), [2]);
+        broker.release_mesh();
+        assert_eq!(broker.count(|counters| counters.mesh_publishes), 5);
+        (0..5).for_each(|_| bob.expect(qos0("a", "xyz")));
+    }
+}

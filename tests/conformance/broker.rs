@@ -73,6 +73,13 @@ impl Broker {
         Self { world: Rc::new(RefCell::new(world)) }
     }
 
+    /// How long each batch is that waits for a held mesh with messages.
+    pub(crate) fn batches(&self) -> Vec<usize> {
+        let world = self.world.borrow();
+        let sizes = world.cores.iter().flat_map(|core| &core.outbox.mesh).map(|batch| batch.messages.len());
+        sizes.filter(|messages| *messages > 0).collect()
+    }
+
     /// Two shards with default limits.
     pub(crate) fn of_two() -> Self {
         Self::with(2, Limits::default())
