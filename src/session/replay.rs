@@ -244,6 +244,27 @@ mod tests {
         assert_eq!(sent(&mut replays), ["b"]);
     }
 
+    /// What the search has yet to come by is owed, what it has passed only while it is found and not sent.
+    #[test]
+    fn a_topic_that_the_search_has_not_passed_is_owed_to_the_live_message() {
+        let mut replays = Replays::new(budget(usize::MAX).open());
+        replays.add(Arc::from("#"), subscription(1));
+        replays.found(VecDeque::new(), Search::From(Place::default()));
+        assert_eq!(replays.overtake(name("b"), Some(Place::default())), Some(vec![subscription(1)]));
+        assert_eq!(replays.overtake(name("c"), None), Some(Vec::new()));
+    }
+
+    #[test]
+    fn a_second_live_message_overtakes_only_what_was_added_since_the_first() {
+        let mut replays = Replays::new(budget(usize::MAX).open());
+        replays.add(Arc::from("#"), subscription(1));
+        assert_eq!(replays.overtake(name("topic"), None), Some(vec![subscription(1)]));
+        assert_eq!(replays.account.weight(), MARK_OVERHEAD_BYTES + 5);
+        replays.add(Arc::from("topic"), subscription(2));
+        assert_eq!(replays.overtake(name("topic"), None), Some(vec![subscription(2)]));
+        assert_eq!(replays.account.weight(), MARK_OVERHEAD_BYTES + 5);
+    }
+
     #[test]
     fn what_was_sent_already_is_not_owed_to_a_live_message() {
         let mut replays = Replays::new(budget(usize::MAX).open());

@@ -376,6 +376,9 @@ fn check(connect: &Connect<'_>, limits: &Limits) -> Result<(), Fault> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::id::ShardId;
+    use crate::session::LargePayloads;
+    use crate::shard::ShardConfig;
     use crate::wire::QoS;
     use crate::wire::publish::PublishProperties;
 
@@ -407,6 +410,23 @@ mod tests {
         assert_eq!([0, 59, 61].map(|secs| granted(ProtocolVersion::V311, secs)), [0, 59, 61]);
         let unlimited = Limits { keep_alive_secs_max: 0, ..limits() };
         assert_eq!(granted_keep_alive_secs(&connect(ProtocolVersion::V5, 61), &unlimited), 61);
+    }
+
+    /// [MQTT-3.1.3-6]: an id that is given by a shard belongs to it.
+    #[test]
+    fn a_generated_client_id_belongs_to_the_shard() {
+        let mut shard = Shard::new(ShardConfig {
+            shard: ShardId(1),
+            shards: 2,
+            hash_seed: 1,
+            id_seed: 1,
+            limits: limits(),
+            large_payloads: LargePayloads::default(),
+            is_faulty: false,
+        });
+        for _ in 0..50 {
+            assert_eq!(owner_of(&shard.generate_client_id(), 1, 2), ShardId(1));
+        }
     }
 
     #[test]

@@ -322,6 +322,15 @@ mod tests {
         Connect::dialect(&Frame { first_byte: kind::CONNECT, body: &body, len: 0 })
     }
 
+    /// W17: the log says what of the two is unknown.
+    #[test]
+    fn an_unknown_level_is_told_from_an_unknown_name() {
+        let what = |name: &str, level| read_version(name, level).map_err(|error| error.what);
+        assert_eq!(what("MQTT", 6), Err("protocol level"));
+        assert_eq!(what("MQIsdp", 4), Err("protocol level"));
+        assert_eq!(what("MQTX", 4), Err("protocol name"));
+    }
+
     /// [MQTT-3.1.2-2], W17: a client of an unknown level is refused in the dialect next to it, a stranger not at all.
     #[test]
     fn a_refusal_is_said_in_the_nearest_dialect() {

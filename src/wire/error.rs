@@ -68,7 +68,8 @@ mod tests {
     fn an_error_names_its_reason_and_its_field() {
         let malformed = WireError::malformed("PUBLISH topic");
         assert!(malformed.is_malformed() && !malformed.is_protocol());
-        assert!(WireError::protocol("x").is_protocol());
+        let protocol = WireError::protocol("x");
+        assert!(protocol.is_protocol() && !protocol.is_malformed());
         assert_eq!(WireError::too_large().reason as u8, 0x95);
         assert_eq!(malformed.to_string(), "Malformed Packet (0x81): PUBLISH topic");
     }

@@ -4,6 +4,7 @@
 //! protocol demands (the other chapters). Neighbours: `connect` has the bounds of one client.
 
 use ringmq::limits::Limits;
+use ringmq::shard::DropReason;
 use ringmq::wire::{Connect, ReasonCode};
 
 use super::broker::{Broker, everywhere_with};
@@ -138,4 +139,52 @@ fn a_batch_for_another_shard_has_bounds() {
         assert_eq!(broker.count(|counters| counters.mesh_publishes), 5);
         (0..5).for_each(|_| bob.expect(qos0("a", "xyz")));
     }
+}
+
+/// Case R07: each shard has its part of the total.
+#[test]
+fn announced_connects_are_bounded_by_the_part_of_their_shard() {
+    let limits = Limits { preauth_bytes_max: 1000, preauth_bytes_total_max: 4000, ..Limits::default() };
+    let broker = Broker::with(2, limits);
+    let peers: Vec<_> = (0..6).map(|_| broker.dial(V5)).collect();
+    peers.iter().for_each(|peer| peer.send_bytes(&[0x10, 0xe5, 0x07]));
+    // All lines begin on the same shard, where two of them have room.
+    assert_eq!(broker.count(|counters| counters.refused_preauth_bytes), 4);
+}
+
+/// Case R02: nothing is taken from the queue for a connection that has more unsent than it may.
+#[test]
+fn a_queue_waits_while_its_connection_is_full() {
+    everywhere_with(&Limits { egress_bytes_max: 1000, ..Limits::default() }, |broker| {
+        let bob = broker.connect(V5, "bob");
+        bob.subscribe("a", Q1);
+        bob.stop_reading();
+        let ann = broker.connect(V5, "ann");
+        (1..=30).for_each(|packet_id| ann.send(qos1(packet_id, "a", &"x".repeat(100))));
+        assert_eq!(broker.sizes().queued_messages, 20);
+        bob.send(puback(1));
+        assert_eq!(broker.sizes().queued_messages, 20);
+        bob.resume_reading();
+        assert_eq!(broker.sizes().queued_messages, 0);
+        ann.ignore_rest();
+        bob.ignore_rest();
+    });
+}
+
+/// Case R02: what a connection has unsent is bounded by what is left of the shard's bytes too.
+#[test]
+fn unsent_bytes_of_a_connection_are_bounded_by_the_budget() {
+    let limits = Limits { held_bytes_per_shard_max: 200_000, ..Limits::default() };
+    assert!(limits.egress_bytes_max > 400_000, "another bound would be the first");
+    everywhere_with(&limits, |broker| {
+        let bob = broker.connect(V5, "bob");
+        bob.subscribe("a", Q0);
+        bob.stop_reading();
+        let ann = broker.connect(V5, "ann");
+        (0..400).for_each(|_| ann.send(qos0("a", &"x".repeat(1000))));
+        let dropped = broker.count(|counters| counters.dropped_for(DropReason::SlowReader));
+        assert!((200..330).contains(&dropped), "{dropped} of 400");
+        bob.resume_reading();
+        bob.ignore_rest();
+    });
 }
