@@ -2,6 +2,8 @@
 //!
 //! Duty: newtypes, so that no slot is taken for another. Must not: hold state. Neighbours: everyone.
 
+use std::num::NonZeroU64;
+
 /// One shard of this broker: an index from 0 to the number of shards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ShardId(pub u16);
@@ -43,7 +45,7 @@ pub struct GlobalSessionId {
 /// A client as the publisher of messages: a hash of its id, the same on all shards, for as long as the broker runs. It
 /// outlives sessions, as what is retained does (section 3.8.3.1, No Local).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct PublisherId(pub u64);
+pub struct PublisherId(pub NonZeroU64);
 
 /// A moment on the monotonic clock of the process, milliseconds. All shards share its origin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]

@@ -4,17 +4,22 @@
 //! shard. Must not: know packets (packet id, DUP, alias belong to `wire` and `session`). Neighbours: `shard` makes it,
 //! queues, inflight windows, retained tries and the mesh hold it.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
+use triomphe::ThinArc;
 
 use crate::id::{Millis, PublisherId};
 use crate::limits::SHARED_PAYLOAD_BYTES_MIN;
 use crate::wire::QoS;
 
-/// An application message. A clone is a reference count.
+/// A message up to which its bytes are gathered on the stack before they are copied to their place.
+const GATHERED_BYTES: usize = 512;
+
+/// When a message ends that does not.
+const NEVER: Millis = Millis(u64::MAX);
+
+/// An application message: one allocation, but for a payload that is shared. A clone is a reference count.
 #[derive(Clone, Debug)]
-pub struct Message(Arc<Parts>);
+pub struct Message(ThinArc<Head, u8>);
 
 /// The parts of a [`Message`] or of one that still lies in a receive buffer.
 #[derive(Clone, Copy, Debug)]
@@ -37,53 +42,71 @@ pub struct MessageView<'a> {
     pub publisher: Option<PublisherId>,
 }
 
+/// What stands before a message's topic, properties and payload.
 #[derive(Debug)]
-struct Parts {
-    topic: Box<str>,
-    properties: Box<[u8]>,
-    payload: Bytes,
+struct Head {
+    /// `NEVER`: it does not end.
+    expires_at: Millis,
+    publisher: Option<PublisherId>,
+    /// The payload, if it is one that is referenced rather than copied.
+    shared_payload: Option<Box<Bytes>>,
+    properties_len: u32,
+    topic_len: u16,
     qos: QoS,
     retain: bool,
-    expires_at: Option<Millis>,
-    publisher: Option<PublisherId>,
 }
 
 impl Message {
-    /// The message with the parts of `view`; copies the payload unless `shared_payload` has it.
+    /// The message with the parts of `view`; copies the payload unless it is large and `shared_payload` has it.
     pub fn new(view: &MessageView<'_>) -> Self {
-        let payload = match view.shared_payload {
-            Some(shared) => shared.clone(),
-            None => Bytes::copy_from_slice(view.payload),
-        };
-        Self(Arc::new(Parts {
-            topic: view.topic.into(),
-            properties: view.properties.into(),
-            payload,
+        let shared_payload = view
+            .is_large()
+            .then(|| Box::new(view.shared_payload.cloned().unwrap_or_else(|| Bytes::copy_from_slice(view.payload))));
+        let payload = if shared_payload.is_some() { &[] } else { view.payload };
+        let head = Head {
+            expires_at: view.expires_at.unwrap_or(NEVER),
+            publisher: view.publisher,
+            shared_payload,
+            properties_len: u32::try_from(view.properties.len()).expect("properties are shorter than a packet"),
+            topic_len: u16::try_from(view.topic.len()).expect("a topic has 65,535 bytes at most"),
             qos: view.qos,
             retain: view.retain,
-            expires_at: view.expires_at,
-            publisher: view.publisher,
-        }))
+        };
+        let parts = [view.topic.as_bytes(), view.properties, payload];
+        let len = parts.iter().map(|part| part.len()).sum();
+        let mut gathered = [0; GATHERED_BYTES];
+        let Some(room) = gathered.get_mut(..len) else {
+            return Self(ThinArc::from_header_and_slice(head, &parts.concat()));
+        };
+        let (topic, rest) = room.split_at_mut(parts[0].len());
+        let (properties, rest) = rest.split_at_mut(parts[1].len());
+        topic.copy_from_slice(parts[0]);
+        properties.copy_from_slice(parts[1]);
+        rest.copy_from_slice(parts[2]);
+        Self(ThinArc::from_header_and_slice(head, room))
     }
 
     /// The parts, borrowed.
     pub fn view(&self) -> MessageView<'_> {
-        let parts = &*self.0;
+        let head = &self.0.header.header;
+        let (topic, rest) = self.0.slice.split_at(usize::from(head.topic_len));
+        let (properties, own_payload) = rest.split_at(head.properties_len as usize);
+        let shared_payload = head.shared_payload.as_deref();
         MessageView {
-            topic: &parts.topic,
-            properties: &parts.properties,
-            payload: &parts.payload,
-            shared_payload: Some(&parts.payload),
-            qos: parts.qos,
-            retain: parts.retain,
-            expires_at: parts.expires_at,
-            publisher: parts.publisher,
+            topic: std::str::from_utf8(topic).expect("it was a str"),
+            properties,
+            payload: shared_payload.map_or(own_payload, |payload| payload),
+            shared_payload,
+            qos: head.qos,
+            retain: head.retain,
+            expires_at: (head.expires_at != NEVER).then_some(head.expires_at),
+            publisher: head.publisher,
         }
     }
 
     /// Topic name.
     pub fn topic(&self) -> &str {
-        &self.0.topic
+        self.view().topic
     }
 
     /// Bytes that queues count: topic, properties and payload.
@@ -94,9 +117,8 @@ impl Message {
 
     /// Bytes that a holder has of its own, and those of a large payload, which all holders share.
     pub fn held_bytes(&self) -> (usize, usize) {
-        let parts = &*self.0;
-        let (own, payload) = (parts.topic.len() + parts.properties.len(), parts.payload.len());
-        if payload < SHARED_PAYLOAD_BYTES_MIN { (own + payload, 0) } else { (own, payload) }
+        let large = self.0.header.header.shared_payload.as_ref().map_or(0, |payload| payload.len());
+        (self.0.slice.len(), large)
     }
 }
 

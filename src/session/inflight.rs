@@ -9,9 +9,9 @@
 //! ones before it are done; the span with its holes is bounded, so a client that leaves one message unanswered stalls itself.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 
 use super::Account;
+use super::outbound::SubscriptionIds;
 use crate::message::Message;
 use crate::wire::QoS;
 
@@ -26,7 +26,7 @@ pub struct Sent {
     /// RETAIN flag it is sent with.
     pub retain: bool,
     /// Subscription Identifiers it is sent with.
-    pub subscription_ids: Option<Arc<[u32]>>,
+    pub subscription_ids: SubscriptionIds,
     /// What is waited for.
     pub stage: Stage,
 }
@@ -216,7 +216,7 @@ impl Inflight {
         }
         while let Some(None) = self.ring.front() {
             self.ring.pop_front();
-            self.first = (self.first + 1) % PACKET_IDS;
+            self.first = in_circle(self.first + 1);
         }
         if self.ring.is_empty() && self.ring.capacity() > 64 {
             self.ring.shrink_to(16);
@@ -226,14 +226,19 @@ impl Inflight {
 
     fn place(&mut self, id: u16) -> Option<&mut Option<Sent>> {
         let counted = usize::from(id.checked_sub(1)?);
-        let offset = (counted + PACKET_IDS - self.first) % PACKET_IDS;
-        self.ring.get_mut(offset)
+        self.ring.get_mut(in_circle(counted + PACKET_IDS - self.first))
     }
 }
 
 /// The packet id of a place counted from 0.
 fn packet_id(counted: usize) -> u16 {
-    u16::try_from(counted % PACKET_IDS + 1).expect("at most 65,535")
+    u16::try_from(in_circle(counted) + 1).expect("at most 65,535")
+}
+
+/// A place that was counted round the circle once at most; a division would cost more than the rest.
+fn in_circle(counted: usize) -> usize {
+    debug_assert!(counted < 2 * PACKET_IDS);
+    if counted < PACKET_IDS { counted } else { counted - PACKET_IDS }
 }
 
 #[cfg(test)]
@@ -250,7 +255,7 @@ mod tests {
     }
 
     fn sent(stage: Stage) -> Sent {
-        Sent { message: None, retain: false, subscription_ids: None, stage }
+        Sent { message: None, retain: false, subscription_ids: SubscriptionIds::default(), stage }
     }
 
     /// One message without an answer does not let the list grow for ever: four windows of packet ids, and at least 64.

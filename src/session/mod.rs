@@ -15,7 +15,7 @@ use std::sync::Arc;
 pub use account::{Account, Budget, LargePayloads, cost_of};
 pub use inbound::{Inbound, Owed};
 pub use inflight::{AckError, Inflight, Sent, Stage};
-pub use outbound::{Admission, Outbound, Pressure, Queued};
+pub use outbound::{Admission, Outbound, Pressure, Queued, SubscriptionIds};
 pub use replay::{NextReplay, Replays, Search};
 
 use crate::id::{ConnectionId, Millis};

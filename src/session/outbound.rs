@@ -4,7 +4,8 @@
 //! saying so. Neighbours: `inflight` below; `shard/deliver` fills and empties it.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+
+use triomphe::ThinArc;
 
 use super::account::{Budget, cost_of};
 use super::inflight::Inflight;
@@ -48,7 +49,28 @@ pub struct Queued {
     /// RETAIN flag it is to be sent with.
     pub retain: bool,
     /// Subscription Identifiers it is to be sent with.
-    pub subscription_ids: Option<Arc<[u32]>>,
+    pub subscription_ids: SubscriptionIds,
+}
+
+/// Subscription Identifiers of a message for one client. None takes no memory; a clone is a reference count.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SubscriptionIds(Option<ThinArc<(), u32>>);
+
+impl SubscriptionIds {
+    /// These.
+    pub fn new(ids: &[u32]) -> Self {
+        Self((!ids.is_empty()).then(|| ThinArc::from_header_and_slice((), ids)))
+    }
+
+    /// All of them.
+    pub fn as_slice(&self) -> &[u32] {
+        self.0.as_ref().map_or(&[], |ids| &ids.slice)
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
 }
 
 /// What the queue did with a message.
@@ -163,7 +185,12 @@ mod tests {
             expires_at: None,
             publisher: None,
         };
-        Queued { message: Message::new(&view), qos: QoS::AtLeastOnce, retain: false, subscription_ids: None }
+        Queued {
+            message: Message::new(&view),
+            qos: QoS::AtLeastOnce,
+            retain: false,
+            subscription_ids: SubscriptionIds::default(),
+        }
     }
 
     fn limits(queue_full: QueueFull) -> Limits {

@@ -7,9 +7,15 @@
 use super::receive::{Source, Step};
 use super::route::Routed;
 use super::{GroupOrigin, Outbox, Outcome, Shard};
-use crate::id::{GlobalSessionId, Millis, SessionId, ShardId};
+use crate::id::{ConnectionId, GlobalSessionId, Millis, SessionId, ShardId};
 use crate::session::{AckError, Owed};
 use crate::wire::{Ack, AckKind, ProtocolVersion, QoS, ReasonCode};
+
+/// First bytes of acknowledgements (table 2-1), flags included.
+const PUBACK: u8 = 0x40;
+const PUBREC: u8 = 0x50;
+const PUBREL: u8 = 0x62;
+const PUBCOMP: u8 = 0x70;
 
 /// Who waits for an answer: an entry of a session's owed acknowledgements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +60,9 @@ impl Shard {
         let Some(session) = self.sessions.get_mut(source.session) else { return };
         if owed.waits == 0 && !owed.is_withheld() && session.inbound.owes_nothing() {
             session.inbound.skip_number();
+            if owed.is_taken && !owed.is_denied && session.connection == Some(source.connection) {
+                return self.answer(source, owed, ReasonCode::Success, outbox);
+            }
             self.answer_owed(now, source.session, owed, outbox);
             return;
         }
@@ -165,6 +174,45 @@ impl Shard {
                 }
             }
         }
+    }
+
+    /// Takes the acknowledgements at the front of `bytes` that say nothing but a packet id, as long as they fit; what may be sent
+    /// then is sent once for all of them. How many bytes that was.
+    pub(super) fn receive_acks(&mut self, now: Millis, id: ConnectionId, bytes: &[u8], outbox: &mut Outbox) -> usize {
+        let Some(connection) = self.connections.get_mut(id) else { return 0 };
+        let (Some(session_id), version) = (connection.session, connection.version) else { return 0 };
+        let source = Source { connection: id, session: session_id, version, shared: None };
+        let control_bytes_max = self.config.limits.egress_control_bytes_max;
+        let (mut at, mut has_room) = (0, false);
+        while let Some(&[first_byte, 2, high, low]) = bytes[at..].first_chunk()
+            && outbox.egress.at(id.slot).control_backlog_bytes() <= control_bytes_max
+            && let Some(session) = self.sessions.get_mut(session_id)
+        {
+            let packet_id = u16::from_be_bytes([high, low]);
+            let inflight = &mut session.outbound.inflight;
+            let (is_fit, answer) = match first_byte {
+                PUBACK => (inflight.puback(packet_id).is_ok(), None),
+                PUBREC => (inflight.pubrec(packet_id).is_ok(), Some(AckKind::Pubrel)),
+                PUBREL => (session.inbound.release(packet_id), Some(AckKind::Pubcomp)),
+                PUBCOMP => (inflight.pubcomp(packet_id).is_ok(), None),
+                _ => (false, None),
+            };
+            if !is_fit {
+                break;
+            }
+            match answer {
+                Some(kind) => send_ack(source, kind, packet_id, ReasonCode::Success, outbox),
+                None => has_room = true,
+            }
+            at += 4;
+        }
+        if at > 0 {
+            self.heard(now, id);
+        }
+        if has_room {
+            self.pump(now, session_id, outbox);
+        }
+        at
     }
 
     /// PUBACK from a subscriber.

@@ -3,6 +3,7 @@
 //! Duty: find the owner shard, refuse what may not connect, take over or resume or make the session, say what we grant.
 //! Must not: deliver (that is `deliver`). Neighbours: `receive` calls; `disconnect` ends sessions.
 
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use super::connection::AliasesOut;
@@ -23,13 +24,14 @@ type Fault = (ReasonCode, &'static str);
 
 /// The client as a publisher.
 pub(super) fn publisher_of(client_id: &str, hash_seed: u64) -> PublisherId {
-    PublisherId(ahash::RandomState::with_seeds(hash_seed, 0x9e37, 0x79b9, 0x7f4a).hash_one(client_id))
+    let hash = ahash::RandomState::with_seeds(hash_seed, 0x9e37, 0x79b9, 0x7f4a).hash_one(client_id);
+    PublisherId(NonZeroU64::new(hash).unwrap_or(NonZeroU64::MIN))
 }
 
 /// The shard on which a client lives for as long as the broker runs.
 pub fn owner_of(client_id: &str, hash_seed: u64, shards: usize) -> ShardId {
     let PublisherId(hash) = publisher_of(client_id, hash_seed);
-    let index = (u128::from(hash) * shards as u128) >> 64;
+    let index = (u128::from(hash.get()) * shards as u128) >> 64;
     ShardId(u16::try_from(index).expect("fewer shards than SHARDS_MAX"))
 }
 

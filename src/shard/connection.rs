@@ -72,6 +72,11 @@ impl AliasesOut {
         Self { max, by_topic: HashMap::new() }
     }
 
+    /// Whether the client takes any alias.
+    pub(super) fn is_allowed(&self) -> bool {
+        self.max > 0
+    }
+
     /// The alias of a topic, and whether the client knows it already. `None`: the topic goes without.
     pub(super) fn of(&mut self, topic: &str) -> Option<(u16, bool)> {
         if self.max == 0 {

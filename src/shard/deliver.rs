@@ -4,19 +4,17 @@
 //! Size, topic aliases; pump what waits when there is room. Must not: choose who gets a message. Neighbours: `route`,
 //! `group`, `retain` call; `egress` holds the bytes.
 
-use std::sync::Arc;
-
 use super::connect::publisher_of;
 use super::connection::Connection;
 use super::matches::{Delivery, Own};
 use super::{DropReason, Outbox, Outcome, Shard};
 use crate::id::{ConnectionId, Millis, SessionId};
 use crate::message::{Message, MessageView};
-use crate::session::{Admission, Pressure, Queued, Sent, Stage, Subscription};
-use crate::wire::{Ack, AckKind, OutgoingPublish, ProtocolVersion, QoS, ReasonCode};
+use crate::session::{Admission, Pressure, Queued, Sent, Stage, Subscription, SubscriptionIds};
+use crate::wire::{Ack, AckKind, OutgoingPublish, PlainPublish, ProtocolVersion, QoS, ReasonCode};
 
 /// Unsent bytes of a connection up to which nobody asks what is left of the shard's budget.
-const UNLOOKED_BACKLOG_BYTES: usize = 64 << 10;
+pub(super) const UNLOOKED_BACKLOG_BYTES: usize = 64 << 10;
 
 /// Buffers kept between messages.
 #[derive(Debug, Default)]
@@ -30,8 +28,11 @@ pub(super) struct Carrier<'a> {
     view: MessageView<'a>,
     message: Option<Message>,
     encoded: Vec<u8>,
+    /// That of `encoded` or `received`.
     layout: Option<Layout>,
     packet_id_at: Option<usize>,
+    /// The packet that it came in, as long as that has the layout.
+    received: Option<&'a [u8]>,
 }
 
 /// What makes two encodings of one message equal, but for the packet id.
@@ -46,7 +47,14 @@ impl<'a> Carrier<'a> {
     /// A carrier of a message that goes to one receiver.
     pub(super) fn unencoded(message: &'a Message) -> Self {
         let view = message.view();
-        Self { view, message: Some(message.clone()), encoded: Vec::new(), layout: None, packet_id_at: None }
+        Self {
+            view,
+            message: Some(message.clone()),
+            encoded: Vec::new(),
+            layout: None,
+            packet_id_at: None,
+            received: None,
+        }
     }
 
     pub(super) fn view(&self) -> &MessageView<'a> {
@@ -57,6 +65,51 @@ impl<'a> Carrier<'a> {
     pub(super) fn message(&mut self) -> &Message {
         self.message.get_or_insert_with(|| Message::new(&self.view))
     }
+
+    /// Encodes a message that does not expire for all who get it in this layout.
+    fn encode_plain(&mut self, version: ProtocolVersion, layout: Layout) {
+        let publish = OutgoingPublish {
+            dup: false,
+            qos: layout.qos,
+            retain: layout.retain,
+            topic: self.view.topic,
+            packet_id: 0,
+            message_expiry_secs: None,
+            topic_alias: None,
+            subscription_ids: &[],
+            properties: self.view.properties,
+            payload_len: self.view.payload.len(),
+        };
+        self.encode(version, layout, &publish);
+    }
+
+    fn encode(&mut self, version: ProtocolVersion, layout: Layout, publish: &OutgoingPublish<'_>) {
+        self.encoded.clear();
+        self.packet_id_at = publish.encode_head(version, &mut self.encoded);
+        self.encoded.extend_from_slice(self.view.payload);
+        self.layout = Some(layout);
+        self.received = None;
+    }
+
+    /// The packet in the layout.
+    fn packet(&self) -> &[u8] {
+        self.received.unwrap_or(&self.encoded)
+    }
+
+    /// Appends the packet, with a packet id if the layout has one.
+    #[inline]
+    fn put_encoded(&self, packet_id: u16, buffer: &mut Vec<u8>) {
+        let start = buffer.len();
+        buffer.extend_from_slice(self.packet());
+        if let Some(at) = self.packet_id_at {
+            buffer[start + at..start + at + 2].copy_from_slice(&packet_id.to_be_bytes());
+        }
+    }
+}
+
+/// Whether a client gets packets that say nothing to it alone: no alias, no Subscription Identifier.
+pub(super) fn takes_plain(connection: &Connection, subscription_ids: &SubscriptionIds) -> bool {
+    connection.version != ProtocolVersion::V5 || (subscription_ids.is_empty() && !connection.aliases_out.is_allowed())
 }
 
 /// How one client gets one message.
@@ -64,7 +117,7 @@ impl<'a> Carrier<'a> {
 pub(super) struct Manner {
     pub(super) qos: QoS,
     pub(super) retain: bool,
-    pub(super) subscription_ids: Option<Arc<[u32]>>,
+    pub(super) subscription_ids: SubscriptionIds,
 }
 
 /// Which sending of a message it is.
@@ -90,7 +143,24 @@ impl Delivered {
 impl Shard {
     pub(super) fn carrier<'a>(&mut self, view: MessageView<'a>) -> Carrier<'a> {
         let encoded = std::mem::take(&mut self.scratch.encoded);
-        Carrier { view, message: None, encoded, layout: None, packet_id_at: None }
+        Carrier { view, message: None, encoded, layout: None, packet_id_at: None, received: None }
+    }
+
+    /// A carrier of a message that lies in a packet as many receivers want it.
+    pub(super) fn carrier_of_packet<'a>(
+        &mut self,
+        view: MessageView<'a>,
+        packet: &PlainPublish<'a>,
+        version: ProtocolVersion,
+    ) -> Carrier<'a> {
+        let is_v5 = version == ProtocolVersion::V5;
+        let packet_id_at = packet.bytes.len() - packet.payload.len() - usize::from(is_v5) - 2;
+        Carrier {
+            layout: Some(Layout { is_v5, qos: packet.qos, retain: false }),
+            packet_id_at: (packet.qos != QoS::AtMostOnce).then_some(packet_id_at),
+            received: Some(packet.bytes),
+            ..self.carrier(view)
+        }
     }
 
     /// A carrier of a message that is owned already.
@@ -112,6 +182,9 @@ impl Shard {
         carrier: &mut Carrier<'_>,
         outbox: &mut Outbox,
     ) -> Delivered {
+        if let Some(delivered) = self.deliver_plainly(delivery, carrier, outbox) {
+            return delivered;
+        }
         let hash_seed = self.config.hash_seed;
         let Some((session, record)) = self.sessions.at(delivery.session) else { return Delivered::NO_MATCH };
         let is_own = !matches!(delivery.own, Own::Same)
@@ -131,6 +204,56 @@ impl Shard {
             self.counters.miss(DropReason::QueueFull);
         }
         delivered
+    }
+
+    /// Sends a message at once in the usual case, which asks each table once: the receiver reads, nothing waits before it, and
+    /// the packet says nothing of its own. `None`: the case is another, and nothing was done.
+    #[inline]
+    fn deliver_plainly(
+        &mut self,
+        delivery: &Delivery,
+        carrier: &mut Carrier<'_>,
+        outbox: &mut Outbox,
+    ) -> Option<Delivered> {
+        let view = carrier.view;
+        if view.expires_at.is_some() || view.is_large() || !matches!(delivery.own, Own::Same) {
+            return None;
+        }
+        let (_, session) = self.sessions.at(delivery.session)?;
+        let id = session.connection.filter(|_| session.outbound.replays.is_none())?;
+        let connection = self.connections.get_mut(id)?;
+        let qos = view.qos.min(delivery.qos);
+        let layout = Layout {
+            is_v5: connection.version == ProtocolVersion::V5,
+            qos,
+            retain: view.retain && delivery.retain_as_published,
+        };
+        if !takes_plain(connection, &delivery.subscription_ids)
+            || qos != QoS::AtMostOnce && !session.outbound.may_send_at_once()
+            || outbox.egress.at(id.slot).backlog_bytes()
+                > UNLOOKED_BACKLOG_BYTES.min(self.config.limits.egress_bytes_max)
+        {
+            return None;
+        }
+        if carrier.layout != Some(layout) {
+            carrier.encode_plain(connection.version, layout);
+        }
+        if carrier.packet().len() > connection.packet_bytes_max {
+            return None;
+        }
+        let mut packet_id = 0;
+        if qos != QoS::AtMostOnce {
+            packet_id = session.outbound.inflight.insert(Sent {
+                message: Some(carrier.message().clone()),
+                retain: layout.retain,
+                subscription_ids: delivery.subscription_ids.clone(),
+                stage: if qos == QoS::AtLeastOnce { Stage::AwaitPuback } else { Stage::AwaitPubrec },
+            });
+        }
+        carrier.put_encoded(packet_id, outbox.egress.buffer(id.slot));
+        self.counters.matches += 1;
+        self.counters.delivered += 1;
+        Some(Delivered { outcome: Outcome::Taken, needs_store: qos != QoS::AtMostOnce && session.is_persistent() })
     }
 
     /// Gives a live message to a session: now if it can be sent, else it waits or is dropped and counted. What is refused is
@@ -268,7 +391,7 @@ impl Shard {
         let version = connection.version;
         let is_v5 = version == ProtocolVersion::V5;
         let alias = if is_v5 { alias_of(connection, &outgoing(now, &carrier.view, manner, sending)) } else { None };
-        let is_plain = alias.is_none() && !sending.dup && (!is_v5 || manner.subscription_ids.is_none());
+        let is_plain = alias.is_none() && !sending.dup && (!is_v5 || manner.subscription_ids.is_empty());
         let payload = carrier.view.payload;
         if carrier.view.is_large() || !is_plain {
             let mut publish = outgoing(now, &carrier.view, manner, sending);
@@ -287,18 +410,10 @@ impl Shard {
         }
         let layout = Layout { is_v5, qos: manner.qos, retain: manner.retain };
         if carrier.layout != Some(layout) {
-            carrier.encoded.clear();
             let publish = outgoing(now, &carrier.view, manner, sending);
-            carrier.packet_id_at = publish.encode_head(version, &mut carrier.encoded);
-            carrier.encoded.extend_from_slice(payload);
-            carrier.layout = Some(layout);
+            carrier.encode(version, layout, &publish);
         }
-        let buffer = outbox.egress.buffer(id.slot);
-        let start = buffer.len();
-        buffer.extend_from_slice(&carrier.encoded);
-        if let Some(at) = carrier.packet_id_at {
-            buffer[start + at..start + at + 2].copy_from_slice(&sending.packet_id.to_be_bytes());
-        }
+        carrier.put_encoded(sending.packet_id, outbox.egress.buffer(id.slot));
     }
 
     /// The egress of a connection has room again.
@@ -420,7 +535,7 @@ pub(super) fn replay_manner(message: &Message, subscription: Subscription) -> Ma
     Manner {
         qos: message.view().qos.min(subscription.options.qos),
         retain: true,
-        subscription_ids: subscription.subscription_id.map(|id| Arc::from([id])),
+        subscription_ids: SubscriptionIds::new(subscription.subscription_id.as_slice()),
     }
 }
 
@@ -433,7 +548,7 @@ fn outgoing<'a>(now: Millis, view: &MessageView<'a>, manner: &'a Manner, sending
         packet_id: sending.packet_id,
         message_expiry_secs: view.expiry_secs_left(now),
         topic_alias: None,
-        subscription_ids: manner.subscription_ids.as_deref().unwrap_or(&[]),
+        subscription_ids: manner.subscription_ids.as_slice(),
         properties: view.properties,
         payload_len: view.payload.len(),
     }

@@ -17,6 +17,7 @@ use super::route::Routed;
 use super::{Cursor, DropReason, GroupOrigin, MemberChange, MeshMessage, Outbox, Outcome, Shard, Stamp};
 use crate::id::{GlobalSessionId, Millis, SessionId, ShardId};
 use crate::message::Message;
+use crate::session::SubscriptionIds;
 use crate::topic::SubscriptionFilter;
 use crate::wire::QoS;
 
@@ -303,7 +304,7 @@ impl Shard {
         let manner = Manner {
             qos: view.qos.min(subscription.options.qos),
             retain: view.retain && subscription.options.retain_as_published,
-            subscription_ids: subscription.subscription_id.map(|id| Arc::from([id])),
+            subscription_ids: SubscriptionIds::new(subscription.subscription_id.as_slice()),
         };
         // A member that is away cannot take QoS 0 [section 4.8.2]: somebody else may.
         if session.connection.is_none() && manner.qos == QoS::AtMostOnce {

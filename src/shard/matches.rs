@@ -2,16 +2,21 @@
 //!
 //! Duty: turn the trie's matches into one delivery per session (overlapping subscriptions merged [MQTT-3.3.4-2]), the set
 //! of other shards, and the groups; remember it until a subscription changes. Must not: deliver. Neighbours: `topic` below;
-//! `route` asks, `subscribe`, `interest` and `group` change the trie.
+//! `route` and `run` ask, `subscribe`, `interest` and `group` change the trie.
 
-use std::collections::HashMap;
+use std::borrow::Borrow;
+use std::collections::HashSet;
+use std::hash::{Hash, Hasher};
 use std::rc::Rc;
-use std::sync::Arc;
 
 use crate::id::ShardId;
 use crate::limits::Limits;
+use crate::session::SubscriptionIds;
 use crate::topic::{SubscriptionTrie, TopicFilter, TopicName};
 use crate::wire::{QoS, SubscriptionOptions};
+
+/// So many deliveries may the remembered answers have for each topic that may be remembered, on average.
+const DELIVERIES_PER_TOPIC: usize = 4;
 
 /// Who subscribes to a filter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -59,7 +64,7 @@ pub(super) struct Delivery {
     /// Whether the RETAIN flag is kept.
     pub(super) retain_as_published: bool,
     /// Identifiers of all matching subscriptions [MQTT-3.3.4-4].
-    pub(super) subscription_ids: Option<Arc<[u32]>>,
+    pub(super) subscription_ids: SubscriptionIds,
     /// What of it holds for the session's own messages.
     pub(super) own: Own,
 }
@@ -78,6 +83,8 @@ pub(super) enum Own {
 /// Everybody who wants a topic.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Matches {
+    /// The topic name.
+    pub(super) topic: Box<str>,
     pub(super) deliveries: Vec<Delivery>,
     pub(super) groups: Vec<u32>,
     /// One bit per other shard.
@@ -92,12 +99,38 @@ impl Matches {
     }
 }
 
+/// An answer, to be found by its topic.
+#[derive(Debug)]
+struct Remembered(Rc<Matches>);
+
+impl Borrow<[u8]> for Remembered {
+    fn borrow(&self) -> &[u8] {
+        self.0.topic.as_bytes()
+    }
+}
+
+impl Hash for Remembered {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.topic.as_bytes().hash(state);
+    }
+}
+
+impl PartialEq for Remembered {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.topic == other.0.topic
+    }
+}
+
+impl Eq for Remembered {}
+
 /// The subscriptions of a shard, with remembered matches.
 #[derive(Debug)]
 pub(super) struct Subscribers {
     trie: SubscriptionTrie<Subscriber, Wish>,
-    remembered: HashMap<Box<str>, Rc<Matches>, ahash::RandomState>,
+    remembered: HashSet<Remembered, ahash::RandomState>,
     remembered_generation: u64,
+    /// Deliveries that the remembered answers have together.
+    remembered_deliveries: usize,
     topics_max: usize,
     nodes_max: usize,
 }
@@ -107,8 +140,9 @@ impl Subscribers {
         let hasher = ahash::RandomState::with_seeds(hash_seed, !hash_seed, 0x5bd1_e995, 3);
         Self {
             trie: SubscriptionTrie::new(hash_seed),
-            remembered: HashMap::with_hasher(hasher),
+            remembered: HashSet::with_hasher(hasher),
             remembered_generation: 0,
+            remembered_deliveries: 0,
             topics_max: limits.match_cache_topics_max,
             nodes_max: limits.match_nodes_max,
         }
@@ -129,23 +163,35 @@ impl Subscribers {
 
     /// Everybody who wants `topic`.
     pub(super) fn of(&mut self, topic: TopicName<'_>) -> Rc<Matches> {
-        if self.remembered_generation != self.trie.generation() {
-            self.remembered.clear();
-            self.remembered_generation = self.trie.generation();
-        }
-        if let Some(matches) = self.remembered.get(topic.as_str()) {
-            return Rc::clone(matches);
+        if let Some(matches) = self.remembered(topic.as_str().as_bytes()) {
+            return matches;
         }
         let matches = Rc::new(self.look_up(topic));
-        if self.remembered.len() >= self.topics_max {
-            self.remembered.clear();
+        let deliveries = self.remembered_deliveries + matches.deliveries.len();
+        if self.remembered.len() >= self.topics_max || deliveries > self.topics_max * DELIVERIES_PER_TOPIC {
+            self.forget();
         }
-        self.remembered.insert(topic.as_str().into(), Rc::clone(&matches));
+        self.remembered_deliveries += matches.deliveries.len();
+        self.remembered.insert(Remembered(Rc::clone(&matches)));
         matches
     }
 
+    /// Everybody who wants a topic that has been asked for since the last change: so these bytes are a topic name.
+    pub(super) fn remembered(&mut self, topic: &[u8]) -> Option<Rc<Matches>> {
+        if self.remembered_generation != self.trie.generation() {
+            self.forget();
+            self.remembered_generation = self.trie.generation();
+        }
+        self.remembered.get(topic).map(|known| Rc::clone(&known.0))
+    }
+
+    fn forget(&mut self) {
+        self.remembered.clear();
+        self.remembered_deliveries = 0;
+    }
+
     fn look_up(&self, topic: TopicName<'_>) -> Matches {
-        let mut found = Matches::default();
+        let mut found = Matches { topic: topic.as_str().into(), ..Matches::default() };
         let mut sessions: Vec<(u32, Wish)> = Vec::new();
         let cost = self.trie.for_each_match(topic, self.nodes_max, |subscriber, wish| match subscriber {
             Subscriber::Session(slot) => sessions.push((slot, *wish)),
@@ -153,7 +199,7 @@ impl Subscribers {
             Subscriber::Shard(shard) => found.shards |= 1 << shard.index(),
         });
         if cost.is_cut {
-            return Matches { is_too_wide: true, ..Matches::default() };
+            return Matches { topic: found.topic, is_too_wide: true, ..Matches::default() };
         }
         sessions.sort_by_key(|(slot, _)| *slot);
         found.groups.sort_unstable();
@@ -181,7 +227,7 @@ fn combine<'a>(subscriptions: impl Iterator<Item = &'a (u32, Wish)> + Clone) -> 
         session,
         qos: subscriptions.clone().map(|(_, wish)| wish.qos).max()?,
         retain_as_published: subscriptions.clone().any(|(_, wish)| wish.retain_as_published),
-        subscription_ids: (!ids.is_empty()).then(|| ids.into()),
+        subscription_ids: SubscriptionIds::new(&ids),
         own: Own::Same,
     })
 }
@@ -210,7 +256,7 @@ mod tests {
         let matches = subscribers.of(TopicName::trusted("a/b"));
         assert_eq!(matches.deliveries.len(), 1);
         assert_eq!(matches.deliveries[0].qos, QoS::ExactlyOnce);
-        let mut ids = matches.deliveries[0].subscription_ids.as_deref().expect("two").to_vec();
+        let mut ids = matches.deliveries[0].subscription_ids.as_slice().to_vec();
         ids.sort_unstable();
         assert_eq!(ids, [1, 2]);
     }
@@ -222,7 +268,7 @@ mod tests {
             subscribers(&[("a/#", wish(QoS::AtMostOnce, false, 1)), ("a/b", wish(QoS::ExactlyOnce, true, 2))]);
         let matches = subscribers.of(TopicName::trusted("a/b"));
         let Own::Other(own) = &matches.deliveries[0].own else { panic!("one is not No Local") };
-        assert_eq!((own.qos, own.subscription_ids.as_deref()), (QoS::AtMostOnce, Some(&[1][..])));
+        assert_eq!((own.qos, own.subscription_ids.as_slice()), (QoS::AtMostOnce, &[1][..]));
         let matches = subscribers.of(TopicName::trusted("a/c"));
         assert!(matches!(matches.deliveries[0].own, Own::Same));
     }

@@ -29,6 +29,7 @@ mod receive;
 mod replay;
 mod retain;
 mod route;
+mod run;
 mod sessions;
 mod subscribe;
 mod timers;

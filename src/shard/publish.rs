@@ -110,13 +110,28 @@ impl Shard {
         let Some(session) = self.sessions.get_mut(source.session) else { return };
         let waiter = Waiter { session: source.session, number: session.inbound.next_number() };
         let routed = self.route(now, view, Some(waiter), outbox);
-        if publish.qos == QoS::ExactlyOnce
+        self.owe_routed(now, source, (publish.packet_id, publish.qos), routed, outbox);
+    }
+
+    /// A PUBLISH was routed: what its publisher is owed.
+    pub(super) fn owe_routed(
+        &mut self,
+        now: Millis,
+        source: Source<'_>,
+        (packet_id, qos): (u16, QoS),
+        routed: Routed,
+        outbox: &mut Outbox,
+    ) {
+        if qos == QoS::AtMostOnce {
+            return;
+        }
+        if qos == QoS::ExactlyOnce
             && let Some(session) = self.sessions.get_mut(source.session)
         {
             // Only now: a repetition of what a panic has ended half-way is not told that it was taken.
-            session.inbound.receive(publish.packet_id);
+            session.inbound.receive(packet_id);
         }
-        self.owe(now, source, (publish.packet_id, publish.qos), routed, outbox);
+        self.owe(now, source, (packet_id, qos), routed, outbox);
     }
 
     /// Whether a QoS 1 or 2 PUBLISH is not a repetition of one whose acknowledgement is owed or, for QoS 2, was sent.

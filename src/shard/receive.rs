@@ -44,6 +44,7 @@ impl Shard {
         let mut consumed = 0;
         self.budget.look(outbox.egress.unsent_bytes());
         loop {
+            consumed += self.receive_quickly(now, connection, &received.bytes[consumed..], outbox);
             let rest = &received.bytes[consumed..];
             match self.receive_packet(now, connection, rest, received.shared, outbox) {
                 Ok(length) => consumed += length,
@@ -55,6 +56,32 @@ impl Shard {
                     return Taken { consumed, next };
                 }
             }
+        }
+    }
+
+    /// Takes what stands at the front of `bytes` and is of the kinds that there is most of and that say the least. How many
+    /// bytes that was.
+    fn receive_quickly(&mut self, now: Millis, id: ConnectionId, bytes: &[u8], outbox: &mut Outbox) -> usize {
+        let mut taken = 0;
+        loop {
+            let rest = &bytes[taken..];
+            let more = match rest.first().map_or(0, |first| first >> 4) {
+                3 => self.receive_run(now, id, rest, outbox),
+                4..=7 => self.receive_acks(now, id, rest, outbox),
+                _ => 0,
+            };
+            if more == 0 {
+                return taken;
+            }
+            taken += more;
+        }
+    }
+
+    /// A packet of a connection was taken.
+    pub(super) fn heard(&mut self, now: Millis, id: ConnectionId) {
+        if let Some(connection) = self.connections.get_mut(id) {
+            connection.heard_at = now;
+            connection.announced = None;
         }
     }
 

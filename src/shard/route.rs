@@ -6,6 +6,7 @@
 
 use super::acknowledge::{StoreWait, Waiter};
 use super::deliver::Carrier;
+use super::matches::Matches;
 use super::{Outbox, Outcome, Shard};
 use crate::id::{GlobalSessionId, Millis, ShardId};
 use crate::message::MessageView;
@@ -77,6 +78,41 @@ impl Shard {
             }
         }
         let matches = self.subscribers.of(topic);
+        self.spread(now, &matches, &mut carrier, waiter, &mut routed, outbox);
+        if let Some(stamp) = kept {
+            // Only now: who still gets what was retained before it has got it first.
+            self.set_retained(now, carrier.message(), stamp, outbox);
+        }
+        self.await_store(waiter, &mut routed, outbox);
+        self.give_back(carrier);
+        routed
+    }
+
+    /// Routes a message that is not to be retained to those who are known to want it.
+    pub(super) fn route_known(
+        &mut self,
+        now: Millis,
+        matches: &Matches,
+        carrier: &mut Carrier<'_>,
+        waiter: Option<Waiter>,
+        outbox: &mut Outbox,
+    ) -> Routed {
+        let mut routed = Routed::default();
+        self.spread(now, matches, carrier, waiter, &mut routed, outbox);
+        self.await_store(waiter, &mut routed, outbox);
+        routed
+    }
+
+    /// Delivers here and forwards, once per shard.
+    fn spread(
+        &mut self,
+        now: Millis,
+        matches: &Matches,
+        carrier: &mut Carrier<'_>,
+        waiter: Option<Waiter>,
+        routed: &mut Routed,
+        outbox: &mut Outbox,
+    ) {
         if matches.is_too_wide {
             self.counters.publishes_too_wide += 1;
             routed.is_refused = true;
@@ -84,34 +120,30 @@ impl Shard {
             self.counters.unmatched += u64::from(matches.is_empty());
         }
         for delivery in &matches.deliveries {
-            let delivered = self.deliver(now, delivery, &mut carrier, outbox);
+            let delivered = self.deliver(now, delivery, carrier, outbox);
             routed.note(delivered.outcome);
             routed.needs_store |= delivered.needs_store;
         }
         for &group in &matches.groups {
-            let outcome = self.deliver_to_group(now, group, &mut carrier, waiter, &mut routed, outbox);
+            let outcome = self.deliver_to_group(now, group, carrier, waiter, routed, outbox);
             routed.note(outcome);
         }
-        if !view.retain {
-            let mut shards = matches.shards;
-            while shards != 0 {
-                let peer = ShardId(shards.trailing_zeros() as u16);
-                shards &= shards - 1;
-                self.send_publish(peer, carrier.message(), waiter, outbox);
-                routed.waits += u16::from(waiter.is_some());
-            }
+        // A retained message has gone to every shard.
+        let mut shards = if carrier.view().retain { 0 } else { matches.shards };
+        while shards != 0 {
+            let peer = ShardId(shards.trailing_zeros() as u16);
+            shards &= shards - 1;
+            self.send_publish(peer, carrier.message(), waiter, outbox);
+            routed.waits += u16::from(waiter.is_some());
         }
-        if let Some(stamp) = kept {
-            // Only now: who still gets what was retained before it has got it first.
-            self.set_retained(now, carrier.message(), stamp, outbox);
-        }
+    }
+
+    fn await_store(&mut self, waiter: Option<Waiter>, routed: &mut Routed, outbox: &mut Outbox) {
         if let Some(waiter) = waiter.filter(|_| routed.needs_store) {
             let ticket = self.next_store_ticket(outbox);
             self.store_waits.push_back((ticket, StoreWait::Owed(waiter)));
             routed.waits += 1;
         }
-        self.give_back(carrier);
-        routed
     }
 
     /// Delivers a message that another shard sent: to sessions here, never further.

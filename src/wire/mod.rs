@@ -28,7 +28,7 @@ pub use control::{Auth, Disconnect, PINGREQ, PINGRESP};
 pub use error::WireError;
 pub use packet::{Frame, Framed, Packet, Sender, decode, frame};
 pub use property::{Properties, Property};
-pub use publish::{OutgoingPublish, Publish, PublishProperties};
+pub use publish::{OutgoingPublish, PlainPublish, Publish, PublishProperties};
 pub use reason::ReasonCode;
 pub use subscribe::{RetainHandling, Suback, Subscribe, SubscriptionOptions, Unsuback, Unsubscribe, answer_len};
 

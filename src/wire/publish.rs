@@ -221,6 +221,59 @@ impl<'a> Publish<'a> {
     }
 }
 
+/// A PUBLISH that says no more than topic, packet id and payload: no DUP, no RETAIN, no property. Nobody has looked at its topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PlainPublish<'a> {
+    /// Delivery guarantee from this sender.
+    pub qos: QoS,
+    /// Bytes of the topic name.
+    pub topic: &'a [u8],
+    /// 0 with QoS 0.
+    pub packet_id: u16,
+    /// The application's bytes.
+    pub payload: &'a [u8],
+    /// The packet.
+    pub bytes: &'a [u8],
+}
+
+impl<'a> PlainPublish<'a> {
+    /// The packet at the front of `bytes` if it is whole and such a one, of less than 16 KiB: then `decode` finds the same in it,
+    /// unless its topic is no string. Everything else is left to `decode`.
+    #[inline]
+    pub fn at_front(bytes: &'a [u8], version: ProtocolVersion) -> Option<Self> {
+        let &[first_byte, length, more, ..] = bytes else { return None };
+        let qos = match first_byte {
+            0x30 => QoS::AtMostOnce,
+            0x32 => QoS::AtLeastOnce,
+            0x34 => QoS::ExactlyOnce,
+            _ => return None,
+        };
+        let (body_at, body_len) = match (length, more) {
+            (0..0x80, _) => (2, usize::from(length)),
+            // A last byte of 0 would be one more than needed.
+            (_, 1..0x80) => (3, usize::from(length & 0x7f) | usize::from(more) << 7),
+            _ => return None,
+        };
+        let packet = bytes.get(..body_at + body_len)?;
+        let (topic_len, rest) = packet[body_at..].split_first_chunk::<2>()?;
+        let (topic, mut rest) = rest.split_at_checked(usize::from(u16::from_be_bytes(*topic_len)))?;
+        let mut packet_id = 0;
+        if qos != QoS::AtMostOnce {
+            let (id, after) = rest.split_first_chunk::<2>()?;
+            packet_id = u16::from_be_bytes(*id);
+            rest = after;
+            if packet_id == 0 {
+                return None;
+            }
+        }
+        if version == ProtocolVersion::V5 {
+            let (&0, after) = rest.split_first()? else { return None };
+            rest = after;
+        }
+        (!topic.is_empty()).then_some(Self { qos, topic, packet_id, payload: rest, bytes: packet })
+    }
+}
+
 #[inline]
 fn read_packet_id(reader: &mut Reader<'_>) -> Result<u16, WireError> {
     match reader.two_bytes("PUBLISH packet id")? {
