@@ -164,8 +164,8 @@ impl Inbound {
             self.owed_qos1 += usize::from(qos == QoS::AtLeastOnce);
             return true;
         }
-        // The last of its packet id has no follower to inherit.
-        let follower = Owed { waits: 1, congested: None, is_awaited: true, ..self.owed[at] };
+        // The last of its packet id has no follower to inherit. A relief that it waits for, the follower waits for through it.
+        let follower = Owed { waits: 1, is_awaited: true, ..self.owed[at] };
         self.owed[at].follower = Some(self.next_number());
         self.owe(follower);
         true

@@ -121,9 +121,7 @@ impl Connections {
 
     /// The CONNECT of a connection is there.
     pub(super) fn settle_announced(&mut self, id: ConnectionId) {
-        if self.announced_bytes > 0
-            && let Some(connection) = self.get_mut(id)
-        {
+        if let Some(connection) = self.get_mut(id) {
             let announced_bytes = std::mem::take(&mut connection.announced_bytes);
             self.announced_bytes -= announced_bytes as usize;
         }

@@ -376,7 +376,7 @@ mod tests {
         assert_eq!(table.at(0).backlog_bytes(), 29);
         table.at(0).take(&mut flush);
         assert_eq!(flush.pieces().collect::<Vec<_>>().concat(), b"head1PAYLOAD1head2PAYLOAD2ack");
-        assert_eq!(flush.len(), 29);
+        assert_eq!((flush.len(), flush.is_empty()), (29, false));
         assert_eq!(table.at(0).backlog_bytes(), 29);
         assert_eq!(table.at(0).control_backlog_bytes(), 3);
         assert!(!table.sent(0, 29));
@@ -415,6 +415,41 @@ mod tests {
     }
 
     #[test]
+    fn a_slot_is_listed_once_also_for_the_connection_that_comes_after() {
+        let mut table = EgressTable::default();
+        table.open(3);
+        table.buffer(3).push(1);
+        table.close(3);
+        table.open(3);
+        table.buffer(3).push(2);
+        let mut dirty = Vec::new();
+        table.take_dirty(&mut dirty);
+        assert_eq!(dirty, [3]);
+    }
+
+    #[test]
+    fn unsent_bytes_are_counted_from_a_page_on() {
+        for (bytes, counted) in [(4095, 0), (4096, 4096), (4097, 4097)] {
+            let mut table = EgressTable::default();
+            table.open(0);
+            table.buffer(0).extend_from_slice(&vec![0; bytes]);
+            table.take_dirty(&mut Vec::new());
+            assert_eq!(table.unsent_bytes(), counted);
+        }
+    }
+
+    /// A payload belongs to the head before it: one without is no packet, and leaves the one before it whole.
+    #[test]
+    fn a_payload_without_its_head_is_taken_out() {
+        let mut table = EgressTable::default();
+        table.open(0);
+        table.control(0, |out| out.extend_from_slice(&[0x40, 2, 0, 1]));
+        table.splice(0, Bytes::from(vec![9; 5000]));
+        assert_eq!(table.cut_unfinished(), [0]);
+        assert_eq!(queued(&mut table), [0x40, 2, 0, 1]);
+    }
+
+    #[test]
     fn a_low_backlog_is_reported_once_when_it_was_asked_for() {
         let mut table = EgressTable::default();
         table.open(0);
@@ -422,7 +457,8 @@ mod tests {
         table.at(0).report_below(50);
         table.at(0).take(&mut Flush::default());
         assert!(!table.sent(0, 40));
-        assert!(table.sent(0, 20));
-        assert!(!table.sent(0, 40));
+        assert!(!table.sent(0, 10), "as much is not below");
+        assert!(table.sent(0, 1));
+        assert!(!table.sent(0, 49));
     }
 }

@@ -62,8 +62,8 @@ impl Group {
     /// The member whose turn it is.
     fn next(&self) -> Option<GlobalSessionId> {
         let turn = self.cursor.next.fetch_add(1, Ordering::Relaxed);
-        let count = self.eligible.len() as u64;
-        (count > 0).then(|| self.eligible[(turn % count) as usize])
+        let place = turn.checked_rem(self.eligible.len() as u64)?;
+        Some(self.eligible[place as usize])
     }
 
     /// Somebody who was not tried, online members first.

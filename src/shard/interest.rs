@@ -4,7 +4,7 @@
 //! retained messages until each of them has answered. Must not: know sessions' wishes. Neighbours: `subscribe`, `group`
 //! register; `mesh` brings the answers; `replay` begins to send what is retained.
 //!
-//! Each change 0 to 1 and 1 to 0 takes a new ticket, and an answer counts only for the barrier of its ticket: a filter that
+//! Each change 0 to 1 takes a new ticket, and an answer counts only for the barrier of its ticket: a filter that
 //! was withdrawn and wanted again is confirmed only by answers to the second wish. A `Retain` that a peer sent before it saw
 //! the interest comes before its answer, so at the barrier our copy of the retained messages is complete.
 
@@ -145,9 +145,7 @@ impl Shard {
         let ticket = interest.ticket;
         let name = self.interests.by_filter.remove_entry(filter).expect("just found").0;
         self.interests.drop_barrier(ticket);
-        self.interests.last_ticket += 1;
-        let withdrawal = self.interests.last_ticket;
-        self.tell_interest(&name, false, withdrawal, outbox);
+        self.tell_interest(&name, false, 0, outbox);
     }
 
     fn tell_interest(&mut self, filter: &Arc<str>, is_wanted: bool, ticket: u64, outbox: &mut Outbox) {

@@ -267,3 +267,48 @@ impl Shard {
         self.send_mesh_publish(peer, forward, message.counted_bytes(), outbox);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::SessionId;
+    use crate::limits::Limits;
+    use crate::session::LargePayloads;
+    use crate::shard::{Input, MemberChange, ShardConfig};
+
+    /// What nobody waits for is not answered: such a change has no ticket.
+    #[test]
+    fn a_change_is_answered_where_it_has_a_ticket() {
+        let mut shard = Shard::new(ShardConfig {
+            shard: ShardId(0),
+            shards: 2,
+            hash_seed: 1,
+            id_seed: 1,
+            limits: Limits::default(),
+            large_payloads: LargePayloads::default(),
+            is_faulty: false,
+        });
+        let member = |change, ticket| MeshMessage::GroupMember {
+            group: "$share/g/a".into(),
+            session: SessionId { slot: 0, generation: 0 },
+            change,
+            ticket,
+        };
+        let interest = |is_wanted, ticket| MeshMessage::Interest { filter: "a".into(), is_wanted, ticket };
+        let mut outbox = Outbox::new(2);
+        let messages = vec![
+            member(MemberChange::Online(true), 0),
+            member(MemberChange::Left, 0),
+            interest(true, 7),
+            interest(false, 0),
+            member(MemberChange::Left, 8),
+        ];
+        let batch = MeshBatch { messages, ..MeshBatch::default() };
+        shard.handle(Millis(0), Input::Mesh { from: ShardId(1), batch }, &mut outbox);
+        let answered = outbox.mesh[1].messages.iter().map(|message| match message {
+            MeshMessage::InterestAck { ticket } => *ticket,
+            other => panic!("{other:?}"),
+        });
+        assert_eq!(answered.collect::<Vec<_>>(), [7, 8]);
+    }
+}

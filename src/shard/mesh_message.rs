@@ -120,7 +120,7 @@ pub enum MeshMessage {
         filter: Arc<str>,
         /// Whether messages are wanted.
         is_wanted: bool,
-        /// Names this change to the sender.
+        /// Names this change to the sender; 0 if no answer is wanted.
         ticket: u64,
     },
     /// The interest or membership of that ticket is installed.
@@ -136,7 +136,7 @@ pub enum MeshMessage {
         session: SessionId,
         /// What changed.
         change: MemberChange,
-        /// Names this change to the sender.
+        /// Names this change to the sender; 0 if no answer is wanted.
         ticket: u64,
     },
     /// Give to this member of a shared subscription, or pass on.

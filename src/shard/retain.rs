@@ -107,7 +107,7 @@ impl Retained {
             self.expiring =
                 self.expiring.saturating_add_signed(if message.view().expires_at.is_some() { sign } else { 0 });
             self.bytes = self.bytes.saturating_add_signed(sign * message.counted_bytes() as isize);
-            if sign > 0 {
+            if sign.is_positive() {
                 self.account.charge_message(message);
                 self.account.charge(RETAINED_OVERHEAD_BYTES);
             } else {
@@ -277,4 +277,58 @@ pub(super) fn will_message(will: &LastWill<'_>, publisher: PublisherId) -> Messa
         expires_at: None,
         publisher: Some(publisher),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::ShardId;
+    use crate::session::LargePayloads;
+    use crate::shard::{Input, ShardConfig};
+    use crate::wire::QoS;
+
+    fn message(topic: &str, expires_at: Option<Millis>) -> Message {
+        Message::new(&MessageView {
+            topic,
+            properties: &[],
+            payload: b"x",
+            shared_payload: None,
+            qos: QoS::AtMostOnce,
+            retain: true,
+            expires_at,
+            publisher: None,
+        })
+    }
+
+    /// A shard wakes for the end of retained messages while there are some that end, and not otherwise.
+    #[test]
+    fn there_are_sweeps_while_there_are_messages_that_end() {
+        let mut shard = Shard::new(ShardConfig {
+            shard: ShardId(0),
+            shards: 1,
+            hash_seed: 1,
+            id_seed: 1,
+            limits: Limits::default(),
+            large_payloads: LargePayloads::default(),
+            is_faulty: false,
+        });
+        let mut outbox = Outbox::new(1);
+        let mut retain = |shard: &mut Shard, now: Millis, topic, expires_at| {
+            let stamp = shard.peers.tick();
+            shard.set_retained(now, &message(topic, expires_at), stamp, &mut outbox);
+            shard.next_deadline()
+        };
+        assert_eq!(retain(&mut shard, Millis(0), "kept", None), None);
+        for start in [0, 100_000] {
+            assert!(retain(&mut shard, Millis(start), "ending", Some(Millis(start + 2000))).is_some());
+            let mut sweeps = 0;
+            while let Some(due) = shard.next_deadline() {
+                assert!(due.0 < start + 4000, "no sweep after the end");
+                shard.handle(due, Input::Deadline, &mut Outbox::new(1));
+                sweeps += 1;
+            }
+            assert!((4..=5).contains(&sweeps), "{sweeps} sweeps in two seconds");
+            assert_eq!(shard.sizes().retained_messages, 1);
+        }
+    }
 }

@@ -131,6 +131,21 @@ mod tests {
         assert_eq!(Timers::new().next(), None);
     }
 
+    /// Nobody wakes for nothing: a deadline is looked at when it has come, and once per round before.
+    #[test]
+    fn a_deadline_is_looked_at_once_per_round() {
+        for (due, looks) in [(10_000, vec![10_048]), (200_000, vec![68_928, 200_000])] {
+            let mut timers = Timers::new();
+            timers.set(Millis(due), timer(1));
+            let mut looked = Vec::new();
+            while let Some(Millis(now)) = timers.next() {
+                looked.push(now);
+                timers.advance(Millis(now), &mut Vec::new());
+            }
+            assert_eq!(looked, looks);
+        }
+    }
+
     proptest! {
         /// Each deadline comes once, never early, and at most one slot late if the wheel is looked at when it says.
         #[test]

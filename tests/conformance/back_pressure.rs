@@ -156,6 +156,21 @@ fn nobody_waits_longer_than_backpressure_ms_max() {
     });
 }
 
+/// Where the end lies on a slot of the wheel, it is met to the millisecond.
+#[test]
+fn the_time_to_wait_is_over_when_it_is_reached() {
+    everywhere_with(&Limits { backpressure_ms_max: 6400, ..limits() }, |broker| {
+        let bob = slow(broker);
+        let ann = broker.connect(V5, "ann");
+        congest(&ann);
+        broker.at_millis(6399);
+        ann.expect_nothing();
+        broker.at_millis(6400);
+        ann.expect(puback(6));
+        bob.ignore_rest();
+    });
+}
+
 /// The time runs from when the queue became long the last time.
 #[test]
 fn a_queue_that_was_short_in_between_has_its_whole_time_again() {
@@ -316,4 +331,41 @@ fn a_policy_that_drops_disconnects_nobody() {
             }
         });
     }
+}
+
+/// Case X03: a member on a third shard takes a message that was passed on, and is relieved before the shard that was asked
+/// first has said that it passed it on.
+#[test]
+fn a_relief_before_the_first_hop_has_answered_is_not_missed() {
+    let broker = Broker::with(3, limits());
+    let [ann, bob, cat, dan] = [(0, 0), (1, 0), (2, 0), (1, 1)].map(|(shard, which)| client_of(&broker, shard, which));
+    let (ann, bob) = (broker.connect(V5, &ann), broker.connect(V5, &bob));
+    let cat = broker.join(Connect { receive_maximum: Some(1), ..Connect::new(V5, &cat) });
+    let dan = broker.join(lasting(V5, &dan, 100));
+    [&bob, &cat].iter().for_each(|peer| peer.subscribe("$share/g/b", Q1));
+    cat.subscribe("a", Q1);
+    dan.subscribe("stored", Q1);
+    congest(&ann);
+    // The answers of the second shard wait behind this one.
+    broker.hold_store();
+    ann.send(qos1(7, "stored", "x"));
+    broker.hold_mesh();
+    ann.send(qos1(8, "b", "x"));
+    bob.leave();
+    broker.release_mesh();
+    assert_eq!(broker.sizes().acks_waiting, 2 + 2 + 1, "of the first shard, of the second, and the early one");
+    ann.expect_nothing();
+    take(&cat, 1..=4);
+    ann.expect(puback(6));
+    broker.release_store(true);
+    ann.expect_all(&[&puback(7), &puback(8)]);
+    assert_eq!((broker.sizes().acks_waiting, broker.sizes().acks_withheld), (0, 0));
+    cat.ignore_rest();
+    dan.ignore_rest();
+}
+
+/// A client id that lives on a shard, one of several.
+fn client_of(broker: &Broker, shard: u16, which: usize) -> String {
+    let client_ids = (0..).map(|number| format!("client-{number}"));
+    client_ids.filter(|client_id| broker.owner(client_id).0 == shard).nth(which).expect("one of the first")
 }

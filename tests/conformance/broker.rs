@@ -208,6 +208,8 @@ pub(super) struct Line {
     /// Sent by the peer and not yet used up.
     unread: Vec<u8>,
     next: Next,
+    /// Taken from the egress and not yet by the peer.
+    sending: Vec<u8>,
     /// Received by the peer and not yet looked at.
     pub(super) inbox: Vec<u8>,
     pub(super) is_open: bool,
@@ -241,6 +243,7 @@ impl World {
             id,
             unread: Vec::new(),
             next: Next::Read { needed: None },
+            sending: Vec::new(),
             inbox: Vec::new(),
             is_open: true,
             is_reading: true,
@@ -293,6 +296,12 @@ impl World {
         if is_reading && self.lines[line].is_open {
             self.flush(line);
         }
+        self.settle();
+    }
+
+    /// A peer that has stopped takes so many bytes.
+    pub(super) fn read(&mut self, line: usize, bytes: usize) {
+        self.take(line, bytes);
         self.settle();
     }
 
@@ -362,18 +371,32 @@ impl World {
     }
 
     fn flush(&mut self, line: usize) {
+        self.take(line, usize::MAX);
+    }
+
+    /// The peer takes up to so many bytes.
+    fn take(&mut self, line: usize, bytes_max: usize) {
         let Line { shard, id, .. } = self.lines[line];
-        let egress = self.cores[shard].outbox.egress.at(id.slot);
-        if !egress.has_queued() {
-            return;
-        }
-        let mut flush = Flush::default();
-        egress.take(&mut flush);
-        flush.pieces().for_each(|piece| self.lines[line].inbox.extend_from_slice(piece));
-        if self.cores[shard].outbox.egress.sent(id.slot, flush.len()) {
-            self.handle(shard, Input::Drained { connection: id });
-            if self.lines[line].next == Next::AwaitDrain {
-                self.lines[line].next = Next::Read { needed: None };
+        let mut left = bytes_max;
+        while left > 0 {
+            let egress = &mut self.cores[shard].outbox.egress;
+            let record = &mut self.lines[line];
+            if record.sending.is_empty() {
+                if !egress.at(id.slot).has_queued() {
+                    return;
+                }
+                let mut flush = Flush::default();
+                egress.at(id.slot).take(&mut flush);
+                flush.pieces().for_each(|piece| record.sending.extend_from_slice(piece));
+            }
+            let sent_bytes = left.min(record.sending.len());
+            record.inbox.extend(record.sending.drain(..sent_bytes));
+            left -= sent_bytes;
+            if egress.sent(id.slot, sent_bytes) {
+                self.handle(shard, Input::Drained { connection: id });
+                if self.lines[line].next == Next::AwaitDrain {
+                    self.lines[line].next = Next::Read { needed: None };
+                }
             }
         }
     }

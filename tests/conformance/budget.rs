@@ -118,6 +118,27 @@ fn a_packet_that_announces_more_than_is_left_ends_its_connection() {
     });
 }
 
+/// Case R07: a packet is charged from 16 KiB on, once, until it is there.
+#[test]
+fn a_large_packet_is_charged_once_while_it_is_incomplete() {
+    everywhere_with(&limits(), |broker| {
+        let ann = broker.connect(V5, "ann");
+        for (bytes, charged) in [((16 << 10) - 1, 0), (16 << 10, 16 << 10), (60_000, 60_000)] {
+            let head = if bytes > 16 << 10 { 8 } else { 7 };
+            let packet = qos0("a", &"x".repeat(bytes - head)).bytes(V5);
+            assert_eq!(packet.len(), bytes);
+            let (parts, last) = packet.split_at(bytes - 1);
+            for part in parts.chunks(4000) {
+                ann.send_bytes(part);
+                assert_eq!(broker.sizes().held_bytes, charged, "for {bytes} bytes");
+            }
+            ann.send_bytes(last);
+            assert_eq!(broker.sizes().held_bytes, 0);
+        }
+        ann.expect_alive();
+    });
+}
+
 #[test]
 fn subscriptions_wills_and_retained_messages_are_bounded_too() {
     let limits = Limits { held_bytes_per_shard_max: 20_000, ..Limits::default() };

@@ -101,3 +101,35 @@ fn subacks_that_wait_are_counted() {
     assert_eq!(broker.sizes().subacks_waiting, 0);
     bob.ignore_rest();
 }
+
+#[test]
+fn sessions_beyond_their_number_are_counted() {
+    let broker = Broker::with(1, Limits { sessions_per_shard_max: 1, ..Limits::default() });
+    let _ann = broker.connect(V5, "ann");
+    each_time(
+        &broker,
+        |counters| counters.refused_sessions,
+        || {
+            let peer = broker.dial(V5);
+            peer.send(Connect::new(V5, "bob"));
+            peer.expect_refusal(ReasonCode::QuotaExceeded);
+        },
+    );
+}
+
+/// Who wants a message may be a session here, one of another shard, or a group.
+#[test]
+fn messages_that_nobody_wants_are_counted() {
+    everywhere_with(&Limits::default(), |broker| {
+        let ann = broker.connect(V5, "ann");
+        for (client_id, filter) in [("cat", "here"), ("bob", "elsewhere"), ("dan", "$share/g/shared")] {
+            let peer = broker.connect(V5, client_id);
+            peer.subscribe(filter, Q0);
+            let topic = filter.rsplit('/').next().expect("one level at least");
+            ann.send(qos0(topic, "x"));
+            peer.expect(qos0(topic, "x"));
+        }
+        assert_eq!(broker.count(|counters| counters.unmatched), 0);
+        each_time(broker, |counters| counters.unmatched, || ann.send(qos0("nobody", "x")));
+    });
+}

@@ -26,6 +26,18 @@ fn a_silent_client_is_closed_after_one_and_a_half_keep_alives() {
     }
 }
 
+/// [MQTT-3.1.2-22]: where the end lies on a slot of the wheel, it is met to the millisecond.
+#[test]
+fn the_time_is_over_when_it_is_reached() {
+    everywhere(|broker| {
+        let bob = broker.join(every(16, V5, "bob"));
+        broker.at_millis(23_999);
+        bob.expect_nothing();
+        broker.at_millis(24_000);
+        bob.expect_disconnect(ReasonCode::KeepAliveTimeout);
+    });
+}
+
 /// [MQTT-3.1.2-20] [v3.1.1 MQTT-3.1.2-23]: any packet counts.
 #[test]
 fn any_packet_keeps_a_client_alive() {

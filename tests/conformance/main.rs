@@ -16,6 +16,7 @@ mod capabilities;
 mod connect;
 mod counters;
 mod disconnect;
+mod egress;
 mod expiry;
 mod explanations;
 mod flow_control;

@@ -156,6 +156,11 @@ impl Peer {
         self.world.borrow_mut().set_reading(self.line, false);
     }
 
+    /// Takes so many bytes from its socket, which it has stopped to read.
+    pub(crate) fn read(&self, bytes: usize) {
+        self.world.borrow_mut().read(self.line, bytes);
+    }
+
     /// Takes everything from its socket again.
     pub(crate) fn resume_reading(&self) {
         self.world.borrow_mut().set_reading(self.line, true);

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 
 use ringmq::limits::Limits;
+use ringmq::shard::DropReason;
 use ringmq::wire::{Connect, Packet, ReasonCode, SubscriptionOptions};
 
 use super::broker::{Broker, everywhere_with};
@@ -153,5 +154,54 @@ fn a_search_ends_with_its_subscription_and_waits_for_its_client() {
         broker.at(7);
         assert_eq!((broker.sizes().searches_waiting, broker.sizes().sessions), (0, 1));
         ann.ignore_rest();
+    });
+}
+
+/// Section 3.8.3.1, No Local: also where a live message comes first, only the client's own retained message is left out.
+#[test]
+fn a_live_message_sends_what_no_local_leaves_of_its_topic() {
+    for (publisher, no_local, is_sent) in [("bob", false, true), ("cat", true, true), ("bob", true, false)] {
+        everywhere_with(&searching(1), |broker| {
+            retain(broker, 20);
+            let before = broker.connect(V5, publisher);
+            before.send(qos0("r/of", "kept").retained());
+            before.leave();
+            let ann = broker.connect(V5, "ann");
+            let bob = broker.connect(V5, "bob");
+            let options = SubscriptionOptions { no_local, ..SubscriptionOptions::default() };
+            bob.send(subscribe(1).with("r/#", options));
+            bob.expect(suback(1, &[0]));
+            assert_eq!(broker.sizes().searches_waiting, 1);
+            ann.send(qos0("r/of", "live"));
+            if is_sent {
+                bob.expect(qos0("r/of", "kept").retained());
+            }
+            bob.expect(qos0("r/of", "live"));
+            bob.expect_nothing();
+            assert_eq!(hear_publishes(broker, &bob, 0..2000).len(), 20);
+        });
+    }
+}
+
+/// Case R18: where the budget has no room to remember that a topic was overtaken, its live message is not taken, so that
+/// nothing older comes after it. [MQTT-4.6.0-6]
+#[test]
+fn a_live_message_that_could_not_be_remembered_is_dropped_or_refused() {
+    let topic = format!("r/{}", "x".repeat(30_000));
+    let limits = Limits { held_bytes_per_shard_max: 50_000, ..searching(1) };
+    everywhere_with(&limits, |broker| {
+        let ann = retain(broker, 5);
+        ann.send(qos0(&topic, "kept").retained());
+        let bob = broker.connect(V5, "bob");
+        bob.subscribe("r/#", Q1);
+        ann.send(qos0(&topic, "live"));
+        assert_eq!(broker.count(|counters| counters.dropped_for(DropReason::SlowReader)), 1);
+        ann.send(qos1(1, &topic, "live"));
+        ann.expect(because(ReasonCode::QuotaExceeded, puback(1)));
+        assert_eq!(broker.count(|counters| counters.dropped_for(DropReason::QueueFull)), 1);
+        bob.expect_nothing();
+        let heard = hear_publishes(broker, &bob, 0..2000);
+        assert_eq!(heard.iter().filter(|(heard, ..)| *heard == topic).count(), 1);
+        assert_eq!(heard.len(), 6);
     });
 }

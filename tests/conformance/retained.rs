@@ -502,3 +502,53 @@ fn no_local_knows_the_client_in_a_later_session() {
         bob.expect_nothing();
     });
 }
+
+/// [MQTT-3.10.4-2]: a subscription that ends while its SUBACK waits takes its retained messages along, also if it is made anew
+/// by then; those of other subscriptions and clients are sent.
+#[test]
+fn a_subscription_that_ended_before_its_suback_brings_nothing_to_the_one_made_anew() {
+    let broker = Broker::of_two();
+    let ann = broker.connect(V5, "ann");
+    ["a", "b"].iter().for_each(|topic| ann.send(qos0(topic, "x").retained()));
+    let [bob, dan] = ["bob", "dan"].map(|client_id| broker.connect(V5, client_id));
+    broker.hold_mesh();
+    [&bob, &dan].iter().for_each(|peer| peer.send(subscribe(1).to("a", Q0).to("b", Q0)));
+    bob.send(unsubscribe(2, &["a"]));
+    bob.send(subscribe(3).with("a", handling(RetainHandling::DoNotSend)));
+    broker.release_mesh();
+    bob.expect_all(&[&unsuback(2, &[0]), &suback(3, &[0]), &suback(1, &[0, 0]), &qos0("b", "x").retained()]);
+    dan.expect_all(&[&suback(1, &[0, 0]), &qos0("a", "x").retained(), &qos0("b", "x").retained()]);
+}
+
+/// The stamp of a deletion is kept until every shard has passed it.
+#[test]
+fn a_deletion_is_remembered_until_every_shard_knows_it() {
+    let broker = Broker::of_two();
+    let ann = broker.connect(V5, "ann");
+    ["a", "b"].iter().for_each(|topic| ann.send(qos0(topic, "x").retained()));
+    broker.hold_mesh();
+    ["a", "b"].iter().for_each(|topic| ann.send(qos0(topic, "").retained()));
+    assert_eq!(broker.sizes().retained_tombstones, 2);
+    broker.release_mesh();
+    let sizes = broker.sizes();
+    assert_eq!((sizes.retained_messages, sizes.retained_tombstones), (0, 0));
+}
+
+/// An older message that travels while a newer one ends does not come back after it.
+#[test]
+fn what_has_ended_is_not_replaced_by_what_was_older() {
+    let broker = Broker::of_two();
+    let ann = broker.connect(V5, "ann");
+    let bob = broker.connect(V5, "bob");
+    broker.hold_mesh();
+    ann.send(qos0("a", "older").retained());
+    bob.send(qos0("a", "newer").retained().with(&[Property::MessageExpiryInterval(1)]));
+    broker.at(3);
+    broker.release_mesh();
+    assert_eq!(broker.sizes().retained_messages, 0);
+    for client_id in ["cat", "dan"] {
+        let peer = broker.connect(V5, client_id);
+        peer.subscribe("a", Q0);
+        peer.expect_nothing();
+    }
+}
