@@ -148,7 +148,7 @@ impl Default for Limits {
             sessions_per_user_per_shard_max: 100_000,
             match_nodes_max: 65_536,
             retained_search_nodes_max: 8192,
-            match_cache_topics_max: 1024,
+            match_cache_topics_max: 16_384,
         }
     }
 }

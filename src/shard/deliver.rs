@@ -120,6 +120,16 @@ pub(super) struct Manner {
     pub(super) subscription_ids: SubscriptionIds,
 }
 
+impl Manner {
+    pub(super) fn of(delivery: &Delivery, view: &MessageView<'_>) -> Self {
+        Self {
+            qos: view.qos.min(delivery.qos),
+            retain: view.retain && delivery.retain_as_published,
+            subscription_ids: delivery.subscription_ids.clone(),
+        }
+    }
+}
+
 /// Which sending of a message it is.
 #[derive(Clone, Copy, Debug)]
 struct Sending {
@@ -194,11 +204,7 @@ impl Shard {
             Own::Other(other) if is_own => other,
             _ => delivery,
         };
-        let manner = Manner {
-            qos: carrier.view.qos.min(delivery.qos),
-            retain: carrier.view.retain && delivery.retain_as_published,
-            subscription_ids: delivery.subscription_ids.clone(),
-        };
+        let manner = Manner::of(delivery, &carrier.view);
         let delivered = self.give(now, session, manner, carrier, outbox);
         if delivered.outcome == Outcome::Refused {
             self.counters.miss(DropReason::QueueFull);
@@ -209,7 +215,7 @@ impl Shard {
     /// Sends a message at once in the usual case, which asks each table once: the receiver reads, nothing waits before it, and
     /// the packet says nothing of its own. `None`: the case is another, and nothing was done.
     #[inline]
-    fn deliver_plainly(
+    pub(super) fn deliver_plainly(
         &mut self,
         delivery: &Delivery,
         carrier: &mut Carrier<'_>,

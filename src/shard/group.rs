@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::acknowledge::{StoreWait, Waiter};
 use super::deliver::{Carrier, Delivered, Manner};
 use super::interest::PendingSuback;
-use super::matches::{Subscriber, Wish};
+use super::matches::{Delivery, Own, Subscriber, Wish};
 use super::route::Routed;
 use super::{Cursor, DropReason, GroupOrigin, MemberChange, MeshMessage, Outbox, Outcome, Shard, Stamp};
 use crate::id::{GlobalSessionId, Millis, SessionId, ShardId};
@@ -300,17 +300,22 @@ impl Shard {
         let gone = Delivered { outcome: Outcome::NoMatch, needs_store: false };
         let Some(session) = self.sessions.get_mut(session_id) else { return gone };
         let Some(subscription) = session.subscriptions.get(name) else { return gone };
-        let view = carrier.view();
-        let manner = Manner {
-            qos: view.qos.min(subscription.options.qos),
-            retain: view.retain && subscription.options.retain_as_published,
+        let delivery = Delivery {
+            session: session_id.slot,
+            qos: subscription.options.qos,
+            retain_as_published: subscription.options.retain_as_published,
             subscription_ids: SubscriptionIds::new(subscription.subscription_id.as_slice()),
+            own: Own::Same,
         };
+        let manner = Manner::of(&delivery, carrier.view());
         // A member that is away cannot take QoS 0 [section 4.8.2]: somebody else may.
         if session.connection.is_none() && manner.qos == QoS::AtMostOnce {
             return gone;
         }
-        self.give(now, session_id, manner, carrier, outbox)
+        match self.deliver_plainly(&delivery, carrier, outbox) {
+            Some(delivered) => delivered,
+            None => self.give(now, session_id, manner, carrier, outbox),
+        }
     }
 
     /// A message for a member of this shard, chosen elsewhere.
