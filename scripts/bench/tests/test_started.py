@@ -14,6 +14,10 @@ class Cells(unittest.TestCase):
         self.assertEqual(cells.parse("slow"), [cells.Cell("slow", None)])
         self.assertEqual(cells.parse("fleet:1"), [cells.Cell("fleet", 1)])
 
+    def test_a_cell_by_name_has_the_windows_of_the_default(self):
+        for cell in cells.DEFAULT:
+            self.assertIn(cell, cells.parse(cell.scenario if cell.qos is None else f"{cell.scenario}:{cell.qos}"))
+
     def test_a_qos_that_does_not_exist_is_refused(self):
         for text in ("stream:3", "stream:"):
             with self.assertRaises(ValueError):
