@@ -50,6 +50,10 @@ DEFAULT = (
 TOTAL_SCENARIOS = ("stream", "fanin", "fanin-deep", "fanout", "fanout-deep", "pairs", "pairs-deep", "wild", "shared", "fleet")
 
 
+# What the ring floor (benches/floor.rs) can carry, at QoS 0.
+FLOOR_SCENARIOS = ("stream", "fanin", "fanin-deep", "fanout", "fanout-deep", "fanout-paced", "pairs", "pairs-deep", "latency")
+
+
 def name_of(scenario, qos):
     return scenario if qos is None else f"{scenario} QoS {qos}"
 
@@ -70,6 +74,10 @@ def choose(texts, known):
     unknown = sorted({cell.scenario for cell in wanted if cell.scenario not in known})
     # A cell named twice is measured once.
     return [cell for cell in dict.fromkeys(wanted) if cell.scenario in known], unknown
+
+
+def is_for_floor(cell):
+    return cell.qos == 0 and cell.scenario in FLOOR_SCENARIOS
 
 
 def of_setting(setting, cells):
