@@ -6,12 +6,15 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// The shipped files, in the order of `list`.
-const SHIPPED: [(&str, &str); 14] = [
+const SHIPPED: [(&str, &str); 17] = [
     ("stream", include_str!("../scenarios/stream.toml")),
     ("fanin", include_str!("../scenarios/fanin.toml")),
+    ("fanin-deep", include_str!("../scenarios/fanin-deep.toml")),
     ("fanout", include_str!("../scenarios/fanout.toml")),
+    ("fanout-deep", include_str!("../scenarios/fanout-deep.toml")),
     ("fanout-paced", include_str!("../scenarios/fanout-paced.toml")),
     ("pairs", include_str!("../scenarios/pairs.toml")),
+    ("pairs-deep", include_str!("../scenarios/pairs-deep.toml")),
     ("latency", include_str!("../scenarios/latency.toml")),
     ("big", include_str!("../scenarios/big.toml")),
     ("wild", include_str!("../scenarios/wild.toml")),

@@ -44,8 +44,9 @@ fn tally_of(mistake: Mistake, qos: u8, version: Version) -> Tally {
 
 #[test]
 fn a_faultless_broker_passes_every_scenario_at_every_qos_and_version() {
-    let small: [(&str, u32, u32); 4] = [("stream", 1, 1), ("fanin", 20, 1), ("fanout", 1, 20), ("pairs", 10, 10)];
-    for (scenario, publishers, subscribers) in small {
+    let shapes = [("stream", 1, 1), ("fanin", 20, 1), ("fanout", 1, 20), ("pairs", 10, 10)];
+    let deep = [("fanin-deep", 20, 1), ("fanout-deep", 1, 20), ("pairs-deep", 10, 10)];
+    for (scenario, publishers, subscribers) in shapes.into_iter().chain(deep) {
         for qos in 0..3 {
             for protocol in [Version::V311, Version::V5] {
                 let report = run(scenario, None, |flags| {

@@ -14,7 +14,10 @@ from . import placement
 
 OPEN_SECS_MAX = 10
 STOP_SECS_MAX = 5
-OWN_NAMES = ("mosquitto", "ringmq")
+OWN_NAMES = ("mosquitto", "ringmq", "floor")
+
+# No broker: a relay of the same bytes, which shows what is left to gain.
+FLOOR = "floor"
 
 # No limit that drops, no log, no Nagle, nothing written to disk: Mosquitto at its best.
 MOSQUITTO_CONF = """\
@@ -58,11 +61,14 @@ def parse_peer(text):
 
 
 def lineup(setting, names, peers, paths, cpus):
-    """The programs of a setting, in the order of the table. `names` chooses, `cpus` is how many CPUs a broker gets."""
+    """The programs of a setting, in the order of the table. `names` chooses, `cpus` is how many CPUs a broker gets. The floor is
+    one thread, and runs only where a broker has one core."""
     programs = []
     if "mosquitto" in names:
         programs.append(Program("mosquitto", f"{shlex.quote(paths['mosquitto'])} -c {{dir}}/mosquitto.conf"))
     programs += [peer for peer in peers if peer.label in names]
+    if FLOOR in names and setting == "core":
+        programs.append(Program(FLOOR, f"{shlex.quote(paths[FLOOR])} {{port}}"))
     if "ringmq" in names:
         ringmq = f"{shlex.quote(paths['ringmq'])} -p {{port}}"
         if setting == "core":

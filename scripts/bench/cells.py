@@ -13,17 +13,26 @@ class Cell(NamedTuple):
 
 # The pipelined stream has a window made for a broker that works in batches; a smaller one may suit others better.
 STREAM_WINDOWS = (None, 500)
+# A deep window on hundreds of connections takes a slow broker seconds to go round, longer than a run.
+DEEP_WINDOWS = (None, 8)
+WINDOWS = {"stream": STREAM_WINDOWS, "fanin-deep": DEEP_WINDOWS, "fanout-deep": DEEP_WINDOWS, "pairs-deep": DEEP_WINDOWS}
 
 DEFAULT = (
     Cell("stream", 0, STREAM_WINDOWS),
     Cell("stream", 1, STREAM_WINDOWS),
     Cell("fanin", 0),
     Cell("fanin", 1),
+    Cell("fanin-deep", 0, DEEP_WINDOWS),
+    Cell("fanin-deep", 1, DEEP_WINDOWS),
     Cell("fanout", 0),
+    Cell("fanout-deep", 0, DEEP_WINDOWS),
     Cell("fanout-paced", 0),
     Cell("pairs", 0),
     Cell("pairs", 1),
     Cell("pairs", 2),
+    Cell("pairs-deep", 0, DEEP_WINDOWS),
+    Cell("pairs-deep", 1, DEEP_WINDOWS),
+    Cell("pairs-deep", 2, DEEP_WINDOWS),
     Cell("wild", 0),
     Cell("wild", 1),
     Cell("shared", 0),
@@ -38,7 +47,11 @@ DEFAULT = (
 
 # Scenarios whose rate the broker decides and that have enough clients for all cores.
 # `stream` has one connection each way; it is here to show what more shards cost when they cannot help.
-TOTAL_SCENARIOS = ("stream", "fanin", "fanout", "pairs", "wild", "shared", "fleet")
+TOTAL_SCENARIOS = ("stream", "fanin", "fanin-deep", "fanout", "fanout-deep", "pairs", "pairs-deep", "wild", "shared", "fleet")
+
+
+# What the ring floor (benches/floor.rs) can carry, at QoS 0.
+FLOOR_SCENARIOS = ("stream", "fanin", "fanin-deep", "fanout", "fanout-deep", "fanout-paced", "pairs", "pairs-deep", "latency")
 
 
 def name_of(scenario, qos):
@@ -51,8 +64,7 @@ def parse(text):
     if colon and qos not in ("0", "1", "2"):
         raise ValueError(f"'{text}': write NAME or NAME:QOS, QoS is 0, 1 or 2")
     if colon:
-        windows = STREAM_WINDOWS if name == "stream" else (None,)
-        return [Cell(name, int(qos), windows)]
+        return [Cell(name, int(qos), WINDOWS.get(name, (None,)))]
     return [cell for cell in DEFAULT if cell.scenario == name] or [Cell(name, None)]
 
 
@@ -62,6 +74,10 @@ def choose(texts, known):
     unknown = sorted({cell.scenario for cell in wanted if cell.scenario not in known})
     # A cell named twice is measured once.
     return [cell for cell in dict.fromkeys(wanted) if cell.scenario in known], unknown
+
+
+def is_for_floor(cell):
+    return cell.qos == 0 and cell.scenario in FLOOR_SCENARIOS
 
 
 def of_setting(setting, cells):

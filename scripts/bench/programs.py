@@ -1,10 +1,11 @@
 """Where the programs are, and building those that are not there. Must not start a broker. Neighbour: `brokers` starts them."""
 
+import json
 import os
 import shutil
 import subprocess
 
-from .brokers import CannotStart
+from .brokers import FLOOR, CannotStart
 
 BUILT = {"ringmq": "target/release/ringmq", "loadgen": "target/release/ringmq-loadgen"}
 # Debian keeps daemons off a user's PATH.
@@ -21,6 +22,8 @@ def find(root, names, warn):
             raise CannotStart(f"{paths[name]} is no program")
     if "mosquitto" in names:
         paths["mosquitto"] = find_mosquitto()
+    if FLOOR in names:
+        paths[FLOOR] = os.environ.get("FLOOR") or build_floor(root, warn)
     if not shutil.which("taskset"):
         raise CannotStart("taskset is missing: apt-get install util-linux")
     return {name: os.path.abspath(path) for name, path in paths.items()}
@@ -31,6 +34,20 @@ def find_mosquitto():
     if not found:
         raise CannotStart("Mosquitto is missing: apt-get install mosquitto (or MOSQUITTO=path, or --only ringmq)")
     return found
+
+
+def build_floor(root, warn):
+    """Cargo alone knows the name of a bench's program, and whether it is up to date."""
+    if not shutil.which("cargo"):
+        raise CannotStart("the floor is built by cargo, which is missing: see https://rustup.rs (or FLOOR=path)")
+    warn("building: cargo build --release --bench floor")
+    command = ["cargo", "build", "--release", "--bench", "floor", "--message-format=json-render-diagnostics"]
+    run = subprocess.run(command, cwd=root, stdout=subprocess.PIPE, text=True)
+    made = [message for message in map(json.loads, run.stdout.splitlines()) if message.get("executable")]
+    found = [message["executable"] for message in made if message["target"]["name"] == FLOOR]
+    if run.returncode != 0 or not found:
+        raise CannotStart("cargo build --release --bench floor failed")
+    return found[-1]
 
 
 def build_if_missing(root, paths, warn):

@@ -4,6 +4,7 @@ Neighbours: `generator` reads the reports, `tables` and `plots` show the rows.""
 import statistics
 
 from . import generator
+from .brokers import FLOOR
 
 
 def summarize(runs):
@@ -91,8 +92,13 @@ def ours(labels):
 
 def reference(labels):
     """The broker that ratios refer to."""
-    others = [label for label in labels if not label.startswith("ringmq")]
+    others = rivals(labels)
     return "mosquitto" if "mosquitto" in others else next(iter(others), None)
+
+
+def rivals(labels):
+    """The floor is no broker, and nobody has to beat it."""
+    return [label for label in labels if not label.startswith("ringmq") and label != FLOOR]
 
 
 def better(metric, one, two):

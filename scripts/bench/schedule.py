@@ -5,7 +5,7 @@ import time
 from typing import List, NamedTuple
 
 from . import cells, generator
-from .brokers import Broker, CannotStart, Program
+from .brokers import FLOOR, Broker, CannotStart, Program
 from .placement import Placement
 
 # What starting a broker, connecting and draining take beside the time of the scenario.
@@ -74,6 +74,8 @@ def steps(stage, repetitions):
     for repetition in range(1, repetitions + 1):
         for cell in stage.cells:
             for program in stage.programs if repetition % 2 else reversed(stage.programs):
+                if program.label == FLOOR and not cells.is_for_floor(cell):
+                    continue
                 for window in cell.windows:
                     yield Step(stage.setting, stage.place, cell, program, window, repetition)
 

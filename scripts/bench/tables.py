@@ -98,9 +98,15 @@ def rows_of(layout, rows):
 
 
 def table_of(layout, rows, labels):
+    labels = measured(rows, labels)
     head = head_of(layout, labels)
     body = [row_of(layout, row, labels) for row in rows]
     return Table(layout.title, head, 4 if layout.is_staged else 2, body, notes_of(body, rows, labels))
+
+
+def measured(rows, labels):
+    """Those that ran in one of the rows at least: the floor does not carry all."""
+    return [label for label in labels if any(label in row["brokers"] for row in rows)]
 
 
 def head_of(layout, labels):
@@ -181,7 +187,7 @@ def chance_mark(metric, first, second):
 def ahead_of(layout, row, labels):
     """Which brokers beat ringmq in this row, and in what. This is where nobody should have to search."""
     own = row["brokers"].get(results.ours(labels))
-    told = [wins_of(layout, row, label, own) for label in labels if not label.startswith("ringmq")]
+    told = [wins_of(layout, row, label, own) for label in results.rivals(labels)]
     told = [text for text in told if text]
     return Text("; ".join(told) or "-", bool(told))
 
@@ -232,6 +238,7 @@ def fail_notes(rows, labels):
 
 def spread_table(layout, rows, labels):
     """The smallest and the largest of the runs, for each metric and broker."""
+    labels = measured(rows, labels)
     metrics = [metric for group in layout.groups for metric in group.metrics]
     head = ["Scenario", "QoS"] + (["Stage"] if layout.is_staged else []) + [f"{m.title}, {label}" for m in metrics for label in labels]
     body = []

@@ -38,6 +38,18 @@ class Tables(unittest.TestCase):
     def test_a_peer_that_is_better_is_named_too(self):
         self.assertEqual(texts(pair({}, {}) + [samples.run("peer", per_sec=9e9)])[-1], "peer: msg/s")
 
+    def test_the_floor_is_shown_and_beats_nobody(self):
+        found = table([samples.run("floor", cpu_us=0.1)] + pair({"cpu_us": 4.0}, {"cpu_us": 2.0}))
+        self.assertEqual(found.rows[0][found.head.index("CPU-us/msg: gain of floor")].text, "40.0x")
+        self.assertEqual(found.rows[0][-1].text, "-")
+        self.assertEqual(results.reference(["floor", "peer"]), "peer")
+
+    def test_who_did_not_run_in_a_table_has_no_column(self):
+        phases = [{"name": "a", "unit": "message", "per_sec": 5.0, "broker_cpu_us_each": 2.0, "broker_rss_bytes_each": 1.0}]
+        runs = [samples.run("floor")] + pair({}, {}, scenario="retain", phases=phases)
+        core, staged = tables.tables_of(results.summarize(runs), samples.latest(runs, [])["labels"])
+        self.assertEqual([any("floor" in title for title in one.head) for one in (core, staged)], [True, False])
+
     def test_a_failed_broker_is_no_winner_and_has_no_number(self):
         found = table(pair({"cpu_us": 1.0, "fault": "2 lost"}, {"cpu_us": 5.0}))
         row = [cell.text for cell in found.rows[0]]

@@ -14,6 +14,10 @@ class Cells(unittest.TestCase):
         self.assertEqual(cells.parse("slow"), [cells.Cell("slow", None)])
         self.assertEqual(cells.parse("fleet:1"), [cells.Cell("fleet", 1)])
 
+    def test_a_cell_by_name_has_the_windows_of_the_default(self):
+        for cell in cells.DEFAULT:
+            self.assertIn(cell, cells.parse(cell.scenario if cell.qos is None else f"{cell.scenario}:{cell.qos}"))
+
     def test_a_qos_that_does_not_exist_is_refused(self):
         for text in ("stream:3", "stream:"):
             with self.assertRaises(ValueError):
@@ -78,6 +82,15 @@ class Commands(unittest.TestCase):
         programs = [brokers.Program(name, "") for name in "ab"]
         stage = schedule.Stage("core", None, programs, [cells.Cell("stream", 0)])
         self.assertEqual("".join(step.program.label for step in schedule.steps(stage, 2)), "abba")
+
+    def test_the_floor_runs_on_one_core_in_the_cells_that_it_can_carry(self):
+        paths = {"floor": "/f"}
+        self.assertEqual(brokers.lineup("core", ["floor"], [], paths, 1), [brokers.Program("floor", "/f {port}")])
+        self.assertEqual(brokers.lineup("total", ["floor"], [], paths, 2), [])
+        programs = [brokers.Program(name, "") for name in ("floor", "ringmq")]
+        asked = [cells.Cell("pairs", 0), cells.Cell("pairs", 1), cells.Cell("wild", 0)]
+        steps = schedule.steps(schedule.Stage("core", None, programs, asked), 1)
+        self.assertEqual([(step.program.label, step.cell.qos) for step in steps], [("floor", 0)] + [("ringmq", qos) for qos in (0, 1, 0)])
 
     def test_times_are_read_as_the_generator_reads_them(self):
         self.assertEqual([schedule.secs_of(text, 9.0) for text in ("500ms", "3s", "2m", None)], [0.5, 3.0, 120.0, 9.0])
