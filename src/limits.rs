@@ -79,7 +79,7 @@ pub struct Limits {
     /// Nodes of the retained messages' trie that a shard looks at in one millisecond for new subscriptions; what is more is
     /// looked at later.
     pub retained_search_nodes_max: usize,
-    /// Topics whose match result one shard remembers.
+    /// Topics whose match result one shard remembers; 0 for none.
     pub match_cache_topics_max: usize,
 }
 

@@ -16,7 +16,11 @@ use crate::topic::{SubscriptionTrie, TopicFilter, TopicName};
 use crate::wire::{QoS, SubscriptionOptions};
 
 /// So many deliveries may the remembered answers have for each topic that may be remembered, on average.
-const DELIVERIES_PER_TOPIC: usize = 4;
+const DELIVERIES_PER_TOPIC: usize = 16;
+
+/// Topics that were asked for once and are known to have been: eight bits each.
+const NEWCOMERS_MAX: usize = 16_384;
+const NEWCOMER_BITS: usize = NEWCOMERS_MAX * 8;
 
 /// Who subscribes to a filter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -131,8 +135,37 @@ pub(super) struct Subscribers {
     remembered_generation: u64,
     /// Deliveries that the remembered answers have together.
     remembered_deliveries: usize,
+    newcomers: Newcomers,
     topics_max: usize,
     nodes_max: usize,
+}
+
+/// Topics that were asked for once: what is never asked for again is not worth remembering, and must not drive out what is.
+#[derive(Debug, Default)]
+struct Newcomers {
+    /// Two bits for each topic, at places that its hash says; none before the first topic.
+    marks: Vec<u64>,
+    noted: usize,
+}
+
+impl Newcomers {
+    /// Whether a topic of this hash has come before, perhaps; notes it if not, up to a number after which all begins anew.
+    fn has_come_before(&mut self, hash: u64) -> bool {
+        self.noted += 1;
+        if self.noted > NEWCOMERS_MAX || self.marks.is_empty() {
+            self.marks.clear();
+            self.marks.resize(NEWCOMER_BITS / 64, 0);
+            self.noted = 1;
+        }
+        let mut is_known = true;
+        for part in [hash, hash >> 32] {
+            let bit = part as usize % NEWCOMER_BITS;
+            let word = &mut self.marks[bit / 64];
+            is_known &= *word >> (bit % 64) & 1 == 1;
+            *word |= 1 << (bit % 64);
+        }
+        is_known
+    }
 }
 
 impl Subscribers {
@@ -143,6 +176,7 @@ impl Subscribers {
             remembered: HashSet::with_hasher(hasher),
             remembered_generation: 0,
             remembered_deliveries: 0,
+            newcomers: Newcomers::default(),
             topics_max: limits.match_cache_topics_max,
             nodes_max: limits.match_nodes_max,
         }
@@ -167,6 +201,11 @@ impl Subscribers {
             return matches;
         }
         let matches = Rc::new(self.look_up(topic));
+        if self.topics_max == 0
+            || !self.newcomers.has_come_before(self.remembered.hasher().hash_one(topic.as_str().as_bytes()))
+        {
+            return matches;
+        }
         let deliveries = self.remembered_deliveries + matches.deliveries.len();
         if self.remembered.len() >= self.topics_max || deliveries > self.topics_max * DELIVERIES_PER_TOPIC {
             self.forget();
@@ -274,10 +313,45 @@ mod tests {
     }
 
     #[test]
+    fn a_topic_is_remembered_when_it_is_asked_for_again() {
+        let mut subscribers = Subscribers::new(1, &Limits::default());
+        assert_eq!(subscribers.remembered(b"a").map(|known| known.topic.clone()), None);
+        subscribers.of(TopicName::trusted("a"));
+        assert!(subscribers.remembered(b"a").is_none(), "once is not enough");
+        subscribers.of(TopicName::trusted("a"));
+        assert_eq!(subscribers.remembered(b"a").map(|known| known.topic.clone()), Some("a".into()));
+        for number in 0..20_000 {
+            subscribers.of(TopicName::trusted(&format!("never again/{number}")));
+        }
+        assert!(subscribers.remembered(b"a").is_some() && subscribers.remembered.len() < 2_000, "few are mistaken");
+    }
+
+    /// As wide answers take as much room as many narrow ones.
+    #[test]
+    fn the_receivers_of_remembered_topics_are_bounded_together() {
+        let mut subscribers = Subscribers::new(1, &Limits { match_cache_topics_max: 4, ..Limits::default() });
+        for session in 0..30 {
+            subscribers.insert(
+                TopicFilter::trusted("#"),
+                Subscriber::Session(session),
+                wish(QoS::AtMostOnce, false, 0),
+            );
+        }
+        for topic in ["a", "b", "c"] {
+            for _ in 0..2 {
+                assert_eq!(subscribers.of(TopicName::trusted(topic)).deliveries.len(), 30);
+            }
+        }
+        assert_eq!((subscribers.remembered.len(), subscribers.remembered_deliveries), (1, 30));
+    }
+
+    #[test]
     fn a_change_is_seen_at_once_and_memory_of_topics_is_bounded() {
         let mut subscribers = subscribers(&[]);
         for (topic, remembered) in [("a", 1), ("b", 2), ("b", 2), ("c", 1), ("d", 2)] {
-            assert!(subscribers.of(TopicName::trusted(topic)).is_empty());
+            for _ in 0..2 {
+                assert!(subscribers.of(TopicName::trusted(topic)).is_empty());
+            }
             assert_eq!(subscribers.remembered.len(), remembered);
         }
         subscribers.insert(TopicFilter::trusted("d"), Subscriber::Shard(ShardId(3)), Wish::ANY);

@@ -8,13 +8,14 @@
 //! freed when every shard's clock has passed it, as nothing older can be sent from then on.
 
 use std::collections::VecDeque;
+use std::num::NonZeroU64;
 use std::ops::ControlFlow;
 
 use super::mesh::Peers;
 use super::timers::Timer;
 use super::{Outbox, Shard, Stamp};
-use crate::id::{Millis, PublisherId};
-use crate::limits::Limits;
+use crate::id::{Millis, PublisherId, ShardId};
+use crate::limits::{Limits, SHARDS_MAX};
 use crate::message::{Message, MessageView};
 use crate::session::{Account, Search, cost_of};
 use crate::topic::{Place, RetainedTrie, TopicFilter, TopicName};
@@ -28,9 +29,27 @@ const SWEEP_NODES_MAX: u32 = 16_384;
 /// What a retained message costs beside itself: its topic in the trie and the nodes above it, bytes.
 const RETAINED_OVERHEAD_BYTES: usize = 128;
 
+/// A stamp in eight bytes, never 0, in the same order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct PackedStamp(NonZeroU64);
+
+const _: () = assert!(SHARDS_MAX <= 1 << SHARD_BITS);
+const SHARD_BITS: u32 = 7;
+
+impl PackedStamp {
+    fn of(stamp: Stamp) -> Self {
+        Self((NonZeroU64::MIN).saturating_add(stamp.clock << SHARD_BITS | u64::from(stamp.shard.0)))
+    }
+
+    fn stamp(self) -> Stamp {
+        let packed = self.0.get() - 1;
+        Stamp { clock: packed >> SHARD_BITS, shard: ShardId((packed & ((1 << SHARD_BITS) - 1)) as u16) }
+    }
+}
+
 #[derive(Debug)]
 struct Entry {
-    stamp: Stamp,
+    stamp: PackedStamp,
     /// `None`: a tombstone.
     message: Option<Message>,
 }
@@ -88,15 +107,24 @@ impl Retained {
     /// Sets (`Some`) or clears (`None`) if `stamp` is newer than what is there. Says whether it was.
     fn apply(&mut self, topic: &str, message: Option<Message>, stamp: Stamp, keeps_tombstones: bool) -> bool {
         let name = TopicName::trusted(topic);
-        if self.trie.get(name).is_some_and(|entry| entry.stamp >= stamp) {
-            return false;
-        }
-        let is_removal = message.is_none() && !keeps_tombstones;
+        let packed = PackedStamp::of(stamp);
+        let is_newer = |entry: &Entry| entry.stamp >= packed;
+        let old = if message.is_none() && !keeps_tombstones {
+            if self.trie.get(name).is_some_and(is_newer) {
+                return false;
+            }
+            self.trie.remove(name)
+        } else {
+            let kept = message.clone();
+            let Ok(old) = self.trie.insert_unless(name, Entry { stamp: packed, message: kept }, is_newer) else {
+                return false;
+            };
+            if message.is_none() {
+                self.tombstones.push_back((stamp, topic.into()));
+            }
+            old
+        };
         self.count(message.as_ref(), 1);
-        if message.is_none() && keeps_tombstones {
-            self.tombstones.push_back((stamp, topic.into()));
-        }
-        let old = if is_removal { self.trie.remove(name) } else { self.trie.insert(name, Entry { stamp, message }) };
         self.count(old.and_then(|entry| entry.message).as_ref(), -1);
         true
     }
@@ -122,7 +150,8 @@ impl Retained {
         while self.tombstones.front().is_some_and(|(stamp, _)| stamp.clock <= passed_clock) {
             let Some((stamp, topic)) = self.tombstones.pop_front() else { return };
             let name = TopicName::trusted(&topic);
-            if self.trie.get(name).is_some_and(|entry| entry.message.is_none() && entry.stamp == stamp) {
+            if self.trie.get(name).is_some_and(|entry| entry.message.is_none() && entry.stamp == PackedStamp::of(stamp))
+            {
                 self.trie.remove(name);
             }
         }
@@ -135,7 +164,7 @@ impl Retained {
             match entry.message.take_if(|message| message.view().is_expired(now)) {
                 None => true,
                 Some(message) => {
-                    ended.push((entry.stamp, message));
+                    ended.push((entry.stamp.stamp(), message));
                     keeps_tombstones
                 }
             }

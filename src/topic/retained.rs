@@ -51,10 +51,27 @@ impl<V> RetainedTrie<V> {
 
     /// Inserts or replaces; returns the value that was there.
     pub fn insert(&mut self, topic: TopicName<'_>, value: V) -> Option<V> {
+        self.insert_unless(topic, value, |_| false).unwrap_or_else(Some)
+    }
+
+    /// Inserts, or replaces a value that need not be kept, which it returns.
+    ///
+    /// # Errors
+    /// The new value, if the one that is there is kept.
+    pub fn insert_unless(
+        &mut self,
+        topic: TopicName<'_>,
+        value: V,
+        is_kept: impl FnOnce(&V) -> bool,
+    ) -> Result<Option<V>, V> {
         let node = self.tree.find_or_add(topic.as_str().as_bytes());
-        let replaced = self.tree.payload_mut(node).replace(value);
+        let place = self.tree.payload_mut(node);
+        if place.as_ref().is_some_and(is_kept) {
+            return Err(value);
+        }
+        let replaced = place.replace(value);
         self.len += usize::from(replaced.is_none());
-        replaced
+        Ok(replaced)
     }
 
     /// Removes and returns the value of the name; memory goes back as in [`super::SubscriptionTrie::remove`].

@@ -18,7 +18,7 @@ pub(super) const ROOT: u32 = 0;
 /// Nodes below which an array with many free nodes is not worth rebuilding.
 const COMPACT_NODES_MIN: usize = 16;
 
-/// One level of one or more filters or names. Of a node that is not live, `next` is the next free one.
+/// One level of one or more filters or names. A node without a parent is free, but for the root, and `next` is the next free one.
 #[derive(Debug)]
 struct Node<P> {
     parent: u32,
@@ -28,24 +28,13 @@ struct Node<P> {
     previous: u32,
     plus: u32,
     hash: u32,
-    is_live: bool,
     level: LevelText,
     payload: P,
 }
 
 impl<P: Default> Node<P> {
     fn new(parent: u32, level: LevelText) -> Self {
-        Self {
-            parent,
-            first: NONE,
-            next: NONE,
-            previous: NONE,
-            plus: NONE,
-            hash: NONE,
-            is_live: true,
-            level,
-            payload: P::default(),
-        }
+        Self { parent, first: NONE, next: NONE, previous: NONE, plus: NONE, hash: NONE, level, payload: P::default() }
     }
 }
 
@@ -271,7 +260,6 @@ impl<P: Default> LevelTree<P> {
     fn free(&mut self, node: u32) {
         let freed = &mut self.nodes[node as usize];
         *freed = Node::new(NONE, LevelText::EMPTY);
-        freed.is_live = false;
         freed.next = self.free;
         self.free = node;
         self.free_count += 1;
@@ -280,13 +268,19 @@ impl<P: Default> LevelTree<P> {
     fn compact(&mut self) {
         let mut renamed = vec![NONE; self.nodes.len()];
         let mut live = 0;
-        for (old, _) in self.nodes.iter().enumerate().filter(|(_, node)| node.is_live) {
-            renamed[old] = live;
-            live += 1;
+        let is_live = |(index, node): (usize, &Node<P>)| index == ROOT as usize || node.parent != NONE;
+        for (renamed, place) in renamed.iter_mut().zip(self.nodes.iter().enumerate()) {
+            if is_live(place) {
+                *renamed = live;
+                live += 1;
+            }
         }
         let rename = |index: u32| if index == NONE { NONE } else { renamed[index as usize] };
         let mut nodes = Vec::with_capacity(live as usize);
-        for mut node in std::mem::take(&mut self.nodes).into_iter().filter(|node| node.is_live) {
+        for (index, mut node) in std::mem::take(&mut self.nodes).into_iter().enumerate() {
+            if renamed[index] == NONE {
+                continue;
+            }
             for link in
                 [&mut node.parent, &mut node.first, &mut node.next, &mut node.previous, &mut node.plus, &mut node.hash]
             {

@@ -350,4 +350,11 @@ mod tests {
         assert_eq!(valid(ProtocolVersion::V311), 3);
         assert_eq!(valid(ProtocolVersion::V31), 3);
     }
+
+    /// 3.1.1 section 3.8.3: the bits above the QoS are reserved there [v3.1.1 MQTT-3-8.3-4].
+    #[test]
+    fn before_5_0_only_the_qos_is_written() {
+        let options = SubscriptionOptions { qos: QoS::AtLeastOnce, no_local: true, ..SubscriptionOptions::default() };
+        assert_eq!([ProtocolVersion::V311, ProtocolVersion::V5].map(|version| options.to_byte(version)), [1, 5]);
+    }
 }
