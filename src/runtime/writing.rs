@@ -3,8 +3,14 @@
 //! Duty: one send per connection and turn for all that has gathered, at most one in flight, the rest of a short one again;
 //! tell egress and shard what was sent. Must not: decide what is dropped. Neighbours: `Egress` holds the bytes; `closing`
 //! goes on when the last byte of a closing connection is out.
+//!
+//! Small sends are made at once, by a system call each: that costs no more than an operation of the ring, and it spares a
+//! lone message the completion, with the turn and the second entry into the kernel that belong to it (measured). What the socket does
+//! not take is left to the ring, which waits until there is room.
 
-use super::connection::{Connection, Pause, Phase};
+use socket2::SockRef;
+
+use super::connection::{Connection, Phase};
 use super::driver::Driver;
 use super::ring::Ring;
 use crate::id::{ConnectionId, Millis};
@@ -62,11 +68,15 @@ impl Driver {
         egress.take(&mut sending.flush);
         sending.len = sending.flush.len();
         sending.sent = 0;
-        if sending.is_broken {
-            self.finish_send(id);
-        } else {
-            send_rest(&mut self.ring, id, connection);
+        let is_small = sending.len <= SMALL_BYTES_MAX && sending.flush.splices.is_empty();
+        let sent = if is_small && !sending.is_broken { send_now(connection) } else { 0 };
+        let sending = &mut connection.sending;
+        if sending.is_broken || sent == sending.len {
+            return self.finish_send(id);
         }
+        sending.sent = sent;
+        send_rest(&mut self.ring, id, connection);
+        self.account_sent(id, sent);
     }
 
     /// Takes the completion of a send.
@@ -124,15 +134,20 @@ impl Driver {
     fn account_sent(&mut self, id: ConnectionId, sent: usize) {
         let is_low = self.outbox.egress.sent(id.slot, sent);
         let Some(connection) = self.slots.get(id) else { return };
-        let is_broken = connection.sending.is_broken;
         if is_low && connection.phase == Phase::Open {
-            if connection.pause == Pause::Drain {
-                self.drained.push(id);
-            }
-            // Of a broken connection the shard hears no more than its end, once what it has sent us is taken.
-            if !is_broken {
-                self.handle_isolated(id, Input::Drained { connection: id });
-            }
+            self.drained.push(id);
+        }
+    }
+
+    /// Tells the shard that the egress of a connection is low again.
+    pub(super) fn tell_drained(&mut self, id: ConnectionId) {
+        // Of a broken connection the shard hears no more than its end, once what it has sent us is taken.
+        if let Some(connection) = self.slots.get(id)
+            && connection.phase == Phase::Open
+            && !connection.sending.is_broken
+        {
+            self.handle_isolated(id, Input::Drained { connection: id });
+            self.close_finished();
         }
     }
 
@@ -166,6 +181,19 @@ impl Driver {
 fn clear(flush: &mut Flush) {
     flush.bytes.clear();
     flush.splices.clear();
+}
+
+/// Sends what the socket takes at once, and says how many bytes that was.
+fn send_now(connection: &mut Connection) -> usize {
+    let sent = SockRef::from(&connection.socket())
+        .send_with_flags(&connection.sending.flush.bytes, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL);
+    match sent {
+        Ok(sent) => sent,
+        Err(error) => {
+            connection.sending.is_broken = !matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EINTR));
+            0
+        }
+    }
 }
 
 fn send_rest(ring: &mut Ring, id: ConnectionId, connection: &mut Connection) {
