@@ -20,6 +20,7 @@ use super::operation::Operation;
 use super::report::{Report, connection_of};
 use super::ring::{Completion, Ring};
 use super::slots::Slots;
+use super::spin::SpinRecord;
 use crate::id::{ConnectionId, Millis, ShardId};
 use crate::limits::{Limits, MESH_BATCHES_MAX};
 use crate::shard::{Input, Outbox, Shard, ShardConfig};
@@ -28,7 +29,8 @@ use crate::shard::{Input, Outbox, Shard, ShardConfig};
 /// waits longer than this takes.
 const TURN_BYTES_MAX: usize = 256 << 10;
 
-/// How long to look for news before sleeping. A wakeup costs more than a message; this saves most of them (docs: io-path).
+/// How long to look for news before sleeping, while that finds some. A wakeup costs more than a message; this saves most of
+/// them (docs: io-path).
 const SPIN: Duration = Duration::from_micros(5);
 
 /// Under load the executor gets a look at its own tasks this often. Nothing runs there yet; when something does, it must also
@@ -130,6 +132,7 @@ pub(super) struct Driver {
     pub(super) put_off: VecDeque<Completion>,
     /// When to accept again after descriptors ran out.
     pub(super) accept_at: Option<Millis>,
+    spin_record: SpinRecord,
     clock: Clock,
     store_answered: u64,
     is_stopping: Arc<AtomicBool>,
@@ -169,6 +172,7 @@ impl Driver {
             opened_in_turn: 0,
             put_off: VecDeque::new(),
             accept_at: None,
+            spin_record: SpinRecord::new(),
             clock: parts.clock,
             store_answered: 0,
             is_stopping: parts.is_stopping,
@@ -211,8 +215,9 @@ impl Driver {
         self.resume_paused();
         self.answer_store();
         self.close_finished();
-        self.flush_egress();
+        // Before the sends, so that the other shards begin while this one is in the kernel.
         self.mesh.push(&mut self.outbox.mesh);
+        self.flush_egress();
         self.rearm_receives();
         self.report_events();
         self.release_slots();
@@ -346,18 +351,24 @@ impl Driver {
 
     /// Submits what the turn has queued and waits for news. Whether it has slept.
     fn wait(&mut self, had_work: bool) -> io::Result<bool> {
-        self.ring.submit()?;
         let deadline = self.next_deadline();
         if self.has_news() || deadline.is_some_and(|at| at <= self.now) || self.is_over() {
+            self.ring.submit()?;
             return Ok(false);
         }
-        if had_work && self.spin() {
-            return Ok(false);
+        if had_work && self.spin_record.advise() {
+            self.ring.submit()?;
+            // What the submission itself brings says nothing about spins.
+            if self.has_news() || self.spin() {
+                return Ok(false);
+            }
         }
         if !self.mesh.lie_down() {
+            self.ring.submit()?;
             return Ok(false);
         }
         let timeout = deadline.map(|at| Duration::from_millis(at.0 - self.now.0));
+        // One system call that submits and waits.
         let waited = self.ring.wait(timeout);
         self.mesh.rise();
         waited.map(|()| true)
@@ -370,13 +381,13 @@ impl Driver {
 
     fn spin(&mut self) -> bool {
         let until = Instant::now() + SPIN;
-        while Instant::now() < until {
-            if self.ring.has_news() || self.mesh.has_news() {
-                return true;
-            }
+        let mut is_hit = false;
+        while !is_hit && Instant::now() < until {
             hint::spin_loop();
+            is_hit = self.ring.has_news() || self.mesh.has_news();
         }
-        false
+        self.spin_record.note(is_hit);
+        is_hit
     }
 
     fn next_deadline(&self) -> Option<Millis> {

@@ -5,7 +5,7 @@
 //!
 //! - `start`: from settings to a running broker and back. `probe`, `memory`, `listener`, `placement`, `signal`, `panic_policy`,
 //!   `failure`: what can be wrong before and meanwhile.
-//! - `driver`: the loop. `accepting`, `reading`, `writing`, `closing`, `isolating`: its rooms. `slots`,
+//! - `driver`: the loop, `spin` when to sleep. `accepting`, `reading`, `writing`, `closing`, `isolating`: its rooms. `slots`,
 //!   `connection`, `carry`, `address_rates`: its memory.
 //! - `ring`, `buffers`, `operation`: io_uring. `mesh`, `flag`, `eventfd`: other shards.
 //! - `report`, `journal`: what the operator reads. `clock`.
@@ -37,6 +37,7 @@ mod report;
 mod ring;
 mod signal;
 mod slots;
+mod spin;
 mod start;
 mod writing;
 

@@ -101,10 +101,12 @@ impl Driver {
         }
     }
 
-    /// Lets go on reading who waited for what is there now.
+    /// Tells the shard whose egress is low again, and lets go on reading who waited for that, or for what is there now.
     pub(super) fn resume_paused(&mut self) {
         for at in 0..self.drained.len() {
-            self.resume(self.drained[at], Pause::Drain);
+            let id = self.drained[at];
+            self.tell_drained(id);
+            self.resume(id, Pause::Drain);
         }
         self.drained.clear();
         for _ in 0..self.awaiting_mesh.len() {
