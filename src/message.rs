@@ -12,7 +12,7 @@ use crate::limits::SHARED_PAYLOAD_BYTES_MIN;
 use crate::wire::QoS;
 
 /// A message up to which its bytes are gathered on the stack before they are copied to their place.
-const GATHERED_BYTES: usize = 512;
+const GATHERED_BYTES: usize = 256;
 
 /// When a message ends that does not.
 const NEVER: Millis = Millis(u64::MAX);

@@ -18,7 +18,7 @@ use bytes::Bytes;
 use crate::message::{Message, MessageView};
 
 /// What a message costs beside its bytes: allocations, the place in a queue, bytes.
-const MESSAGE_OVERHEAD_BYTES: usize = 128;
+pub(super) const MESSAGE_OVERHEAD_BYTES: usize = 128;
 
 /// Bytes of payloads of `SHARED_PAYLOAD_BYTES_MIN` and more that the broker holds, each counted once however many hold it.
 /// They are let go on whatever shard the last holder is, so this one count is shared by all shards.

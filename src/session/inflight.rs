@@ -43,6 +43,11 @@ pub enum Stage {
 }
 
 impl Stage {
+    /// The stage of a QoS 1 or 2 message that was just sent.
+    pub fn of_sent(qos: QoS) -> Self {
+        if qos == QoS::AtLeastOnce { Self::AwaitPuback } else { Self::AwaitPubrec }
+    }
+
     /// The QoS of a message in that stage.
     pub fn qos(self) -> QoS {
         match self {

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 
 use triomphe::ThinArc;
 
-use super::account::{Budget, cost_of};
+use super::account::{Budget, MESSAGE_OVERHEAD_BYTES};
 use super::inflight::Inflight;
 use super::{Account, Replays};
 use crate::limits::{Limits, QueueFull};
@@ -126,7 +126,7 @@ impl Outbound {
     /// Puts a message at the end of the queue, within its bounds.
     pub fn enqueue(&mut self, queued: Queued, limits: &Limits) -> Admission {
         let bytes = queued.message.counted_bytes();
-        let cost = cost_of(&queued.message.view());
+        let cost = bytes + MESSAGE_OVERHEAD_BYTES;
         let mut dropped = 0;
         let never_fits = bytes > limits.queued_bytes_max || limits.queued_messages_max == 0;
         while self.queue.len() >= limits.queued_messages_max

@@ -253,7 +253,7 @@ impl Shard {
                 message: Some(carrier.message().clone()),
                 retain: layout.retain,
                 subscription_ids: delivery.subscription_ids.clone(),
-                stage: if qos == QoS::AtLeastOnce { Stage::AwaitPuback } else { Stage::AwaitPubrec },
+                stage: Stage::of_sent(qos),
             });
         }
         carrier.put_encoded(packet_id, outbox.egress.buffer(id.slot));
@@ -360,7 +360,7 @@ impl Shard {
                 message: Some(carrier.message().clone()),
                 retain: manner.retain,
                 subscription_ids: manner.subscription_ids.clone(),
-                stage: if manner.qos == QoS::AtLeastOnce { Stage::AwaitPuback } else { Stage::AwaitPubrec },
+                stage: Stage::of_sent(manner.qos),
             });
         }
         self.encode(now, id, manner, Sending { packet_id, dup: false }, carrier, outbox);
@@ -464,10 +464,48 @@ impl Shard {
             } else {
                 return;
             };
-            let mut carrier = self.carrier_of(&message);
-            self.send(now, connection, session_id, &manner, &mut carrier, outbox);
-            self.give_back(carrier);
+            self.send_owned(now, connection, session_id, message, manner, outbox);
         }
+    }
+
+    /// Sends a message that has waited. In the usual case it is encoded where it is sent from, and moves into the window.
+    fn send_owned(
+        &mut self,
+        now: Millis,
+        id: ConnectionId,
+        session_id: SessionId,
+        message: Message,
+        manner: Manner,
+        outbox: &mut Outbox,
+    ) {
+        let view = message.view();
+        if view.expires_at.is_none()
+            && !view.is_large()
+            && let Some(connection) = self.connections.get_mut(id)
+            && takes_plain(connection, &manner.subscription_ids)
+            && let Some(session) = self.sessions.get_mut(session_id)
+        {
+            let publish = outgoing(now, &view, &manner, Sending { packet_id: 0, dup: false });
+            if publish.encoded_len(connection.version) <= connection.packet_bytes_max {
+                let buffer = outbox.egress.buffer(id.slot);
+                let packet_id_at = publish.encode_head(connection.version, buffer);
+                buffer.extend_from_slice(view.payload);
+                if let Some(at) = packet_id_at {
+                    let packet_id = session.outbound.inflight.insert(Sent {
+                        message: Some(message),
+                        retain: manner.retain,
+                        subscription_ids: manner.subscription_ids,
+                        stage: Stage::of_sent(manner.qos),
+                    });
+                    buffer[at..at + 2].copy_from_slice(&packet_id.to_be_bytes());
+                }
+                self.counters.delivered += 1;
+                return;
+            }
+        }
+        let mut carrier = self.carrier_of(&message);
+        self.send(now, id, session_id, &manner, &mut carrier, outbox);
+        self.give_back(carrier);
     }
 
     /// Repeats a message of the window on a new connection [MQTT-4.4.0-1], with DUP [MQTT-3.3.1-1].

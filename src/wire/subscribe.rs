@@ -351,7 +351,7 @@ mod tests {
         assert_eq!(valid(ProtocolVersion::V31), 3);
     }
 
-    /// 3.1.1 section 3.8.3: the bits above the QoS are reserved there [v3.1.1 MQTT-3-8.3-4].
+    /// 3.1.1 section 3.8.3: the bits above the QoS are reserved there.
     #[test]
     fn before_5_0_only_the_qos_is_written() {
         let options = SubscriptionOptions { qos: QoS::AtLeastOnce, no_local: true, ..SubscriptionOptions::default() };
