@@ -7,6 +7,7 @@
 use super::connect::publisher_of;
 use super::connection::Connection;
 use super::matches::{Delivery, Own};
+use super::run::PlainRun;
 use super::{DropReason, Outbox, Outcome, Shard};
 use crate::id::{ConnectionId, Millis, SessionId};
 use crate::message::{Message, MessageView};
@@ -31,8 +32,10 @@ pub(super) struct Carrier<'a> {
     /// That of `encoded` or `received`.
     layout: Option<Layout>,
     packet_id_at: Option<usize>,
-    /// The packet that it came in, as long as that has the layout.
-    received: Option<&'a [u8]>,
+    /// The plain packet that it came in.
+    received: Option<PlainRun<'a>>,
+    /// Whether the layout is still that of `received`.
+    is_as_received: bool,
 }
 
 /// What makes two encodings of one message equal, but for the packet id.
@@ -54,11 +57,17 @@ impl<'a> Carrier<'a> {
             layout: None,
             packet_id_at: None,
             received: None,
+            is_as_received: false,
         }
     }
 
     pub(super) fn view(&self) -> &MessageView<'a> {
         &self.view
+    }
+
+    /// The plain packet that it came in, if it is one.
+    pub(super) fn received(&self) -> Option<&PlainRun<'a>> {
+        self.received.as_ref()
     }
 
     /// The message, owned; made at the first call.
@@ -88,12 +97,15 @@ impl<'a> Carrier<'a> {
         self.packet_id_at = publish.encode_head(version, &mut self.encoded);
         self.encoded.extend_from_slice(self.view.payload);
         self.layout = Some(layout);
-        self.received = None;
+        self.is_as_received = false;
     }
 
     /// The packet in the layout.
     fn packet(&self) -> &[u8] {
-        self.received.unwrap_or(&self.encoded)
+        match &self.received {
+            Some(received) if self.is_as_received => received.bytes,
+            _ => &self.encoded,
+        }
     }
 
     /// Appends the packet, with a packet id if the layout has one.
@@ -153,7 +165,15 @@ impl Delivered {
 impl Shard {
     pub(super) fn carrier<'a>(&mut self, view: MessageView<'a>) -> Carrier<'a> {
         let encoded = std::mem::take(&mut self.scratch.encoded);
-        Carrier { view, message: None, encoded, layout: None, packet_id_at: None, received: None }
+        Carrier {
+            view,
+            message: None,
+            encoded,
+            layout: None,
+            packet_id_at: None,
+            received: None,
+            is_as_received: false,
+        }
     }
 
     /// A carrier of a message that lies in a packet as many receivers want it.
@@ -168,7 +188,8 @@ impl Shard {
         Carrier {
             layout: Some(Layout { is_v5, qos: packet.qos, retain: false }),
             packet_id_at: (packet.qos != QoS::AtMostOnce).then_some(packet_id_at),
-            received: Some(packet.bytes),
+            received: Some(PlainRun { bytes: packet.bytes, count: 1, longest: packet.bytes.len(), version }),
+            is_as_received: true,
             ..self.carrier(view)
         }
     }

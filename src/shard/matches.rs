@@ -98,6 +98,16 @@ pub(super) struct Matches {
 }
 
 impl Matches {
+    /// The other shards.
+    pub(super) fn peers(&self) -> impl Iterator<Item = ShardId> + use<> {
+        let mut shards = self.shards;
+        std::iter::from_fn(move || {
+            let shard = ShardId(u16::try_from(shards.trailing_zeros()).ok()?);
+            shards = shards.checked_sub(1).map(|less| shards & less)?;
+            Some(shard)
+        })
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.deliveries.is_empty() && self.groups.is_empty() && self.shards == 0
     }

@@ -8,10 +8,11 @@ use std::collections::{BTreeMap, VecDeque};
 use super::acknowledge::{StoreWait, Waiter};
 use super::group::Forward;
 use super::matches::{Subscriber, Wish};
-use super::{MeshAck, MeshBatch, MeshMessage, Outbox, Outcome, Shard, Stamp};
-use crate::id::{GlobalSessionId, Millis, ShardId};
+use super::run::PlainRun;
+use super::{MeshAck, MeshBatch, MeshMessage, Outbox, Outcome, Run, Shard, Stamp};
+use crate::id::{GlobalSessionId, Millis, PublisherId, ShardId};
 use crate::message::Message;
-use crate::topic::TopicFilter;
+use crate::topic::{TopicFilter, TopicName};
 
 /// What this shard and one other owe each other.
 #[derive(Debug, Default)]
@@ -109,6 +110,7 @@ impl Shard {
     fn mesh_message(&mut self, now: Millis, from: ShardId, message: MeshMessage, outbox: &mut Outbox) {
         match message {
             MeshMessage::Publish { message, is_acked } => self.published(now, from, &message, is_acked, outbox),
+            MeshMessage::Run(run) => self.published_run(now, from, &run, outbox),
             MeshMessage::Retain { message, stamp, is_acked } => {
                 self.peers.clock = self.peers.clock.max(stamp.clock);
                 self.published(now, from, &message, is_acked, outbox);
@@ -137,7 +139,8 @@ impl Shard {
 
     fn published(&mut self, now: Millis, from: ShardId, message: &Message, is_acked: bool, outbox: &mut Outbox) {
         let mut carrier = self.carrier_of(message);
-        let routed = self.route_here(now, &mut carrier, outbox);
+        let matches = self.subscribers.of(TopicName::trusted(carrier.view().topic));
+        let routed = self.route_here(now, &matches, &mut carrier, outbox);
         self.give_back(carrier);
         if is_acked {
             self.peer_message_done(from, routed.outcome(), routed.needs_store, outbox);
@@ -252,6 +255,38 @@ impl Shard {
         let is_acked = waiter.map(|waiter| self.peers.expect_ack(peer, waiter)).is_some();
         let forward = MeshMessage::Publish { message: message.clone(), is_acked };
         self.send_mesh_publish(peer, forward, message.counted_bytes(), outbox);
+    }
+
+    /// Adds packets that are plain and of one topic to the batch for a peer: to the last message there, if they go on with it.
+    pub(super) fn send_packets(
+        &mut self,
+        peer: ShardId,
+        packets: &PlainRun<'_>,
+        publisher: Option<PublisherId>,
+        waiter: Option<Waiter>,
+        outbox: &mut Outbox,
+    ) {
+        let is_acked = waiter.map(|waiter| self.peers.expect_ack(peer, waiter)).is_some();
+        self.counters.mesh_publishes += packets.count as u64;
+        let batch = &mut outbox.mesh[peer.index()];
+        batch.clock = self.peers.clock;
+        batch.publishes += packets.count;
+        batch.publish_bytes += packets.bytes.len();
+        if let Some(MeshMessage::Run(run)) = batch.messages.last_mut()
+            && (run.publisher, run.version, run.is_acked) == (publisher, packets.version, is_acked)
+            && packets.goes_on_with(&run.packets)
+        {
+            run.packets.extend_from_slice(packets.bytes);
+            run.count += packets.count as u32;
+            return;
+        }
+        batch.messages.push(MeshMessage::Run(Run {
+            packets: packets.bytes.to_vec(),
+            count: packets.count as u32,
+            version: packets.version,
+            publisher,
+            is_acked,
+        }));
     }
 
     pub(super) fn send_retain(

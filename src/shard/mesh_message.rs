@@ -6,8 +6,9 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use crate::id::{GlobalSessionId, SessionId, ShardId};
+use crate::id::{GlobalSessionId, PublisherId, SessionId, ShardId};
 use crate::message::Message;
+use crate::wire::ProtocolVersion;
 
 /// All that one shard has to say to another after one turn. Batches of a pair never overtake each other.
 #[derive(Debug, Default)]
@@ -105,6 +106,8 @@ pub enum MeshMessage {
         /// Whether the sender waits for an ack.
         is_acked: bool,
     },
+    /// Deliver each to your subscribers, as with `Publish`.
+    Run(Run),
     /// Set (or, with an empty payload, clear) the retained message and deliver to your subscribers.
     Retain {
         /// The message.
@@ -168,6 +171,21 @@ pub enum MeshMessage {
         /// Anything but `PassedOn`.
         outcome: Outcome,
     },
+}
+
+/// Messages of one publisher to one topic, in the packets in which they came: cheaper than a [`Message`] each.
+#[derive(Debug)]
+pub struct Run {
+    /// PUBLISH packets that are plain ([`crate::wire::PlainPublish`]), side by side.
+    pub packets: Vec<u8>,
+    /// How many.
+    pub count: u32,
+    /// The dialect they are written in.
+    pub version: ProtocolVersion,
+    /// Who published them.
+    pub publisher: Option<PublisherId>,
+    /// Whether the sender waits for an ack for each.
+    pub is_acked: bool,
 }
 
 /// Where the acknowledgement of a message for a shared subscription is owed.

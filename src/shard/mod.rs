@@ -38,7 +38,7 @@ pub use connect::owner_of;
 pub use counters::{Counters, DropReason};
 pub use egress::{Egress, EgressTable, Flush, Splice};
 pub use input::{Input, Next, Received, Taken};
-pub use mesh_message::{Cursor, GroupOrigin, MemberChange, MeshAck, MeshBatch, MeshMessage, Outcome, Stamp};
+pub use mesh_message::{Cursor, GroupOrigin, MemberChange, MeshAck, MeshBatch, MeshMessage, Outcome, Run, Stamp};
 pub use outbox::{Cause, Event, Outbox};
 
 use std::collections::VecDeque;
@@ -149,6 +149,12 @@ impl Shard {
             .mesh
             .iter()
             .all(|batch| batch.publishes < limits.mesh_publishes_max && batch.publish_bytes < limits.mesh_bytes_max)
+    }
+
+    /// PUBLISH messages that may be given to every other shard now.
+    fn mesh_room(&self, outbox: &Outbox) -> usize {
+        let most = outbox.mesh.iter().map(|batch| batch.publishes).max().unwrap_or(0);
+        self.config.limits.mesh_publishes_max.saturating_sub(most)
     }
 
     /// What has happened so far.

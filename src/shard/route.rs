@@ -8,7 +8,7 @@ use super::acknowledge::{StoreWait, Waiter};
 use super::deliver::Carrier;
 use super::matches::Matches;
 use super::{Outbox, Outcome, Shard};
-use crate::id::{GlobalSessionId, Millis, ShardId};
+use crate::id::{GlobalSessionId, Millis};
 use crate::message::MessageView;
 use crate::topic::TopicName;
 use crate::wire::QoS;
@@ -129,11 +129,14 @@ impl Shard {
             routed.note(outcome);
         }
         // A retained message has gone to every shard.
-        let mut shards = if carrier.view().retain { 0 } else { matches.shards };
-        while shards != 0 {
-            let peer = ShardId(shards.trailing_zeros() as u16);
-            shards &= shards - 1;
-            self.send_publish(peer, carrier.message(), waiter, outbox);
+        if carrier.view().retain {
+            return;
+        }
+        for peer in matches.peers() {
+            match carrier.received() {
+                Some(packet) => self.send_packets(peer, packet, carrier.view().publisher, waiter, outbox),
+                None => self.send_publish(peer, carrier.message(), waiter, outbox),
+            }
             routed.waits += u16::from(waiter.is_some());
         }
     }
@@ -147,9 +150,14 @@ impl Shard {
     }
 
     /// Delivers a message that another shard sent: to sessions here, never further.
-    pub(super) fn route_here(&mut self, now: Millis, carrier: &mut Carrier<'_>, outbox: &mut Outbox) -> Routed {
+    pub(super) fn route_here(
+        &mut self,
+        now: Millis,
+        matches: &Matches,
+        carrier: &mut Carrier<'_>,
+        outbox: &mut Outbox,
+    ) -> Routed {
         let mut routed = Routed::default();
-        let matches = self.subscribers.of(TopicName::trusted(carrier.view().topic));
         if matches.is_too_wide {
             self.counters.publishes_too_wide += 1;
             routed.is_refused = true;

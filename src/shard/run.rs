@@ -9,43 +9,52 @@ use super::acknowledge::Waiter;
 use super::deliver::{UNLOOKED_BACKLOG_BYTES, takes_plain};
 use super::matches::{Delivery, Matches, Own};
 use super::receive::Source;
-use super::{Outbox, Shard};
-use crate::id::{ConnectionId, Millis, PublisherId};
-use crate::limits::SHARED_PAYLOAD_BYTES_MIN;
+use super::{Outbox, Run, Shard};
+use crate::id::{ConnectionId, Millis, PublisherId, ShardId};
+use crate::limits::{Limits, SHARED_PAYLOAD_BYTES_MIN};
 use crate::message::MessageView;
+use crate::topic::TopicName;
 use crate::wire::{PlainPublish, ProtocolVersion, QoS};
 
-/// QoS 0 packets side by side.
-struct Run<'a> {
-    bytes: &'a [u8],
-    packets: usize,
+/// Plain packets of one topic, side by side.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PlainRun<'a> {
+    pub(super) bytes: &'a [u8],
+    pub(super) count: usize,
     /// Bytes of the longest packet.
-    longest: usize,
-    version: ProtocolVersion,
+    pub(super) longest: usize,
+    pub(super) version: ProtocolVersion,
 }
 
-impl<'a> Run<'a> {
-    /// The run that begins with `first` at the front of `bytes`.
+impl<'a> PlainRun<'a> {
+    /// The run of QoS 0 packets that begins with `first` at the front of `bytes`; so many at most.
     fn beginning_with(
         first: PlainPublish<'a>,
         bytes: &'a [u8],
         version: ProtocolVersion,
-        packet_bytes_max: usize,
+        limits: &Limits,
+        count_max: usize,
     ) -> Self {
-        let mut run = Self { bytes, packets: 1, longest: first.bytes.len(), version };
+        let mut run = Self { bytes, count: 1, longest: first.bytes.len(), version };
         let mut at = first.bytes.len();
-        while let Some(next) = PlainPublish::at_front(&bytes[at..], version)
+        while run.count < count_max
+            && let Some(next) = PlainPublish::at_front(&bytes[at..], version)
             && next.qos == QoS::AtMostOnce
             && next.topic == first.topic
-            && next.bytes.len() <= packet_bytes_max
-            && next.payload.len() < SHARED_PAYLOAD_BYTES_MIN
+            && is_short(&next, limits)
         {
             at += next.bytes.len();
-            run.packets += 1;
+            run.count += 1;
             run.longest = run.longest.max(next.bytes.len());
         }
         run.bytes = &bytes[..at];
         run
+    }
+
+    /// Whether these packets have the topic of the packets before them.
+    pub(super) fn goes_on_with(&self, before: &[u8]) -> bool {
+        let topic = |bytes| PlainPublish::at_front(bytes, self.version).map(|packet| packet.topic);
+        topic(before) == topic(self.bytes)
     }
 
     fn packets(&self) -> impl Iterator<Item = PlainPublish<'a>> {
@@ -67,11 +76,10 @@ impl Shard {
         };
         let Some(first) = PlainPublish::at_front(bytes, version) else { return 0 };
         let Some(matches) = self.subscribers.remembered(first.topic) else { return 0 };
-        if !self.is_short(&first) || matches.topic.starts_with('$') || matches.is_too_wide {
+        if !is_short(&first, &self.config.limits) || matches.topic.starts_with('$') || matches.is_too_wide {
             return 0;
         }
-        let is_everybody_here = matches.groups.is_empty() && matches.shards == 0;
-        if first.qos != QoS::AtMostOnce || !is_everybody_here {
+        if first.qos != QoS::AtMostOnce || !matches.groups.is_empty() {
             let source = Source { connection: id, session, version, shared: None };
             return self.receive_each(now, source, publisher, &matches, bytes, outbox);
         }
@@ -79,21 +87,56 @@ impl Shard {
             return 0;
         }
         self.heard(now, id);
-        let run = Run::beginning_with(first, bytes, version, self.config.limits.packet_bytes_max as usize);
-        self.counters.publishes_received += run.packets as u64;
-        if matches.deliveries.is_empty() {
-            self.counters.unmatched += run.packets as u64;
+        let room = if matches.shards == 0 { usize::MAX } else { self.mesh_room(outbox) };
+        let run = PlainRun::beginning_with(first, bytes, version, &self.config.limits, room);
+        self.counters.publishes_received += run.count as u64;
+        self.counters.unmatched += if matches.is_empty() { run.count as u64 } else { 0 };
+        self.give_run(now, &run, &matches, publisher, outbox);
+        for peer in matches.peers() {
+            self.send_packets(peer, &run, publisher, None, outbox);
         }
+        run.bytes.len()
+    }
+
+    /// Gives QoS 0 packets to the sessions here that want them.
+    fn give_run(
+        &mut self,
+        now: Millis,
+        run: &PlainRun<'_>,
+        matches: &Matches,
+        publisher: Option<PublisherId>,
+        outbox: &mut Outbox,
+    ) {
         for delivery in &matches.deliveries {
-            if !self.copy_run(delivery, &run, outbox) {
+            if !self.copy_run(delivery, run, outbox) {
                 for packet in run.packets() {
-                    let mut carrier = self.carrier_of_packet(view_of(&packet, &matches, publisher), &packet, version);
+                    let mut carrier =
+                        self.carrier_of_packet(view_of(&packet, matches, publisher), &packet, run.version);
                     self.deliver(now, delivery, &mut carrier, outbox);
                     self.give_back(carrier);
                 }
             }
         }
-        run.bytes.len()
+    }
+
+    /// Packets that another shard sent.
+    pub(super) fn published_run(&mut self, now: Millis, from: ShardId, run: &Run, outbox: &mut Outbox) {
+        let Some(first) = PlainPublish::at_front(&run.packets, run.version) else { return };
+        let topic = std::str::from_utf8(first.topic).expect("it was known on its own shard");
+        let matches = self.subscribers.of(TopicName::trusted(topic));
+        let plain = PlainRun::beginning_with(first, &run.packets, run.version, &self.config.limits, usize::MAX);
+        if plain.count == run.count as usize && !run.is_acked && !matches.is_too_wide {
+            return self.give_run(now, &plain, &matches, run.publisher, outbox);
+        }
+        for packet in (PlainRun { bytes: &run.packets, ..plain }).packets() {
+            let view = view_of(&packet, &matches, run.publisher);
+            let mut carrier = self.carrier_of_packet(view, &packet, run.version);
+            let routed = self.route_here(now, &matches, &mut carrier, outbox);
+            self.give_back(carrier);
+            if run.is_acked {
+                self.peer_message_done(from, routed.outcome(), routed.needs_store, outbox);
+            }
+        }
     }
 
     /// Takes packets one at a time, as long as nothing about them is special.
@@ -110,7 +153,7 @@ impl Shard {
         let mut at = 0;
         while let Some(packet) = PlainPublish::at_front(&bytes[at..], source.version)
             && packet.topic == matches.topic.as_bytes()
-            && self.is_short(&packet)
+            && is_short(&packet, &self.config.limits)
             && self.may_take(source.connection, outbox)
             && let Some(session) = self.sessions.get_mut(source.session)
         {
@@ -134,11 +177,6 @@ impl Shard {
         at
     }
 
-    fn is_short(&self, packet: &PlainPublish<'_>) -> bool {
-        packet.bytes.len() <= self.config.limits.packet_bytes_max as usize
-            && packet.payload.len() < SHARED_PAYLOAD_BYTES_MIN
-    }
-
     /// Whether a packet of this connection may be taken now. If not, `receive` finds out why.
     fn may_take(&mut self, id: ConnectionId, outbox: &mut Outbox) -> bool {
         self.connections.get_mut(id).is_some()
@@ -147,7 +185,7 @@ impl Shard {
     }
 
     /// Gives a run to a receiver as it is, if each of its packets would be sent at once, with the same bytes.
-    fn copy_run(&mut self, delivery: &Delivery, run: &Run<'_>, outbox: &mut Outbox) -> bool {
+    fn copy_run(&mut self, delivery: &Delivery, run: &PlainRun<'_>, outbox: &mut Outbox) -> bool {
         let Some((_, session)) = self.sessions.at(delivery.session) else { return false };
         let Some(id) = session.connection.filter(|_| session.outbound.replays.is_none()) else { return false };
         let Some(connection) = self.connections.get_mut(id) else { return false };
@@ -163,11 +201,16 @@ impl Shard {
         {
             return false;
         }
-        self.counters.matches += run.packets as u64;
-        self.counters.delivered += run.packets as u64;
+        self.counters.matches += run.count as u64;
+        self.counters.delivered += run.count as u64;
         outbox.egress.buffer(id.slot).extend_from_slice(run.bytes);
         true
     }
+}
+
+/// Whether a packet is within the bounds, and its payload small enough to be copied.
+fn is_short(packet: &PlainPublish<'_>, limits: &Limits) -> bool {
+    packet.bytes.len() <= limits.packet_bytes_max as usize && packet.payload.len() < SHARED_PAYLOAD_BYTES_MIN
 }
 
 /// The message in a packet. Its topic is the remembered one, which is a string.

@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 
 use ringmq::id::Millis;
 use ringmq::shard::{MeshBatch, MeshMessage};
+use ringmq::wire::PlainPublish;
 
 use crate::plan::Plan;
 use crate::random::Random;
@@ -71,12 +72,21 @@ impl Mesh {
     }
 }
 
-/// The payload that a mesh message brings to subscribers.
-pub(crate) fn payload_of(message: &MeshMessage) -> Option<&[u8]> {
+/// The payloads that a mesh message brings to subscribers.
+pub(crate) fn payloads_of(message: &MeshMessage) -> Vec<&[u8]> {
     match message {
         MeshMessage::Publish { message, .. }
         | MeshMessage::Retain { message, .. }
-        | MeshMessage::GroupPublish { message, .. } => Some(message.view().payload),
-        _ => None,
+        | MeshMessage::GroupPublish { message, .. } => vec![message.view().payload],
+        MeshMessage::Run(run) => {
+            let mut rest = &run.packets[..];
+            let next = || {
+                let packet = PlainPublish::at_front(rest, run.version)?;
+                rest = &rest[packet.bytes.len()..];
+                Some(packet.payload)
+            };
+            std::iter::from_fn(next).collect()
+        }
+        _ => Vec::new(),
     }
 }

@@ -14,7 +14,7 @@ use crate::delivery::number_of;
 use crate::finale::clean;
 use crate::habits::{self, WATCHER};
 use crate::line::{Asked, Line};
-use crate::mesh::{Mesh, payload_of};
+use crate::mesh::{Mesh, payloads_of};
 use crate::node::{Around, Arrival, Node};
 use crate::oracle::Oracle;
 use crate::plan::Plan;
@@ -103,7 +103,7 @@ impl World {
         }
         let waiting = self.nodes.iter().flat_map(|node| &node.outbox.mesh).flat_map(|batch| &batch.messages);
         let on_their_way: BTreeSet<u32> =
-            self.mesh.messages().chain(waiting).filter_map(payload_of).filter_map(number_of).collect();
+            self.mesh.messages().chain(waiting).flat_map(payloads_of).filter_map(number_of).collect();
         for number in acked {
             let published = &self.oracle.published[number as usize];
             assert!(
@@ -141,10 +141,13 @@ impl World {
         let limits = &self.plan.limits;
         let shards = self.plan.shards;
         let node = &mut self.nodes[index];
-        let is_forward =
-            |message: &&MeshMessage| matches!(message, MeshMessage::Publish { .. } | MeshMessage::Retain { .. });
+        let forwards_of = |message: &MeshMessage| match message {
+            MeshMessage::Publish { .. } | MeshMessage::Retain { .. } => 1,
+            MeshMessage::Run(run) => run.count as usize,
+            _ => 0,
+        };
         for batch in &node.outbox.mesh {
-            let forwards = batch.messages.iter().filter(is_forward).count();
+            let forwards: usize = batch.messages.iter().map(forwards_of).sum();
             // Wills are let through: at most one per connection that ever was.
             let most = limits.mesh_publishes_max + 1 + self.lines.len();
             assert!(forwards <= most, "{forwards} PUBLISH in a batch of at most {most}, {shards} shards");
