@@ -52,6 +52,9 @@ pub struct PublisherId(pub NonZeroU64);
 pub struct Millis(pub u64);
 
 impl Millis {
+    /// The end of time.
+    pub const NEVER: Self = Self(u64::MAX);
+
     /// The moment `millis` milliseconds later; saturates at the end of time.
     #[must_use]
     pub fn after_millis(self, millis: u64) -> Self {

@@ -2,7 +2,8 @@
 //!
 //! # The map of the house
 //! A floor uses only the floors below it.
-//! - `limits`, `id`, `message`: used from everywhere. Bounds, ids, and what travels inside the broker.
+//! - `limits`, `id`, `message`, `seldom`: used from everywhere. Bounds, ids, what travels inside the broker, and what most
+//!   clients never have.
 //! - `wire` (ground floor): bytes to packets and back.
 //! - `topic` (first floor): names, filters, the subscription trie, the retained trie.
 //! - `session` (second floor): what one client owes and is owed.
@@ -28,6 +29,7 @@ pub mod limits;
 pub mod message;
 #[cfg(feature = "runtime")]
 pub mod runtime;
+pub mod seldom;
 pub mod session;
 pub mod shard;
 pub mod topic;

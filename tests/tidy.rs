@@ -24,7 +24,8 @@ const FLOORS: [&[&str]; 8] = [
 ];
 
 /// What every room may use, and what these in turn may use.
-const EVERYWHERE: [(&str, &[&str]); 3] = [("id", &[]), ("limits", &["id"]), ("message", &["id", "limits", "wire"])];
+const EVERYWHERE: [(&str, &[&str]); 4] =
+    [("id", &[]), ("seldom", &[]), ("limits", &["id"]), ("message", &["id", "limits", "wire"])];
 
 /// The first floor that may know clocks, sockets, threads and locks.
 const FLOOR_ABOVE_CORE: usize = 4;

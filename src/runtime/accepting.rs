@@ -135,7 +135,9 @@ impl Driver {
     /// Takes over a connection from another shard, with what it has already sent.
     pub(super) fn take_over(&mut self, handoff: Handoff) {
         let Some(id) = self.open(handoff.socket, handoff.peer, handoff.accepted_at) else { return };
-        if let Some(connection) = self.slots.get(id) {
+        if let Some(connection) = self.slots.get(id)
+            && !handoff.unread.is_empty()
+        {
             connection.carry.append(&handoff.unread);
         }
         self.offer_carried(id);

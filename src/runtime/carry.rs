@@ -7,6 +7,7 @@
 use bytes::Bytes;
 
 use super::buffers::BUFFER_BYTES;
+use crate::seldom::Empty;
 use crate::shard::Received;
 
 /// Longest fixed header: while the length of a packet is unknown, no more than this is copied (section 2.1.1).
@@ -14,9 +15,6 @@ const FIXED_HEADER_BYTES_MAX: usize = 5;
 
 /// A large packet's allocation starts with no more than this, and doubles: a header alone must not cost the length it names.
 const ASSEMBLY_BYTES_FIRST: usize = 256 << 10;
-
-/// An empty carry keeps an allocation of at most this, bytes.
-const KEPT_BYTES_MAX: usize = 512;
 
 /// Bytes not used up, in order: an assembled packet, then others.
 #[derive(Debug, Default)]
@@ -30,6 +28,10 @@ pub(super) struct Carry {
     needed: usize,
     /// Whether the front has something that the shard has not seen.
     is_ready: bool,
+}
+
+impl Empty for Carry {
+    const EMPTY: &'static Self = &Self { whole: None, bytes: Vec::new(), from: 0, needed: 0, is_ready: false };
 }
 
 impl Carry {
@@ -101,22 +103,10 @@ impl Carry {
         }
         self.from += consumed;
         if self.from == self.bytes.len() {
-            self.clear();
+            *self = Self::default();
         } else if self.from > self.bytes.len() / 2 || self.is_large() {
             self.bytes.drain(..self.from);
             self.from = 0;
-        }
-    }
-
-    /// Forgets everything.
-    pub(super) fn clear(&mut self) {
-        self.whole = None;
-        self.from = 0;
-        self.needed = 0;
-        self.is_ready = false;
-        self.bytes.clear();
-        if self.bytes.capacity() > KEPT_BYTES_MAX {
-            self.bytes = Vec::new();
         }
     }
 
@@ -222,7 +212,7 @@ mod tests {
         let mut carry = Carry::default();
         carry.append(&[0; 100_000]);
         carry.consume(100_000, None);
-        assert!(carry.bytes.capacity() <= KEPT_BYTES_MAX);
+        assert!(carry.is_empty() && carry.bytes.capacity() == 0);
     }
 
     #[test]

@@ -32,10 +32,10 @@ impl Driver {
         if connection.phase != Phase::Open {
             return;
         }
-        let has_unsent = connection.sending.is_in_flight || self.outbox.egress.at(id.slot).has_queued();
+        let has_unsent = connection.sending.is_some() || self.outbox.egress.at(id.slot).has_queued();
         connection.phase = Phase::Flushing;
         connection.pause = Pause::None;
-        connection.carry.clear();
+        connection.carry.give_up();
         if has_unsent {
             self.closing.push_back((close_by, id));
             self.want_bytes(id);
@@ -50,7 +50,7 @@ impl Driver {
         if connection.phase != Phase::Flushing {
             return;
         }
-        let is_shut = !connection.sending.is_broken && shutdown(connection, Shutdown::Write);
+        let is_shut = !connection.is_broken && shutdown(connection, Shutdown::Write);
         if connection.has_ended || !is_shut {
             self.kill(id);
         } else {
@@ -94,11 +94,11 @@ impl Driver {
             return;
         }
         connection.phase = Phase::Dead;
-        connection.carry.clear();
+        connection.carry.give_up();
         // Ends what is in flight; if the socket is not connected any more, the kernel has to be asked.
         if !shutdown(connection, Shutdown::Both) {
             let is_armed = matches!(connection.receiving, Receiving::Once | Receiving::Many);
-            let is_sending = connection.sending.is_in_flight;
+            let is_sending = connection.sending.is_some();
             if is_armed {
                 self.ring.cancel(Operation::Receive(id));
             }

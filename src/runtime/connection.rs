@@ -3,26 +3,32 @@
 //! Duty: the socket, unread bytes, the send in flight, and which operations the kernel has. Must not: decide anything.
 //! Neighbours: `reading`, `writing` and `closing` move it through its life; `slots` holds it.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use super::carry::Carry;
 use super::ring::FirstBurst;
 use crate::id::Millis;
+use crate::seldom::Seldom;
 use crate::shard::Flush;
 
-/// One network connection.
+/// One network connection. There may be a million that say nothing, so it is small.
 #[derive(Debug)]
 pub(super) struct Connection {
     socket: OwnedFd,
-    /// The other end.
-    pub(super) peer: SocketAddr,
+    peer: Peer,
     /// When it was accepted, here or by another shard.
     pub(super) accepted_at: Millis,
     /// Received bytes that the shard has not used up.
-    pub(super) carry: Carry,
-    /// The send in flight.
-    pub(super) sending: Sending,
+    pub(super) carry: Seldom<Carry>,
+    /// The send that the kernel has.
+    pub(super) sending: Option<Box<Sending>>,
+    /// The turn in which it last received bytes; wraps.
+    pub(super) fed_in_turn: u32,
+    /// Bytes that it received in that turn.
+    pub(super) turn_bytes: u32,
+    /// Its completed receives that wait for a later turn; what comes after them waits behind them.
+    pub(super) put_off: u16,
     /// How far its life has come.
     pub(super) phase: Phase,
     /// What the shard waits for before it takes more bytes.
@@ -37,16 +43,17 @@ pub(super) struct Connection {
     pub(super) has_ended: bool,
     /// Whether it is listed for arming at the end of the turn.
     pub(super) is_rearmed: bool,
-    /// The turn in which it last received bytes; wraps.
-    pub(super) fed_in_turn: u32,
-    /// Bytes that it received in that turn.
-    pub(super) turn_bytes: u32,
-    /// Its completed receives that wait for a later turn; what comes after them waits behind them.
-    pub(super) put_off: u32,
-    /// Whether its send buffers are large and on the list for release.
-    pub(super) is_warm: bool,
-    /// Whether they were needed since the list was last looked through.
-    pub(super) was_used_warm: bool,
+    /// Whether the peer takes no more: what else is to be sent is thrown away.
+    pub(super) is_broken: bool,
+    /// Whether it waits among the large sends.
+    pub(super) is_put_off: bool,
+}
+
+/// The other end. Most have a short address.
+#[derive(Debug)]
+enum Peer {
+    V4(SocketAddrV4),
+    V6(Box<SocketAddrV6>),
 }
 
 /// How far the life of a connection has come.
@@ -87,8 +94,8 @@ pub(super) enum Receiving {
     Cancelled,
 }
 
-/// The send of a connection. What it points to stays in place while it is in flight.
-#[derive(Debug, Default)]
+/// A send that the kernel has. What it points to stays in place until it has completed.
+#[derive(Debug)]
 pub(super) struct Sending {
     /// What is being sent.
     pub(super) flush: Flush,
@@ -98,12 +105,6 @@ pub(super) struct Sending {
     pub(super) sent: usize,
     /// The pieces of a flush with payloads spliced in.
     pub(super) pieces: Option<Box<Pieces>>,
-    /// Whether the kernel has it.
-    pub(super) is_in_flight: bool,
-    /// Whether the peer takes no more: what else is to be sent is thrown away.
-    pub(super) is_broken: bool,
-    /// Whether it waits among the large sends.
-    pub(super) is_put_off: bool,
 }
 
 /// A message in pieces, as the kernel reads it.
@@ -148,12 +149,19 @@ impl Pieces {
 impl Connection {
     /// A connection of which the kernel has nothing yet.
     pub(super) fn new(socket: OwnedFd, peer: SocketAddr, accepted_at: Millis) -> Self {
+        let peer = match peer {
+            SocketAddr::V4(peer) => Peer::V4(peer),
+            SocketAddr::V6(peer) => Peer::V6(Box::new(peer)),
+        };
         Self {
             socket,
             peer,
             accepted_at,
-            carry: Carry::default(),
-            sending: Sending::default(),
+            carry: Seldom::new(),
+            sending: None,
+            fed_in_turn: 0,
+            turn_bytes: 0,
+            put_off: 0,
             phase: Phase::Open,
             pause: Pause::None,
             receiving: Receiving::Idle,
@@ -161,11 +169,16 @@ impl Connection {
             is_settled: false,
             has_ended: false,
             is_rearmed: false,
-            fed_in_turn: 0,
-            turn_bytes: 0,
-            put_off: 0,
-            is_warm: false,
-            was_used_warm: false,
+            is_broken: false,
+            is_put_off: false,
+        }
+    }
+
+    /// The other end.
+    pub(super) fn peer(&self) -> SocketAddr {
+        match &self.peer {
+            Peer::V4(peer) => (*peer).into(),
+            Peer::V6(peer) => (**peer).into(),
         }
     }
 
@@ -176,7 +189,7 @@ impl Connection {
 
     /// Whether the kernel has no operation of it.
     pub(super) fn is_quiet(&self) -> bool {
-        self.receiving == Receiving::Idle && !self.sending.is_in_flight
+        self.receiving == Receiving::Idle && self.sending.is_none()
     }
 
     /// Counts bytes received in a turn.
@@ -204,9 +217,10 @@ impl Connection {
     }
 
     /// The socket and the unread bytes, for another shard.
-    pub(super) fn into_parts(self) -> (OwnedFd, Vec<u8>) {
-        debug_assert!(self.receiving == Receiving::Idle && !self.sending.is_in_flight, "nothing moves while in flight");
-        (self.socket, self.carry.into_bytes())
+    pub(super) fn into_parts(mut self) -> (OwnedFd, Vec<u8>) {
+        debug_assert!(self.is_quiet(), "nothing moves while in flight");
+        let unread = if self.carry.is_empty() { Vec::new() } else { std::mem::take(&mut *self.carry).into_bytes() };
+        (self.socket, unread)
     }
 }
 

@@ -116,8 +116,7 @@ pub(super) struct Driver {
     pub(super) resend: Vec<u32>,
     /// Connections whose large sends wait for their turn.
     pub(super) large_sends: VecDeque<ConnectionId>,
-    /// Connections with large send buffers, and when to look whether they still need them.
-    pub(super) warm: Vec<ConnectionId>,
+    /// When to look which buffers for sending nobody has needed for a while.
     pub(super) cool_at: Option<Millis>,
     /// Connections being closed and when that has to end, soonest first.
     pub(super) closing: VecDeque<(Millis, ConnectionId)>,
@@ -163,7 +162,6 @@ impl Driver {
             dirty: Vec::new(),
             resend: Vec::new(),
             large_sends: VecDeque::new(),
-            warm: Vec::new(),
             cool_at: None,
             closing: VecDeque::new(),
             released: Vec::new(),
@@ -332,7 +330,7 @@ impl Driver {
     fn report_events(&mut self) {
         if !self.outbox.events.is_empty() {
             for event in self.outbox.events.drain(..) {
-                let peer = self.slots.get(connection_of(&event)).map(|connection| connection.peer);
+                let peer = self.slots.get(connection_of(&event)).map(|connection| connection.peer());
                 self.report.event(self.now, &event, peer);
             }
         }

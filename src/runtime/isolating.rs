@@ -28,7 +28,7 @@ impl Driver {
 
     #[cold]
     fn contain(&mut self, id: ConnectionId, text: &str) {
-        let peer = self.slots.get(id).map(|connection| connection.peer);
+        let peer = self.slots.get(id).map(|connection| connection.peer());
         let times = self.shard.counters().panics + 1;
         self.report.panicked(self.now, peer, times, text);
         self.shard.after_panic(self.now, id, &mut self.outbox);

@@ -60,7 +60,9 @@ impl Driver {
     /// Offers a connection's unread bytes again, or for the first time on this shard.
     pub(super) fn offer_carried(&mut self, id: ConnectionId) {
         let Some(connection) = self.slots.get(id) else { return };
-        connection.carry.set_ready();
+        if !connection.carry.is_empty() {
+            connection.carry.set_ready();
+        }
         let (shard, outbox, now) = (&mut self.shard, &mut self.outbox, self.now);
         let taken = panic_policy::catch(|| take_bytes(shard, outbox, now, id, connection, &[]));
         let next = self.next_or_contain(id, taken);
@@ -135,7 +137,7 @@ impl Driver {
 
     fn hand_over(&mut self, id: ConnectionId, to: ShardId) {
         let Some(connection) = self.slots.close(id) else { return };
-        let (peer, accepted_at) = (connection.peer, connection.accepted_at);
+        let (peer, accepted_at) = (connection.peer(), connection.accepted_at);
         let (socket, unread) = connection.into_parts();
         self.mesh.hand_over(to, Handoff { socket, peer, accepted_at, unread });
     }
@@ -182,16 +184,32 @@ fn take_bytes(
     now: Millis,
     id: ConnectionId,
     connection: &mut Connection,
+    new: &[u8],
+) -> Next {
+    if connection.phase != Phase::Open {
+        return Next::Read { needed: None };
+    }
+    if connection.pause != Pause::None {
+        connection.carry.append(new);
+        return Next::Read { needed: None };
+    }
+    let next = take_unpaused(shard, outbox, now, id, connection, new);
+    if connection.carry.is_empty() {
+        // Few connections have a part of a packet at any time.
+        connection.carry.give_up();
+    }
+    next
+}
+
+fn take_unpaused(
+    shard: &mut Shard,
+    outbox: &mut Outbox,
+    now: Millis,
+    id: ConnectionId,
+    connection: &mut Connection,
     mut new: &[u8],
 ) -> Next {
-    let Connection { carry, is_settled, phase, pause, .. } = connection;
-    if *phase != Phase::Open {
-        return Next::Read { needed: None };
-    }
-    if *pause != Pause::None {
-        carry.append(new);
-        return Next::Read { needed: None };
-    }
+    let Connection { carry, is_settled, .. } = connection;
     while !new.is_empty() || carry.is_ready() {
         let is_in_place = carry.is_empty();
         let received = if is_in_place {
@@ -210,13 +228,17 @@ fn take_bytes(
         *is_settled |= taken.consumed > 0;
         let needed = if let Next::Read { needed } = taken.next { needed } else { None };
         if is_in_place {
-            carry.keep(&new[taken.consumed..], needed);
+            if taken.consumed < new.len() {
+                carry.keep(&new[taken.consumed..], needed);
+            }
             new = &[];
         } else {
             carry.consume(taken.consumed, needed);
         }
         if !matches!(taken.next, Next::Read { .. }) {
-            carry.append(new);
+            if !new.is_empty() || !carry.is_empty() {
+                carry.append(new);
+            }
             return taken.next;
         }
     }

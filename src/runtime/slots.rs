@@ -89,9 +89,9 @@ mod tests {
         assert_eq!(slots.used(), 1);
     }
 
-    /// The budget of an idle connection: 1 KiB in all, with session and keep alive.
+    /// The budget of an idle connection: 600 bytes in all, with session and keep alive.
     #[test]
     fn an_idle_connection_costs_the_driver_no_more_than_its_budget() {
-        assert!(size_of::<Entry>() <= 288, "{}", size_of::<Entry>());
+        assert!(size_of::<Entry>() <= 72, "{}", size_of::<Entry>());
     }
 }

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::id::GlobalSessionId;
+use crate::seldom::Seldom;
 use crate::wire::QoS;
 
 /// State of the messages from one client.
@@ -14,10 +15,10 @@ use crate::wire::QoS;
 pub struct Inbound {
     /// QoS 2 packet ids between PUBLISH and PUBREL, and whether the PUBLISH came on this connection. Bounded by the number of
     /// packet ids and, per connection, by `receive_maximum`.
-    received: BTreeMap<u16, bool>,
+    received: Seldom<BTreeMap<u16, bool>>,
     /// Those that came on this connection.
     received_here: usize,
-    owed: VecDeque<Owed>,
+    owed: Seldom<VecDeque<Owed>>,
     /// Number of the first entry of `owed`.
     first_number: u64,
     /// QoS 1 entries that this connection awaits.
@@ -181,10 +182,12 @@ impl Inbound {
 
     /// The connection has gone: what is still owed completes silently.
     pub fn disconnect(&mut self) {
-        for owed in &mut self.owed {
-            owed.is_awaited = false;
+        if !self.owed.is_empty() {
+            self.owed.iter_mut().for_each(|owed| owed.is_awaited = false);
         }
-        self.received.values_mut().for_each(|is_here| *is_here = false);
+        if !self.received.is_empty() {
+            self.received.values_mut().for_each(|is_here| *is_here = false);
+        }
         self.received_here = 0;
         self.owed_qos1 = 0;
     }

@@ -13,6 +13,7 @@ use std::collections::VecDeque;
 use super::Account;
 use super::outbound::SubscriptionIds;
 use crate::message::Message;
+use crate::seldom::Seldom;
 use crate::wire::QoS;
 
 /// Packet ids in the circle.
@@ -69,7 +70,7 @@ pub enum AckError {
 /// The window of one session.
 #[derive(Debug)]
 pub struct Inflight {
-    ring: VecDeque<Option<Sent>>,
+    ring: Seldom<VecDeque<Option<Sent>>>,
     /// Packet id of the first place, counted from 0.
     first: usize,
     /// Places that are filled.
@@ -79,7 +80,7 @@ pub struct Inflight {
     /// Receive Maximum of the client, or our own bound if smaller.
     window: usize,
     /// Packet ids to send again on this connection, in order.
-    resend: VecDeque<u16>,
+    resend: Seldom<VecDeque<u16>>,
     /// What the session holds of the shard's bytes: this window, and the queue behind it.
     pub(super) account: Account,
 }
@@ -88,12 +89,12 @@ impl Inflight {
     /// An empty window of `window` messages, charged to `account`.
     pub fn new(window: u16, account: Account) -> Self {
         Self {
-            ring: VecDeque::new(),
+            ring: Seldom::new(),
             first: 0,
             held: 0,
             outstanding: 0,
             window: usize::from(window).max(1),
-            resend: VecDeque::new(),
+            resend: Seldom::new(),
             account,
         }
     }
@@ -117,7 +118,10 @@ impl Inflight {
     pub fn resume(&mut self, window: u16) {
         self.window = usize::from(window).max(1);
         self.outstanding = 0;
-        self.resend.clear();
+        self.resend.give_up();
+        if self.held == 0 {
+            return;
+        }
         let first = self.first;
         let held = self.ring.iter().enumerate().filter(|(_, place)| place.is_some());
         self.resend.extend(held.map(|(offset, _)| packet_id(first + offset)));
@@ -147,7 +151,7 @@ impl Inflight {
 
     /// The next message to send again, with its packet id, if the window has room for it.
     pub fn next_resend(&mut self) -> Option<(u16, Sent)> {
-        while self.outstanding < self.window {
+        while self.outstanding < self.window && !self.resend.is_empty() {
             let id = self.resend.pop_front()?;
             if let Some(sent) = self.place(id).and_then(|place| place.clone()) {
                 self.outstanding += 1;

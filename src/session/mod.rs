@@ -21,29 +21,30 @@ pub use replay::{NextReplay, Replays, Search};
 use crate::id::{ConnectionId, Millis};
 use crate::limits::Limits;
 use crate::message::Message;
+use crate::seldom::Seldom;
 use crate::wire::SubscriptionOptions;
 
-/// The state of one client.
+/// The state of one client. There may be a million that own and are owed nothing, so it is small.
 #[derive(Debug)]
 pub struct Session {
     /// Client id; unique in the broker.
-    pub client_id: Arc<str>,
+    pub client_id: Box<str>,
     /// User name of its last CONNECT, as claimed.
     pub user_name: Option<Arc<str>>,
     /// The network connection, while there is one.
     pub connection: Option<ConnectionId>,
     /// Session Expiry Interval, seconds; 0 ends the session with its connection, `u32::MAX` never (section 3.1.2.11.2).
     pub expiry_secs: u32,
-    /// When the disconnected session ends.
-    pub ends_at: Option<Millis>,
+    /// When the disconnected session ends; [`Millis::NEVER`] while it is connected.
+    pub ends_at: Millis,
     /// By topic filter as the client wrote it, `$share/...` included.
-    pub subscriptions: BTreeMap<Arc<str>, Subscription>,
+    pub subscriptions: Seldom<BTreeMap<Arc<str>, Subscription>>,
     /// What the client sent and is not yet answered.
     pub inbound: Inbound,
     /// What the client is to get.
     pub outbound: Outbound,
     /// What is published if the client does not say goodbye (section 3.1.2.5).
-    pub last_will: Option<LastWill>,
+    pub last_will: Option<Box<LastWill>>,
 }
 
 /// One subscription of a session.
@@ -72,14 +73,14 @@ pub struct LastWill {
 
 impl Session {
     /// A session with no past.
-    pub fn new(client_id: Arc<str>, limits: &Limits, budget: &Budget) -> Self {
+    pub fn new(client_id: Box<str>, limits: &Limits, budget: &Budget) -> Self {
         Self {
             client_id,
             user_name: None,
             connection: None,
             expiry_secs: 0,
-            ends_at: None,
-            subscriptions: BTreeMap::new(),
+            ends_at: Millis::NEVER,
+            subscriptions: Seldom::new(),
             inbound: Inbound::default(),
             outbound: Outbound::new(limits, budget),
             last_will: None,

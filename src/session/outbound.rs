@@ -12,6 +12,7 @@ use super::inflight::Inflight;
 use super::{Account, Replays};
 use crate::limits::{Limits, QueueFull};
 use crate::message::Message;
+use crate::seldom::Seldom;
 use crate::wire::QoS;
 
 /// The outgoing side of a session.
@@ -21,7 +22,7 @@ pub struct Outbound {
     pub inflight: Inflight,
     /// What the queue means to publishers.
     pub pressure: Pressure,
-    queue: VecDeque<Queued>,
+    queue: Seldom<VecDeque<Queued>>,
     queue_bytes: usize,
     /// Retained messages still to be sent for new subscriptions; `None`: none.
     pub replays: Option<Box<Replays>>,
@@ -92,7 +93,7 @@ impl Outbound {
         Self {
             inflight: Inflight::new(limits.inflight_messages_max, budget.open()),
             pressure: Pressure::None,
-            queue: VecDeque::new(),
+            queue: Seldom::new(),
             queue_bytes: 0,
             replays: None,
         }
@@ -154,6 +155,9 @@ impl Outbound {
 
     /// Takes the first message of the queue.
     pub fn dequeue(&mut self) -> Option<Queued> {
+        if self.queue.is_empty() {
+            return None;
+        }
         let queued = self.queue.pop_front()?;
         self.queue_bytes -= queued.message.counted_bytes();
         self.inflight.account.release_message(&queued.message);

@@ -4,7 +4,6 @@
 //! Must not: deliver (that is `deliver`). Neighbours: `receive` calls; `disconnect` ends sessions.
 
 use std::num::NonZeroU64;
-use std::sync::Arc;
 
 use super::connection::AliasesOut;
 use super::explain::put_refusal;
@@ -154,15 +153,15 @@ impl Shard {
         connection.session = Some(session_id);
         connection.version = connect.version;
         connection.heard_at = now;
-        connection.silence_millis_max = match keep_alive_secs {
+        connection.allow_silence(match keep_alive_secs {
             0 => limits.idle_secs_max.saturating_mul(1000),
             secs => u64::from(secs) * 1500,
-        };
+        });
         connection.packet_bytes_max = packet_bytes_max(connect);
         connection.publisher = Some(publisher_of(client_id, self.config.hash_seed));
         connection.wants_words = connect.request_problem_information;
         connection.aliases_out = AliasesOut::new(connect.topic_alias_maximum.min(limits.topic_alias_out_max));
-        let deadline = now.after_millis(connection.silence_millis_max);
+        let deadline = connection.silent_at();
         self.look_at(id.slot, now, deadline);
         let connack = Connack { session_present, ..connack };
         outbox.egress.control(id.slot, |out| connack.encode(connect.version, out));
@@ -201,22 +200,24 @@ impl Shard {
             existing = self.sessions.by_client_id(client_id);
         }
         let session_id = existing.unwrap_or_else(|| {
-            let session = Session::new(Arc::from(client_id), &self.config.limits, &self.budget);
+            let session = Session::new(client_id.into(), &self.config.limits, &self.budget);
             self.sessions.insert(session)
         });
         self.sessions.set_user(session_id, connect.user_name);
         let limits = &self.config.limits;
         let session = self.sessions.get_mut(session_id).expect("just found or made");
         session.connection = Some(id);
-        session.ends_at = None;
+        session.ends_at = Millis::NEVER;
         session.expiry_secs = granted_expiry_secs(connect, limits);
         // A will that still waits is not published when the client is back in time [MQTT-3.1.3-9].
-        session.last_will = connect.last_will.as_ref().map(|will| LastWill {
-            account: charged(&self.budget, will),
-            message: will_message(will, publisher_of(client_id, self.config.hash_seed)),
-            expiry_secs: will.properties.message_expiry_secs,
-            delay_secs: will.delay_secs,
-            due_at: None,
+        session.last_will = connect.last_will.as_ref().map(|will| {
+            Box::new(LastWill {
+                account: charged(&self.budget, will),
+                message: will_message(will, publisher_of(client_id, self.config.hash_seed)),
+                expiry_secs: will.properties.message_expiry_secs,
+                delay_secs: will.delay_secs,
+                due_at: None,
+            })
         });
         let receive_maximum = connect.receive_maximum.unwrap_or(u16::MAX);
         session.outbound.inflight.resume(receive_maximum.min(limits.inflight_messages_max));

@@ -9,10 +9,11 @@ use std::sync::Arc;
 use super::alarm::Alarm;
 use crate::id::{ConnectionId, Millis, PublisherId, SessionId};
 use crate::limits::REMAINING_LENGTH_MAX;
+use crate::seldom::Seldom;
 use crate::session::Account;
 use crate::wire::ProtocolVersion;
 
-/// One network connection.
+/// One network connection. There may be a million that say nothing, so it is small.
 #[derive(Debug)]
 pub(super) struct Connection {
     pub(super) id: ConnectionId,
@@ -26,7 +27,7 @@ pub(super) struct Connection {
     /// When the last packet came; until CONNECT, when the connection was accepted.
     pub(super) heard_at: Millis,
     /// Silence after which the connection is closed, milliseconds; until CONNECT, how long that may take.
-    pub(super) silence_millis_max: u64,
+    silence_millis_max: u32,
     /// Whether the silence is ours: the connection is not being read.
     pub(super) is_parked: bool,
     /// The client's Maximum Packet Size, bytes.
@@ -34,7 +35,7 @@ pub(super) struct Connection {
     /// The client's Request Problem Information.
     pub(super) wants_words: bool,
     /// Topics by alias, as the client set them; index 0 is alias 1.
-    pub(super) aliases_in: Vec<Option<Arc<str>>>,
+    pub(super) aliases_in: Seldom<Vec<Option<Arc<str>>>>,
     pub(super) aliases_out: AliasesOut,
     /// Charged for a large packet that is not complete.
     pub(super) announced: Option<Box<Account>>,
@@ -49,44 +50,63 @@ impl Connection {
             version: ProtocolVersion::V311,
             publisher: None,
             heard_at: accepted_at,
-            silence_millis_max: connect_timeout_ms,
+            silence_millis_max: in_millis(connect_timeout_ms),
             is_parked: false,
             packet_bytes_max: REMAINING_LENGTH_MAX as usize + 5,
             wants_words: true,
-            aliases_in: Vec::new(),
+            aliases_in: Seldom::new(),
             aliases_out: AliasesOut::default(),
             announced: None,
         }
     }
+
+    /// How long it may be silent from now on.
+    pub(super) fn allow_silence(&mut self, millis: u64) {
+        self.silence_millis_max = in_millis(millis);
+    }
+
+    /// When it has been silent for too long.
+    pub(super) fn silent_at(&self) -> Millis {
+        match self.silence_millis_max {
+            u32::MAX => Millis::NEVER,
+            millis => self.heard_at.after_millis(millis.into()),
+        }
+    }
+}
+
+/// In four bytes; what is 49 days and more is for ever.
+fn in_millis(millis: u64) -> u32 {
+    u32::try_from(millis).unwrap_or(u32::MAX)
 }
 
 /// Topic aliases that we set towards the client (section 3.3.2.3.4). The first topics get them, and keep them.
 #[derive(Debug, Default)]
-pub(super) struct AliasesOut {
+pub(super) struct AliasesOut(Option<Box<Aliases>>);
+
+#[derive(Debug)]
+struct Aliases {
     max: u16,
     by_topic: HashMap<Box<str>, u16>,
 }
 
 impl AliasesOut {
     pub(super) fn new(max: u16) -> Self {
-        Self { max, by_topic: HashMap::new() }
+        Self((max > 0).then(|| Box::new(Aliases { max, by_topic: HashMap::new() })))
     }
 
     /// Whether the client takes any alias.
     pub(super) fn is_allowed(&self) -> bool {
-        self.max > 0
+        self.0.is_some()
     }
 
     /// The alias of a topic, and whether the client knows it already. `None`: the topic goes without.
     pub(super) fn of(&mut self, topic: &str) -> Option<(u16, bool)> {
-        if self.max == 0 {
-            return None;
-        }
-        if let Some(&alias) = self.by_topic.get(topic) {
+        let Aliases { max, by_topic } = self.0.as_deref_mut()?;
+        if let Some(&alias) = by_topic.get(topic) {
             return Some((alias, true));
         }
-        let alias = u16::try_from(self.by_topic.len() + 1).ok().filter(|&alias| alias <= self.max)?;
-        self.by_topic.insert(topic.into(), alias);
+        let alias = u16::try_from(by_topic.len() + 1).ok().filter(|alias| alias <= max)?;
+        by_topic.insert(topic.into(), alias);
         Some((alias, false))
     }
 }
@@ -166,5 +186,30 @@ impl Connections {
 
     pub(super) fn ids(&self) -> Vec<ConnectionId> {
         self.by_slot.iter().flatten().map(|connection| connection.id).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The budget of an idle client: 600 bytes in all, with session and driver.
+    #[test]
+    fn a_connection_costs_the_shard_no_more_than_its_budget() {
+        assert!(size_of::<Option<Connection>>() <= 88, "{}", size_of::<Option<Connection>>());
+        assert!(size_of::<Alarm>() <= 4);
+    }
+
+    /// 49 days and more do not fit, and are for ever.
+    #[test]
+    fn a_long_silence_that_is_allowed_never_ends_early() {
+        let id = ConnectionId { slot: 0, generation: 0 };
+        for (millis, at) in
+            [(1500, 1600), (4_294_967_294, 4_294_967_394), (4_294_967_295, u64::MAX), (u64::MAX, u64::MAX)]
+        {
+            let mut connection = Connection::new(id, Millis(100), 10);
+            connection.allow_silence(millis);
+            assert_eq!(connection.silent_at(), Millis(at), "{millis}");
+        }
     }
 }

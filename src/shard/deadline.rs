@@ -44,7 +44,7 @@ impl Shard {
             // The silence is ours.
             connection.heard_at = now;
         }
-        let due = connection.heard_at.after_millis(connection.silence_millis_max);
+        let due = connection.silent_at();
         if due > now {
             self.look_at(slot, now, due);
         } else if connection.session.is_some() {
@@ -66,9 +66,9 @@ impl Shard {
         self.sessions.alarms(slot).end.hear(now);
         let Some((id, session)) = self.sessions.at(slot) else { return };
         match session.ends_at {
-            None => {}
-            Some(end) if end <= now => self.end_session(now, id, outbox),
-            Some(end) => self.await_end(slot, end),
+            Millis::NEVER => {}
+            end if end <= now => self.end_session(now, id, outbox),
+            end => self.await_end(slot, end),
         }
     }
 

@@ -95,7 +95,7 @@ impl Shard {
         }
         if expiry_secs != u32::MAX {
             let ends_at = now.after_secs(u64::from(expiry_secs));
-            session.ends_at = Some(ends_at);
+            session.ends_at = ends_at;
             self.await_end(session_id.slot, ends_at);
         }
         // Before the will, so that a group gives the news to somebody who is there.

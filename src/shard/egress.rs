@@ -3,13 +3,20 @@
 //! Duty: gather what a turn wants sent to a connection so that the turn is one send; count what is not yet sent, control
 //! packets apart. Small packets are copied into one buffer; a large payload is spliced in by reference. Must not: send, or
 //! decide what is dropped. Neighbours: the shard's rooms append; `runtime` (or a simulation) takes and reports what was sent.
+//!
+//! A connection to which nothing is to be sent has no egress, and no buffer: both go to the next one that needs them.
 
 use bytes::Bytes;
 
+use crate::seldom::{Empty, Seldom};
 use crate::wire::{self, Framed};
 
 /// Less than this is not counted for one connection: it is gone with the turn.
 const COUNTED_BYTES_MIN: usize = 4096;
+
+/// Spare buffers are kept up to this, bytes and number.
+const SPARE_BYTES_MAX: usize = 16 << 20;
+const SPARE_MAX: usize = 4096;
 
 /// Unsent bytes of one connection.
 #[derive(Debug, Default)]
@@ -26,6 +33,21 @@ pub struct Egress {
     counted_bytes: usize,
     is_dirty: bool,
     report_below_bytes: usize,
+}
+
+impl Empty for Egress {
+    const EMPTY: &'static Self = &Self {
+        bytes: Vec::new(),
+        splices: Vec::new(),
+        splice_bytes: 0,
+        control_bytes: 0,
+        taken_bytes: 0,
+        taken_control_bytes: 0,
+        taken_buffer_bytes: 0,
+        counted_bytes: 0,
+        is_dirty: false,
+        report_below_bytes: 0,
+    };
 }
 
 /// A large payload that goes out between two bytes of the buffer.
@@ -84,6 +106,11 @@ impl Egress {
     /// Whether there is something to take.
     pub fn has_queued(&self) -> bool {
         !self.bytes.is_empty() || !self.splices.is_empty()
+    }
+
+    /// Whether there is nothing to send or to remember.
+    fn is_idle(&self) -> bool {
+        !self.has_queued() && self.taken_bytes + self.counted_bytes + self.report_below_bytes == 0 && !self.is_dirty
     }
 
     /// Takes what is queued into `flush`, which must be empty; its buffers are kept for the next queue.
@@ -156,10 +183,16 @@ impl Egress {
 /// The egress of every connection of a shard, and which of them have something new.
 #[derive(Debug, Default)]
 pub struct EgressTable {
-    by_slot: Vec<Egress>,
+    by_slot: Vec<Seldom<Egress>>,
     dirty: Vec<u32>,
     /// Buffer bytes not yet sent, over all connections; spliced payloads are counted where they are held.
     unsent_bytes: usize,
+    /// Those of connections to which everything is sent, with their buffers. The last is given out first.
+    spare: Vec<Seldom<Egress>>,
+    /// What the buffers of `spare` have allocated.
+    spare_bytes: usize,
+    /// The least that `spare` has had since [`Self::free_spare`].
+    spare_least: usize,
 }
 
 impl EgressTable {
@@ -167,32 +200,97 @@ impl EgressTable {
     pub(super) fn open(&mut self, slot: u32) {
         let index = slot as usize;
         if index >= self.by_slot.len() {
-            self.by_slot.resize_with(index + 1, Egress::default);
+            self.by_slot.resize_with(index + 1, Seldom::new);
         }
         self.close(slot);
     }
 
     /// Forgets what was queued or taken for a connection that is gone.
     pub fn close(&mut self, slot: u32) {
-        let index = slot as usize;
-        self.unsent_bytes -= self.by_slot[index].counted_bytes;
-        let is_dirty = self.by_slot[index].is_dirty;
-        self.by_slot[index] = Egress { is_dirty, ..Egress::default() };
+        let place = &mut self.by_slot[slot as usize];
+        if place.is_made() {
+            self.unsent_bytes -= place.counted_bytes;
+            let is_dirty = place.is_dirty;
+            **place = Egress { is_dirty, ..Egress::default() };
+            self.retire(slot);
+        }
     }
 
     /// The egress of a slot that was opened.
-    pub fn at(&mut self, slot: u32) -> &mut Egress {
+    pub fn at(&mut self, slot: u32) -> &mut Seldom<Egress> {
         &mut self.by_slot[slot as usize]
     }
 
     /// Buffer to append packets to; the connection is sent to at the end of the turn.
     pub(super) fn buffer(&mut self, slot: u32) -> &mut Vec<u8> {
-        let egress = &mut self.by_slot[slot as usize];
+        if self.by_slot[slot as usize].bytes.capacity() == 0 {
+            self.equip(slot);
+        }
+        let egress = &mut *self.by_slot[slot as usize];
         if !egress.is_dirty {
             egress.is_dirty = true;
             self.dirty.push(slot);
         }
         &mut egress.bytes
+    }
+
+    /// Gives a connection a spare buffer, if there is one.
+    fn equip(&mut self, slot: u32) {
+        let Some(mut spare) = self.spare.pop() else { return };
+        self.spare_bytes -= spare.bytes.capacity();
+        self.spare_least = self.spare_least.min(self.spare.len());
+        let place = &mut self.by_slot[slot as usize];
+        if place.is_made() {
+            place.bytes = std::mem::take(&mut spare.bytes);
+        } else {
+            *place = spare;
+        }
+    }
+
+    /// Keeps the buffer of a flush that is sent, for what this connection or another one is to be sent.
+    pub fn keep_buffer(&mut self, slot: u32, flush: Flush) {
+        let Flush { mut bytes, .. } = flush;
+        bytes.clear();
+        let egress = &mut *self.by_slot[slot as usize];
+        if egress.bytes.capacity() == 0 {
+            egress.bytes = bytes;
+        } else {
+            let mut spare = Seldom::<Egress>::new();
+            spare.bytes = bytes;
+            self.keep(spare);
+        }
+    }
+
+    /// Takes the egress away from a connection that needs none now.
+    fn retire(&mut self, slot: u32) {
+        let place = &mut self.by_slot[slot as usize];
+        if place.is_made() && place.is_idle() {
+            let spare = place.give_up();
+            self.keep(spare);
+        }
+    }
+
+    fn keep(&mut self, spare: Seldom<Egress>) {
+        let bytes = spare.bytes.capacity();
+        if self.spare.len() < SPARE_MAX && self.spare_bytes + bytes <= SPARE_BYTES_MAX {
+            self.spare_bytes += bytes;
+            self.spare.push(spare);
+        }
+    }
+
+    /// Whether buffers are kept that nobody uses.
+    pub fn has_spare(&self) -> bool {
+        !self.spare.is_empty()
+    }
+
+    /// Frees the spare buffers that nobody has needed since the last call.
+    pub fn free_spare(&mut self) {
+        let freed = self.spare.drain(..self.spare_least).map(|spare| spare.bytes.capacity()).sum::<usize>();
+        self.spare_bytes -= freed;
+        self.spare_least = self.spare.len();
+        if self.spare.is_empty() {
+            self.spare = Vec::new();
+        }
     }
 
     /// Appends a control packet by `encode`; its bytes are counted apart.
@@ -222,6 +320,8 @@ impl EgressTable {
         for &slot in into.iter() {
             self.by_slot[slot as usize].is_dirty = false;
             self.count(slot);
+            // Of a connection that is gone, nothing but the entry in the list was left.
+            self.retire(slot);
         }
     }
 
@@ -230,6 +330,7 @@ impl EgressTable {
     pub fn sent(&mut self, slot: u32, sent_bytes: usize) -> bool {
         let is_low = self.by_slot[slot as usize].sent(sent_bytes);
         self.count(slot);
+        self.retire(slot);
         is_low
     }
 
@@ -401,6 +502,60 @@ mod tests {
         table.take_dirty(&mut Vec::new());
         table.open(0);
         assert_eq!(table.unsent_bytes(), 0);
+    }
+
+    /// Sends all that is queued for a slot, as the driver does.
+    fn send(table: &mut EgressTable, slot: u32) {
+        table.take_dirty(&mut Vec::new());
+        let mut flush = Flush::default();
+        table.at(slot).take(&mut flush);
+        let len = flush.len();
+        table.keep_buffer(slot, flush);
+        assert!(!table.sent(slot, len));
+    }
+
+    #[test]
+    fn who_is_sent_nothing_has_no_egress_and_its_buffer_goes_to_the_next() {
+        let mut table = EgressTable::default();
+        (0..2).for_each(|slot| table.open(slot));
+        assert!(!table.at(0).is_made() && table.at(0).backlog_bytes() == 0 && !table.has_spare());
+        table.buffer(0).extend_from_slice(&[0; 5000]);
+        let buffer = table.buffer(0).as_ptr();
+        send(&mut table, 0);
+        assert!(!table.at(0).is_made() && table.has_spare());
+        table.buffer(1).push(7);
+        assert_eq!(table.buffer(1).as_ptr(), buffer);
+        assert!(!table.has_spare());
+    }
+
+    #[test]
+    fn spare_buffers_are_freed_when_nobody_has_needed_them_for_a_while() {
+        let mut table = EgressTable::default();
+        (0..3).for_each(|slot| table.open(slot));
+        (0..3).for_each(|slot| table.buffer(slot).push(7));
+        (0..3).for_each(|slot| send(&mut table, slot));
+        table.free_spare();
+        assert_eq!(table.spare.len(), 3);
+        table.buffer(0).push(7);
+        send(&mut table, 0);
+        table.free_spare();
+        assert_eq!(table.spare.len(), 1, "the one that was in use");
+        table.free_spare();
+        assert!(!table.has_spare() && table.spare_bytes == 0);
+    }
+
+    #[test]
+    fn a_slot_that_is_closed_while_it_is_listed_is_listed_once() {
+        let mut table = EgressTable::default();
+        table.open(0);
+        table.buffer(0).push(1);
+        table.close(0);
+        table.open(0);
+        assert!(!table.at(0).has_queued());
+        table.buffer(0).push(2);
+        let mut dirty = Vec::new();
+        table.take_dirty(&mut dirty);
+        assert_eq!((dirty, queued(&mut table)), (vec![0], vec![2]));
     }
 
     #[test]

@@ -6,6 +6,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use ahash::RandomState;
+use hashbrown::HashTable;
+
 use super::alarm::Alarm;
 use crate::id::{ConnectionId, SessionId};
 use crate::session::Session;
@@ -14,9 +17,11 @@ use crate::session::Session;
 pub(super) struct Sessions {
     slots: Vec<Slot>,
     free: Vec<u32>,
-    by_client_id: HashMap<Arc<str>, u32, ahash::RandomState>,
+    /// Slots alone: the client ids stand in the sessions.
+    by_client_id: HashTable<u32>,
+    hasher: RandomState,
     /// Sessions of each user name that has any.
-    by_user: HashMap<Arc<str>, usize, ahash::RandomState>,
+    by_user: HashMap<Arc<str>, usize, RandomState>,
 }
 
 #[derive(Debug)]
@@ -37,12 +42,13 @@ pub(super) struct Alarms {
 
 impl Sessions {
     pub(super) fn new(hash_seed: u64) -> Self {
-        let hasher = ahash::RandomState::with_seeds(hash_seed, !hash_seed, 0x27d4_eb2f, 5);
+        let hasher = RandomState::with_seeds(hash_seed, !hash_seed, 0x27d4_eb2f, 5);
         Self {
             slots: Vec::new(),
             free: Vec::new(),
-            by_client_id: HashMap::with_hasher(hasher.clone()),
-            by_user: HashMap::with_hasher(hasher),
+            by_client_id: HashTable::new(),
+            by_user: HashMap::with_hasher(hasher.clone()),
+            hasher,
         }
     }
 
@@ -51,10 +57,14 @@ impl Sessions {
             self.slots.push(Slot { generation: 0, session: None, alarms: Alarms::default() });
             u32::try_from(self.slots.len() - 1).expect("fewer sessions than 2^32")
         });
-        self.by_client_id.insert(Arc::clone(&session.client_id), slot);
+        debug_assert!(self.by_client_id(&session.client_id).is_none(), "one session per client id");
+        let hash = self.hasher.hash_one(&*session.client_id);
         let place = &mut self.slots[slot as usize];
         place.session = Some(Box::new(session));
-        SessionId { slot, generation: place.generation }
+        let id = SessionId { slot, generation: place.generation };
+        let Self { slots, hasher, .. } = self;
+        self.by_client_id.insert_unique(hash, slot, |&other| hasher.hash_one(client_id_of(slots, other)));
+        id
     }
 
     pub(super) fn remove(&mut self, id: SessionId) -> Option<Box<Session>> {
@@ -63,7 +73,10 @@ impl Sessions {
         place.generation = place.generation.wrapping_add(1);
         self.free.push(id.slot);
         let session = place.session.take()?;
-        self.by_client_id.remove(&session.client_id);
+        let hash = self.hasher.hash_one(&*session.client_id);
+        if let Ok(entry) = self.by_client_id.find_entry(hash, |&slot| slot == id.slot) {
+            entry.remove();
+        }
         self.leave_user(session.user_name.as_ref());
         Some(session)
     }
@@ -126,7 +139,8 @@ impl Sessions {
     }
 
     pub(super) fn by_client_id(&self, client_id: &str) -> Option<SessionId> {
-        let slot = *self.by_client_id.get(client_id)?;
+        let hash = self.hasher.hash_one(client_id);
+        let slot = *self.by_client_id.find(hash, |&slot| client_id_of(&self.slots, slot) == client_id)?;
         Some(SessionId { slot, generation: self.slots[slot as usize].generation })
     }
 
@@ -137,5 +151,42 @@ impl Sessions {
 
     pub(super) fn len(&self) -> usize {
         self.by_client_id.len()
+    }
+}
+
+/// The client id of the session in a slot that has one.
+fn client_id_of(slots: &[Slot], slot: u32) -> &str {
+    slots[slot as usize].session.as_ref().map_or("", |session| &session.client_id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::Limits;
+    use crate::session::{Budget, LargePayloads};
+
+    /// The budget of an idle client: 600 bytes in all, with the driver's record of its connection.
+    #[test]
+    fn a_session_costs_no_more_than_its_budget() {
+        assert!(size_of::<Slot>() <= 24, "{}", size_of::<Slot>());
+        assert!(size_of::<Session>() <= 216, "{}", size_of::<Session>());
+    }
+
+    #[test]
+    fn sessions_are_found_by_their_client_id_however_many_there_are() {
+        let budget = Budget::new(usize::MAX, LargePayloads::default(), 1);
+        let mut sessions = Sessions::new(1);
+        let client_id = |number: usize| format!("client-{number}");
+        let new = |number| Session::new(client_id(number).into(), &Limits::default(), &budget);
+        let ids = (0..1000).map(|number| sessions.insert(new(number))).collect::<Vec<_>>();
+        for id in ids.iter().step_by(2) {
+            assert!(sessions.remove(*id).is_some());
+        }
+        for (number, &id) in ids.iter().enumerate() {
+            assert_eq!(sessions.by_client_id(&client_id(number)), (number % 2 == 1).then_some(id));
+        }
+        assert_eq!(sessions.len(), 500);
+        let again = sessions.insert(new(0));
+        assert_eq!(sessions.by_client_id(&client_id(0)), Some(again));
     }
 }

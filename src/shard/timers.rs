@@ -6,6 +6,25 @@
 
 use crate::id::{Millis, SessionId};
 
+/// A moment as coarse as the wheel, in half the bytes; after eight years there is only [`Tick::NEVER`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Tick(u32);
+
+impl Tick {
+    /// Later than every deadline.
+    pub(super) const NEVER: Self = Self(u32::MAX);
+
+    /// The first tick that is not before `due`: a deadline never comes early.
+    pub(super) fn of(due: Millis) -> Self {
+        Self(u32::try_from(due.0.div_ceil(SLOT_MILLIS)).unwrap_or(u32::MAX).min(u32::MAX - 1))
+    }
+
+    /// Whether it has come.
+    pub(super) fn has_come(self, now: Millis) -> bool {
+        u64::from(self.0) <= now.0 / SLOT_MILLIS
+    }
+}
+
 /// Width of a slot, milliseconds: how late a deadline may come.
 const SLOT_MILLIS: u64 = 64;
 /// Slots; a deadline beyond the horizon is looked at once per round.
@@ -30,7 +49,7 @@ pub(super) enum Timer {
 /// The wheel.
 #[derive(Debug)]
 pub(super) struct Timers {
-    slots: Vec<Vec<(Millis, Timer)>>,
+    slots: Vec<Vec<(Tick, Timer)>>,
     /// One bit per slot that holds something.
     filled: [u64; WORDS],
     /// Slot number (not index) that is looked at next.
@@ -47,9 +66,11 @@ impl Timers {
         if due.0 == u64::MAX {
             return;
         }
-        // Rounded up, so that a deadline never comes early.
-        let number = due.0.div_ceil(SLOT_MILLIS).max(self.at);
-        let index = slot_index(number);
+        self.place(Tick::of(due), timer);
+    }
+
+    fn place(&mut self, due: Tick, timer: Timer) {
+        let index = slot_index(u64::from(due.0).max(self.at));
         self.slots[index].push((due, timer));
         self.filled[index / 64] |= 1 << (index % 64);
     }
@@ -95,10 +116,10 @@ impl Timers {
             }
             self.filled[index / 64] &= !(1 << (index % 64));
             for (deadline, timer) in std::mem::take(&mut self.slots[index]) {
-                if deadline <= now {
+                if deadline.has_come(now) {
                     due.push(timer);
                 } else {
-                    self.set(deadline, timer);
+                    self.place(deadline, timer);
                 }
             }
         }
