@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// The shipped files, in the order of `list`.
-const SHIPPED: [(&str, &str); 17] = [
+const SHIPPED: [(&str, &str); 18] = [
     ("stream", include_str!("../scenarios/stream.toml")),
     ("fanin", include_str!("../scenarios/fanin.toml")),
     ("fanin-deep", include_str!("../scenarios/fanin-deep.toml")),
@@ -19,6 +19,7 @@ const SHIPPED: [(&str, &str); 17] = [
     ("big", include_str!("../scenarios/big.toml")),
     ("wild", include_str!("../scenarios/wild.toml")),
     ("shared", include_str!("../scenarios/shared.toml")),
+    ("shared-deep", include_str!("../scenarios/shared-deep.toml")),
     ("slow", include_str!("../scenarios/slow.toml")),
     ("fleet", include_str!("../scenarios/fleet.toml")),
     ("connect", include_str!("../scenarios/connect.toml")),

@@ -70,7 +70,7 @@ fn cut_down(scenario: &str, flags: &mut Overrides) {
         "latency" => flags.rate = Some(5_000),
         "big" => flags.duration = Some(Duration::from_millis(150)),
         "wild" => (flags.topics, flags.subscribers) = (Some(150), Some(40)),
-        "shared" => flags.subscribers = Some(7),
+        "shared" | "shared-deep" => flags.subscribers = Some(7),
         "slow" => (flags.subscribers, flags.rate) = (Some(10), Some(2_000)),
         "fleet" => {
             (flags.devices, flags.rate, flags.reconnects_per_sec) = (Some(20), Some(4_000), Some(150));
@@ -93,7 +93,7 @@ fn run_cut_down(scenario: &str, mistake: Option<Mistake>, qos: u8, threads: usiz
 
 #[test]
 fn a_faultless_broker_passes_groups_trees_fleets_and_standstills_at_every_qos_and_version() {
-    for scenario in ["fanout-paced", "latency", "big", "wild", "shared", "slow", "fleet"] {
+    for scenario in ["fanout-paced", "latency", "big", "wild", "shared", "shared-deep", "slow", "fleet"] {
         for qos in 0..3 {
             for (protocol, threads) in [(Version::V311, 1), (Version::V5, 2)] {
                 let report = run_cut_down(scenario, None, qos, threads, protocol);

@@ -15,7 +15,7 @@ class Cell(NamedTuple):
 STREAM_WINDOWS = (None, 500)
 # A deep window on hundreds of connections takes a slow broker seconds to go round, longer than a run.
 DEEP_WINDOWS = (None, 8)
-WINDOWS = {"stream": STREAM_WINDOWS, "fanin-deep": DEEP_WINDOWS, "fanout-deep": DEEP_WINDOWS, "pairs-deep": DEEP_WINDOWS}
+WINDOWS = {"stream": STREAM_WINDOWS, "fanin-deep": DEEP_WINDOWS, "fanout-deep": DEEP_WINDOWS, "pairs-deep": DEEP_WINDOWS, "shared-deep": DEEP_WINDOWS}
 
 DEFAULT = (
     Cell("stream", 0, STREAM_WINDOWS),
@@ -47,7 +47,7 @@ DEFAULT = (
 
 # Scenarios whose rate the broker decides and that have enough clients for all cores.
 # `stream` has one connection each way; it is here to show what more shards cost when they cannot help.
-TOTAL_SCENARIOS = ("stream", "fanin", "fanin-deep", "fanout", "fanout-deep", "pairs", "pairs-deep", "wild", "shared", "fleet")
+TOTAL_SCENARIOS = ("stream", "fanin", "fanin-deep", "fanout", "fanout-deep", "pairs", "pairs-deep", "wild", "shared", "shared-deep", "fleet")
 
 
 # What the ring floor (benches/floor.rs) can carry, at QoS 0.
