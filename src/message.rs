@@ -152,6 +152,8 @@ impl MessageView<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroU64;
+
     use super::*;
 
     fn view(payload: &Bytes) -> MessageView<'_> {
@@ -172,6 +174,59 @@ mod tests {
         let payload = Bytes::from(vec![7; 10_000]);
         let message = Message::new(&view(&payload));
         assert_eq!(message.view().payload.as_ptr(), payload.as_ptr());
+    }
+
+    #[test]
+    fn a_message_is_one_word_to_its_holders() {
+        assert_eq!(size_of::<Option<Message>>(), size_of::<usize>());
+    }
+
+    /// Every field, with parts that end on either side of what is gathered on the stack, and payloads of either side of what is
+    /// referenced.
+    #[test]
+    fn a_message_has_the_parts_that_it_was_made_of() {
+        let payloads = [0, 1, SHARED_PAYLOAD_BYTES_MIN - 1, SHARED_PAYLOAD_BYTES_MIN, SHARED_PAYLOAD_BYTES_MIN + 1];
+        let gathered = (0..3).map(|more| GATHERED_BYTES - 1 + more);
+        let topics = ["t".to_owned(), "long/".repeat(40), "\u{e4}".repeat(32_767)];
+        let lengths: Vec<usize> = payloads.into_iter().chain(gathered).collect();
+        for (topic, properties_len) in topics.iter().flat_map(|topic| [(topic, 0), (topic, 9)]) {
+            for &whole in &lengths {
+                let parts_before = topic.len() + properties_len;
+                for payload_len in [whole, whole.saturating_sub(parts_before)] {
+                    check_parts(topic, properties_len, payload_len);
+                }
+            }
+        }
+    }
+
+    fn check_parts(topic: &str, properties_len: usize, payload_len: usize) {
+        let bytes: Vec<u8> = (0..properties_len + payload_len).map(|index| index as u8 | 1).collect();
+        let (properties, payload) = bytes.split_at(properties_len);
+        let shared = Bytes::copy_from_slice(payload);
+        for (expires_at, publisher, retain, shared_payload) in [
+            (None, None, false, None),
+            (Some(Millis(0)), Some(PublisherId(NonZeroU64::MIN)), true, Some(&shared)),
+            (Some(Millis(u64::MAX - 1)), Some(PublisherId(NonZeroU64::MAX)), true, None),
+        ] {
+            let payload = shared_payload.map_or(payload, |shared| &shared[..]);
+            for qos in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce] {
+                let view =
+                    MessageView { topic, properties, payload, shared_payload, qos, retain, expires_at, publisher };
+                let message = Message::new(&view);
+                let is_large = payload_len >= SHARED_PAYLOAD_BYTES_MIN;
+                let found = message.view();
+                assert_eq!((found.topic, found.properties, found.payload), (topic, properties, payload));
+                assert_eq!((found.qos, found.retain), (qos, retain));
+                assert_eq!((found.expires_at, found.publisher), (expires_at, publisher));
+                assert_eq!((found.is_large(), found.shared_payload.is_some()), (is_large, is_large));
+                assert_eq!(found.shared_payload.map_or(payload, |shared| &shared[..]), payload);
+                assert_eq!(message.topic(), topic);
+                let own = topic.len() + properties_len;
+                let held = if is_large { (own, payload_len) } else { (own + payload_len, 0) };
+                assert_eq!(message.held_bytes(), held);
+                assert_eq!((message.counted_bytes(), view.counted_bytes()), (own + payload_len, own + payload_len));
+            }
+        }
     }
 
     /// [MQTT-3.3.2-6]: the interval sent is the one received less the time waited.

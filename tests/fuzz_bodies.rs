@@ -89,6 +89,44 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig { cases: cases(), failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// A PUBLISH that says no more than it must, or nearly so, with another one behind it: the quick look sees what `decode` sees.
+    #[test]
+    fn a_plain_publish_is_found_at_a_glance_and_nothing_else_is(
+        first_byte in prop_oneof![6 => prop::sample::select(vec![0x30_u8, 0x32, 0x34]), 1 => 0x30_u8..0x40],
+        topic in prop_oneof![4 => "[a-z/]{0,9}".prop_map(String::into_bytes), 1 => prop::collection::vec(any::<u8>(), 0..4)],
+        packet_id in prop_oneof![4 => 1_u16.., 1 => Just(0)],
+        before_payload in prop_oneof![3 => Just(vec![0]), 2 => Just(vec![]), 1 => prop::collection::vec(0_u8..4, 1..9)],
+        payload_len in prop_oneof![6 => 0..10_usize, 2 => 110..130_usize, 1 => 16_350..16_390_usize],
+        damage in prop::option::weighted(0.3, (0..16_usize, 0_u8..8)),
+    ) {
+        let mut body = (topic.len() as u16).to_be_bytes().to_vec();
+        body.extend(topic);
+        if first_byte & 6 != 0 {
+            body.extend(packet_id.to_be_bytes());
+        }
+        body.extend(before_payload);
+        body.resize(body.len() + payload_len, b'.');
+        let mut bytes = vec![first_byte];
+        match body.len() {
+            0..0x80 => bytes.push(body.len() as u8),
+            0x80..0x4000 => bytes.extend([body.len() as u8 | 0x80, (body.len() >> 7) as u8]),
+            _ => bytes.extend([body.len() as u8 | 0x80, (body.len() >> 7) as u8 | 0x80, (body.len() >> 14) as u8]),
+        }
+        bytes.extend(&body[..]);
+        bytes.extend([0x30, 4, 0, 1, b'a', 0]);
+        if let Some((at, bit)) = damage {
+            let at = at % bytes.len();
+            bytes[at] ^= 1 << bit;
+        }
+        for version in [ProtocolVersion::V31, ProtocolVersion::V311, ProtocolVersion::V5] {
+            bodies::decode::find_plain(&bytes, version);
+        }
+    }
+}
+
 /// What fuzzing found worth keeping, through the bodies again: an input that once failed does not fail again.
 #[test]
 fn the_corpus_passes() {

@@ -29,8 +29,18 @@ fn text(bytes: &[u8]) -> &str {
 fn list_names_every_scenario() {
     let output = loadgen(&["list"]);
     assert_eq!(output.status.code(), Some(0));
-    let names =
-        ["stream", "fanin-deep", "fanout-deep", "fanout-paced", "pairs-deep", "wild", "shared", "shared-deep", "slow", "fleet"];
+    let names = [
+        "stream",
+        "fanin-deep",
+        "fanout-deep",
+        "fanout-paced",
+        "pairs-deep",
+        "wild",
+        "shared",
+        "shared-deep",
+        "slow",
+        "fleet",
+    ];
     for name in names {
         assert!(text(&output.stdout).lines().any(|line| line.starts_with(name)), "{name}");
     }

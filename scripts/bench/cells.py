@@ -15,7 +15,14 @@ class Cell(NamedTuple):
 STREAM_WINDOWS = (None, 500)
 # A deep window on hundreds of connections takes a slow broker seconds to go round, longer than a run.
 DEEP_WINDOWS = (None, 8)
-WINDOWS = {"stream": STREAM_WINDOWS, "fanin-deep": DEEP_WINDOWS, "fanout-deep": DEEP_WINDOWS, "pairs-deep": DEEP_WINDOWS, "shared-deep": DEEP_WINDOWS}
+SHARED_WINDOWS = (None, 51)
+WINDOWS = {
+    "stream": STREAM_WINDOWS,
+    "fanin-deep": DEEP_WINDOWS,
+    "fanout-deep": DEEP_WINDOWS,
+    "pairs-deep": DEEP_WINDOWS,
+    "shared-deep": SHARED_WINDOWS,
+}
 
 DEFAULT = (
     Cell("stream", 0, STREAM_WINDOWS),
@@ -37,6 +44,8 @@ DEFAULT = (
     Cell("wild", 1),
     Cell("shared", 0),
     Cell("shared", 1),
+    Cell("shared-deep", 0, SHARED_WINDOWS),
+    Cell("shared-deep", 1, SHARED_WINDOWS),
     Cell("latency", 0),
     Cell("latency", 1),
     Cell("big", 0),

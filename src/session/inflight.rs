@@ -267,6 +267,12 @@ mod tests {
         Sent { message: None, retain: false, subscription_ids: SubscriptionIds::default(), stage }
     }
 
+    /// Subscribers with wide windows make them by the thousand each.
+    #[test]
+    fn a_message_in_the_window_takes_three_words() {
+        assert!(size_of::<Option<Sent>>() <= 24, "{}", size_of::<Option<Sent>>());
+    }
+
     /// One message without an answer does not let the list grow for ever: four windows of packet ids, and at least 64.
     #[test]
     fn the_oldest_unanswered_message_bounds_how_far_others_go_on() {

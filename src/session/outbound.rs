@@ -197,6 +197,12 @@ mod tests {
         }
     }
 
+    /// Slow subscribers make them by the hundred thousand.
+    #[test]
+    fn a_message_that_waits_takes_three_words() {
+        assert!(size_of::<Queued>() <= 24, "{}", size_of::<Queued>());
+    }
+
     fn limits(queue_full: QueueFull) -> Limits {
         Limits { queued_messages_max: 2, queue_full, ..Limits::default() }
     }

@@ -329,6 +329,24 @@ mod tests {
         })
     }
 
+    #[test]
+    fn what_is_retained_takes_two_words_in_its_node() {
+        assert_eq!(size_of::<Option<Entry>>(), 16);
+    }
+
+    /// Clock first, then shard, as the stamps themselves.
+    #[test]
+    fn a_packed_stamp_is_the_stamp_in_the_same_order() {
+        let shards = [0, 1, SHARDS_MAX as u16 - 1];
+        let clocks = [0, 1, 127, 128, (1 << 57) - 2];
+        let stamps: Vec<Stamp> =
+            clocks.into_iter().flat_map(|clock| shards.map(|shard| Stamp { clock, shard: ShardId(shard) })).collect();
+        assert!(stamps.is_sorted());
+        let packed: Vec<PackedStamp> = stamps.iter().map(|stamp| PackedStamp::of(*stamp)).collect();
+        assert!(packed.is_sorted_by(|one, other| one < other), "{packed:?}");
+        assert_eq!(packed.iter().map(|packed| packed.stamp()).collect::<Vec<_>>(), stamps);
+    }
+
     /// A shard wakes for the end of retained messages while there are some that end, and not otherwise.
     #[test]
     fn there_are_sweeps_while_there_are_messages_that_end() {

@@ -331,6 +331,12 @@ mod tests {
         tree.give_back();
     }
 
+    /// What there is most of where millions of messages are retained: with a value of two words, as theirs is.
+    #[test]
+    fn a_node_takes_one_cache_line() {
+        assert_eq!(size_of::<Node<[u64; 2]>>(), 64);
+    }
+
     /// R11
     #[test]
     fn the_same_level_has_another_hash_under_another_seed_and_below_another_parent() {

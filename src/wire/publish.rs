@@ -443,6 +443,65 @@ mod tests {
         }
     }
 
+    /// Every part of a plain packet, in each dialect; what stands behind it does not matter.
+    #[test]
+    fn a_plain_publish_is_seen_at_a_glance() {
+        let qos0 = [0x30, 4, 0, 1, b'a', b'x', 0x32];
+        let qos2 = [0x34, 7, 0, 1, b'a', 1, 2, 0, b'x'];
+        let expected = |qos, packet_id, bytes| PlainPublish { qos, topic: b"a", packet_id, payload: b"x", bytes };
+        for version in [ProtocolVersion::V31, ProtocolVersion::V311] {
+            let found = PlainPublish::at_front(&qos0, version);
+            assert_eq!(found, Some(expected(QoS::AtMostOnce, 0, &qos0[..6])));
+            let found = PlainPublish::at_front(&qos2, version).expect("a payload of two bytes");
+            assert_eq!((found.qos, found.packet_id, found.payload), (QoS::ExactlyOnce, 0x0102, &[0, b'x'][..]));
+        }
+        assert_eq!(
+            PlainPublish::at_front(&qos0, ProtocolVersion::V5),
+            None,
+            "a block of properties as long as `x` says"
+        );
+        let found = PlainPublish::at_front(&qos2, ProtocolVersion::V5);
+        assert_eq!(found, Some(expected(QoS::ExactlyOnce, 0x0102, &qos2)));
+    }
+
+    /// One flaw each, in a packet that is plain without it.
+    #[test]
+    fn what_is_more_or_less_than_plain_is_not_taken_for_it() {
+        for (flaw, bytes) in [
+            ("DUP", &[0x3a, 6, 0, 1, b'a', 0, 1, b'x'][..]),
+            ("RETAIN", &[0x33, 6, 0, 1, b'a', 0, 1, b'x']),
+            ("QoS 3", &[0x36, 6, 0, 1, b'a', 0, 1, b'x']),
+            ("another packet", &[0x62, 6, 0, 1, b'a', 0, 1, b'x']),
+            ("packet id 0", &[0x32, 6, 0, 1, b'a', 0, 0, b'x']),
+            ("half a packet id", &[0x32, 4, 0, 1, b'a', 1, 2, 3]),
+            ("an empty topic", &[0x32, 5, 0, 0, 0, 1, b'x']),
+            ("a topic beyond its end", &[0x32, 6, 0, 5, b'a', 0, 1, b'x', b'x', b'x']),
+            ("half a topic length", &[0x32, 1, 0, 1, b'a', 0, 1, b'x']),
+            ("a length of one byte too many", &[0x32, 0x86, 0, 0, 1, b'a', 0, 1, b'x']),
+            ("the end before its end", &[0x32, 6, 0, 1, b'a', 0, 1]),
+            ("two bytes", &[0x32, 0]),
+        ] {
+            assert_eq!(PlainPublish::at_front(bytes, ProtocolVersion::V311), None, "{flaw}");
+        }
+        let right = [0x32, 6, 0, 1, b'a', 0, 1, b'x'];
+        assert!(PlainPublish::at_front(&right, ProtocolVersion::V311).is_some());
+    }
+
+    /// Remaining Length has one byte, two, and more than are looked at.
+    #[test]
+    fn a_plain_publish_is_seen_up_to_a_length_of_two_bytes() {
+        for (remaining, length) in
+            [(127, &[0x7f][..]), (128, &[0x80, 1]), (0x3fff, &[0xff, 0x7f]), (0x4000, &[0x80, 0x80, 1])]
+        {
+            let mut bytes = [&[0x30], length, &[0, 1, b'a']].concat();
+            bytes.resize(1 + length.len() + remaining, b'x');
+            let found = PlainPublish::at_front(&bytes, ProtocolVersion::V311);
+            assert_eq!(found.map(|found| found.payload.len()), (length.len() < 3).then_some(remaining - 3));
+            bytes.pop();
+            assert_eq!(PlainPublish::at_front(&bytes, ProtocolVersion::V311), None);
+        }
+    }
+
     /// [MQTT-3.3.1-2]: DUP never goes out with QoS 0, whatever is asked.
     #[test]
     fn dup_is_left_out_with_qos_0() {

@@ -180,6 +180,11 @@ impl Broker {
         self.world.borrow().cores.iter().map(|core| counter(core.shard.counters())).sum()
     }
 
+    /// All counters of each shard.
+    pub(crate) fn counters(&self) -> Vec<Counters> {
+        self.world.borrow().cores.iter().map(|core| *core.shard.counters()).collect()
+    }
+
     /// How many shards there are.
     pub(crate) fn shards(&self) -> usize {
         self.world.borrow().cores.len()
@@ -272,11 +277,18 @@ impl World {
 
     /// The peer sends bytes.
     pub(super) fn send(&mut self, line: usize, bytes: &[u8]) {
+        self.send_pieces(line, &[bytes]);
+    }
+
+    /// The peer sends bytes that come in pieces, but before anything else happens.
+    pub(super) fn send_pieces(&mut self, line: usize, pieces: &[impl AsRef<[u8]>]) {
         if !self.lines[line].is_open {
             return;
         }
-        self.lines[line].unread.extend_from_slice(bytes);
-        self.offer(line);
+        for piece in pieces {
+            self.lines[line].unread.extend_from_slice(piece.as_ref());
+            self.offer(line);
+        }
         self.settle();
     }
 

@@ -33,6 +33,8 @@ mod qos;
 mod replay;
 mod resend;
 mod retained;
+mod runs;
+mod script;
 mod session;
 mod shared;
 mod subscribe;

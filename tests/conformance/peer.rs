@@ -40,6 +40,11 @@ impl Peer {
         self.world.borrow_mut().send(self.line, bytes);
     }
 
+    /// Sends bytes that the broker gets in pieces, but in one turn.
+    pub(crate) fn send_pieces(&self, pieces: &[Vec<u8>]) {
+        self.world.borrow_mut().send_pieces(self.line, pieces);
+    }
+
     /// Sends bytes, written in hexadecimal.
     pub(crate) fn send_hex(&self, text: &str) {
         self.send_bytes(&hex(text));
@@ -79,6 +84,15 @@ impl Peer {
     /// The next packet that comes, if there is one, as bytes.
     pub(crate) fn try_hear(&self) -> Option<Vec<u8>> {
         self.take_packet()
+    }
+
+    /// All packets that have come; one of which only a part has come is left.
+    pub(crate) fn hear_whole(&self) -> Vec<Vec<u8>> {
+        let is_whole = || {
+            let mut world = self.world.borrow_mut();
+            matches!(wire::frame(&world.line(self.line).inbox, u32::MAX), Ok(Framed::Whole(_)))
+        };
+        std::iter::from_fn(|| if is_whole() { self.take_packet() } else { None }).collect()
     }
 
     /// The next packet that comes, decoded, given to `look`.
