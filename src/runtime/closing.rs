@@ -95,7 +95,35 @@ impl Driver {
         }
         connection.phase = Phase::Dead;
         connection.carry.give_up();
-        // Ends what is in flight; if the socket is not connected any more, the kernel has to be asked.
+        self.dead.push(id);
+    }
+
+    /// Notes that the kernel may have nothing any more of a connection that is dead.
+    pub(super) fn release_if_quiet(&mut self, id: ConnectionId) {
+        if self.slots.get(id).is_some_and(|connection| connection.phase == Phase::Dead && connection.is_quiet()) {
+            self.dead.push(id);
+        }
+    }
+
+    /// Closes sockets and frees slots of which the kernel has nothing, and asks it to end what it has of the others. Last in
+    /// a turn: until then the report can name the peer, and mostly the end has come by itself, as the peer has closed too.
+    pub(super) fn release_slots(&mut self) {
+        for at in 0..self.dead.len() {
+            let id = self.dead[at];
+            let Some(connection) = self.slots.get(id) else { continue };
+            if connection.is_quiet() {
+                self.slots.close(id);
+                self.outbox.egress.close(id.slot);
+            } else if !std::mem::replace(&mut connection.is_ending, true) {
+                self.end_operations(id);
+            }
+        }
+        self.dead.clear();
+    }
+
+    fn end_operations(&mut self, id: ConnectionId) {
+        let Some(connection) = self.slots.get(id) else { return };
+        // If the socket is not connected any more, the kernel has to be asked for each operation.
         if !shutdown(connection, Shutdown::Both) {
             let is_armed = matches!(connection.receiving, Receiving::Once | Receiving::Many);
             let is_sending = connection.sending.is_some();
@@ -106,25 +134,6 @@ impl Driver {
                 self.ring.cancel(Operation::Send(id));
             }
         }
-        self.release_if_quiet(id);
-    }
-
-    /// Notes the slot for release if the kernel has nothing of it.
-    pub(super) fn release_if_quiet(&mut self, id: ConnectionId) {
-        if self.slots.get(id).is_some_and(|connection| connection.phase == Phase::Dead && connection.is_quiet()) {
-            self.released.push(id);
-        }
-    }
-
-    /// Closes sockets and frees slots. Last in a turn, so that until then the report can name the peer.
-    pub(super) fn release_slots(&mut self) {
-        for at in 0..self.released.len() {
-            let id = self.released[at];
-            if self.slots.close(id).is_some() {
-                self.outbox.egress.close(id.slot);
-            }
-        }
-        self.released.clear();
     }
 }
 

@@ -47,6 +47,8 @@ pub(super) struct Connection {
     pub(super) is_broken: bool,
     /// Whether it waits among the large sends.
     pub(super) is_put_off: bool,
+    /// Whether the kernel was asked to end what it has of it.
+    pub(super) is_ending: bool,
 }
 
 /// The other end. Most have a short address.
@@ -171,6 +173,7 @@ impl Connection {
             is_rearmed: false,
             is_broken: false,
             is_put_off: false,
+            is_ending: false,
         }
     }
 

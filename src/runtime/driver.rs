@@ -120,8 +120,8 @@ pub(super) struct Driver {
     pub(super) cool_at: Option<Millis>,
     /// Connections being closed and when that has to end, soonest first.
     pub(super) closing: VecDeque<(Millis, ConnectionId)>,
-    /// Connections of which nothing is left but the slot.
-    pub(super) released: Vec<ConnectionId>,
+    /// Connections that have ended, to be closed at the end of the turn.
+    pub(super) dead: Vec<ConnectionId>,
     /// How often each address has come.
     pub(super) address_rates: AddressRates,
     /// Connections that were accepted and not yet opened, and how many this turn has opened.
@@ -164,7 +164,7 @@ impl Driver {
             large_sends: VecDeque::new(),
             cool_at: None,
             closing: VecDeque::new(),
-            released: Vec::new(),
+            dead: Vec::new(),
             address_rates: AddressRates::new(parts.bounds.accepts_per_address_per_sec_max, parts.address_seed),
             waiting: VecDeque::new(),
             opened_in_turn: 0,

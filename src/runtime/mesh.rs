@@ -138,6 +138,11 @@ impl Mesh {
         &self.bells.by_shard[self.me].eventfd
     }
 
+    /// Whether there is no other shard.
+    pub(super) fn is_alone(&self) -> bool {
+        self.senders.len() == 1
+    }
+
     /// Sends a connection along with the next batch to `to`. Gives it back if there is no such shard.
     pub(super) fn hand_over(&mut self, to: ShardId, handoff: Handoff) {
         debug_assert_ne!(to.index(), self.me, "a connection is handed to another shard");

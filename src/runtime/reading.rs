@@ -156,6 +156,7 @@ impl Driver {
 
     /// Arms what has to be armed. Who got nothing this turn comes first: so buffers go round among many fast publishers.
     pub(super) fn rearm_receives(&mut self) {
+        let is_alone = self.mesh.is_alone();
         for list in [&mut self.hungry, &mut self.fed] {
             for id in list.drain(..) {
                 let Some(connection) = self.slots.get(id) else { continue };
@@ -164,7 +165,7 @@ impl Driver {
                     continue;
                 }
                 // A connection that may still move to another shard must have nothing in flight after its bytes came.
-                if connection.is_settled || connection.phase != Phase::Open {
+                if connection.is_settled || is_alone || connection.phase != Phase::Open {
                     self.ring.receive_many(id, connection.socket());
                     connection.receiving = Receiving::Many;
                     connection.first_burst = FirstBurst::default();

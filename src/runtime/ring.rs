@@ -54,20 +54,27 @@ pub(super) struct Completion {
 /// then waits for another one, for ever, instead of telling the end (seen on 6.18). To arm again is to ask again.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct FirstBurst {
+    /// Arrivals so far, or `OVER`.
     buffers: u8,
-    is_over: bool,
 }
 
 /// MULTISHOT_MAX_RETRY of the kernel.
 const BURST_BUFFERS: u8 = 32;
 
 impl FirstBurst {
+    const OVER: u8 = u8::MAX;
+
     /// Counts an arrival. Whether the burst has ended with it, in a way that may hide the end of the connection.
     pub(super) fn ends_unsure(&mut self, has_drained: bool) -> bool {
-        self.buffers = self.buffers.saturating_add(1);
-        let has_ended = has_drained && !self.is_over;
-        self.is_over |= has_drained;
-        has_ended && self.buffers >= BURST_BUFFERS
+        if self.buffers == Self::OVER {
+            return false;
+        }
+        self.buffers = (self.buffers + 1).min(BURST_BUFFERS);
+        let is_unsure = has_drained && self.buffers == BURST_BUFFERS;
+        if has_drained {
+            self.buffers = Self::OVER;
+        }
+        is_unsure
     }
 }
 

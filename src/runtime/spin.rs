@@ -30,7 +30,7 @@ impl SpinRecord {
 
     /// Whether to spin before the sleep that is due now.
     pub(super) fn advise(&mut self) -> bool {
-        self.skipped += 1;
+        self.skipped = self.skipped.saturating_add(1);
         self.hits.count_ones() >= HITS_MIN || self.skipped >= PROBE_EVERY
     }
 
@@ -65,5 +65,13 @@ mod tests {
         assert_eq!(spins(&mut record, 320, false), 10);
         assert_eq!(spins(&mut record, 3 * 32, true), 3, "three probes that find news are enough");
         assert_eq!(spins(&mut record, 100, true), 100);
+    }
+
+    /// News may come between the advice and the spin.
+    #[test]
+    fn advice_that_is_not_taken_stands() {
+        let mut record = SpinRecord::new();
+        assert_eq!(spins(&mut record, 6, false), 6);
+        assert_eq!((0..1000).filter(|_| record.advise()).count(), 1000 - 31);
     }
 }
