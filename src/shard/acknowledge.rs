@@ -291,3 +291,87 @@ fn failure_words(owed: &Owed) -> &'static str {
 fn send_ack(source: Source<'_>, kind: AckKind, packet_id: u16, reason: ReasonCode, outbox: &mut Outbox) {
     outbox.egress.control(source.connection.slot, |out| Ack::new(kind, packet_id, reason).encode(source.version, out));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::scene::{PUBLISHER, SUBSCRIBER, Scene, V5, packet, qos1};
+    use super::*;
+    use crate::limits::Limits;
+    use crate::wire::Connect;
+
+    const LATER: Millis = Millis(2000);
+
+    /// The subscriber has a window of two messages of each QoS.
+    fn scene(limits: Limits) -> Scene {
+        let connect = Connect { receive_maximum: Some(4), ..Connect::new(V5, "subscriber") };
+        let mut scene = Scene::new(limits, V5, connect, QoS::ExactlyOnce, None);
+        for packet_id in 1..=4 {
+            let qos = if packet_id <= 2 { QoS::AtLeastOnce } else { QoS::ExactlyOnce };
+            scene.say(PUBLISHER, &packet(V5, qos, packet_id, "t", 1));
+        }
+        scene.heard(SUBSCRIBER);
+        scene
+    }
+
+    fn taken(scene: &mut Scene, id: ConnectionId, bytes: &[u8]) -> usize {
+        scene.shard.receive_acks(LATER, id, bytes, &mut scene.outbox)
+    }
+
+    #[test]
+    fn acknowledgements_side_by_side_are_taken_together_and_answered() {
+        let mut scene = scene(Limits::default());
+        let row = [PUBACK, 2, 0, 2, PUBREC, 2, 0, 3, PUBREC, 2, 0, 4, PUBCOMP, 2, 0, 3];
+        assert_eq!(taken(&mut scene, SUBSCRIBER, &row), 16);
+        assert_eq!(scene.heard(SUBSCRIBER), [PUBREL, 2, 0, 3, PUBREL, 2, 0, 4]);
+        assert_eq!(scene.shard.connections.get_mut(SUBSCRIBER).expect("it is there").heard_at, LATER);
+        assert_eq!(taken(&mut scene, PUBLISHER, &[PUBREL, 2, 0, 4, PUBREL, 2, 0, 3]), 8);
+        assert_eq!(scene.heard(PUBLISHER), [PUBCOMP, 2, 0, 4, PUBCOMP, 2, 0, 3]);
+    }
+
+    /// The first one that is not bare, or does not fit, is left to others with all that is behind it.
+    #[test]
+    fn a_row_of_acknowledgements_ends_before_what_is_special() {
+        let mut scene = scene(Limits::default());
+        for special in [
+            &[][..],
+            &[PUBACK, 2, 0],
+            &[PUBACK, 3, 0, 2, 0],
+            &[PUBREC | 1, 2, 0, 3],
+            &[PUBACK, 2, 0, 9],
+            &[PUBACK, 2, 0, 3],
+            &[PUBREC, 2, 0, 2],
+            &[PUBCOMP, 2, 0, 2],
+            &[PUBREL, 2, 0, 2],
+            &[PUBACK, 2, 0, 0],
+        ] {
+            assert_eq!(taken(&mut scene, SUBSCRIBER, special), 0, "{special:02x?}");
+            let row = [&[PUBREC, 2, 0, 3], special, &[PUBREC, 2, 0, 3]].concat();
+            assert_eq!(taken(&mut scene, SUBSCRIBER, &row), if special.is_empty() { 8 } else { 4 }, "{special:02x?}");
+        }
+        assert_eq!(scene.shard.connections.get_mut(SUBSCRIBER).expect("it is there").heard_at, LATER);
+    }
+
+    /// What waits is sent once the whole row is done, as much as there is room for.
+    #[test]
+    fn a_row_of_acknowledgements_makes_room_for_what_waits() {
+        let mut scene = scene(Limits::default());
+        (5..8).for_each(|packet_id| scene.say(PUBLISHER, &qos1(packet_id)));
+        assert_eq!(scene.heard(SUBSCRIBER), []);
+        assert_eq!(taken(&mut scene, SUBSCRIBER, &[PUBREC, 2, 0, 4]), 4);
+        assert_eq!(scene.heard(SUBSCRIBER), [PUBREL, 2, 0, 4], "no room yet");
+        assert_eq!(taken(&mut scene, SUBSCRIBER, &[PUBACK, 2, 0, 1, PUBACK, 2, 0, 2]), 8);
+        assert_eq!(scene.heard(SUBSCRIBER), [qos1(5), qos1(6)].concat());
+        assert_eq!(taken(&mut scene, SUBSCRIBER, &[PUBCOMP, 2, 0, 4]), 4);
+        assert_eq!(scene.heard(SUBSCRIBER), qos1(7));
+    }
+
+    /// As for any packet: at the bound is not above it.
+    #[test]
+    fn a_row_of_acknowledgements_ends_where_the_connection_must_wait() {
+        let mut scene = scene(Limits { egress_control_bytes_max: 4, ..Limits::default() });
+        let row = [PUBREC, 2, 0, 3].repeat(3);
+        assert_eq!(taken(&mut scene, SUBSCRIBER, &row), 8);
+        assert_eq!(taken(&mut scene, SUBSCRIBER, &row), 0);
+        assert_eq!(scene.heard(SUBSCRIBER), [PUBREL, 2, 0, 3].repeat(2));
+    }
+}

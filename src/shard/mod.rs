@@ -12,6 +12,8 @@ mod connection;
 mod counters;
 mod deadline;
 mod deliver;
+#[cfg(test)]
+mod deliver_tests;
 mod disconnect;
 mod egress;
 mod explain;
@@ -30,6 +32,8 @@ mod replay;
 mod retain;
 mod route;
 mod run;
+#[cfg(test)]
+mod scene;
 mod sessions;
 mod subscribe;
 mod timers;

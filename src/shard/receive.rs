@@ -177,3 +177,25 @@ impl Shard {
         Next::Closed
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::scene::{NOW, PUBLISHER, SUBSCRIBER, Scene, qos0, qos1};
+    use crate::limits::Limits;
+
+    /// Runs and rows, one behind the other, up to the first packet of another kind.
+    #[test]
+    fn what_there_is_most_of_is_taken_the_quick_way() {
+        let mut scene = Scene::usual(Limits::default());
+        let pingreq = [0xc0, 0];
+        for (id, bytes) in [
+            (PUBLISHER, [qos0(1), qos1(1), qos0(2), qos1(2), qos1(3)].concat()),
+            (SUBSCRIBER, [vec![0x40, 2, 0, 1, 0x40, 2, 0, 2], qos0(3), vec![0x40, 2, 0, 3]].concat()),
+        ] {
+            let more = [&bytes[..], &pingreq, &bytes].concat();
+            assert_eq!(scene.shard.receive_quickly(NOW, id, &more, &mut scene.outbox), bytes.len());
+        }
+        assert_eq!(scene.shard.receive_quickly(NOW, PUBLISHER, &[], &mut scene.outbox), 0);
+        assert_eq!(scene.shard.counters.delivered, 6);
+    }
+}

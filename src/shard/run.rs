@@ -226,3 +226,169 @@ fn view_of<'a>(packet: &PlainPublish<'a>, matches: &'a Matches, publisher: Optio
         publisher,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Input;
+    use super::super::scene::{NOW, PUBLISHER, SUBSCRIBER, Scene, V5, V311, packet, qos0, qos1};
+    use super::*;
+    use crate::limits::Limits;
+    use crate::session::{Budget, LargePayloads};
+    use crate::wire::Connect;
+
+    const LATER: Millis = Millis(2000);
+
+    impl Scene {
+        /// How many bytes of these are taken as a run.
+        fn run(&mut self, bytes: &[u8]) -> usize {
+            self.shard.receive_run(LATER, PUBLISHER, bytes, &mut self.outbox)
+        }
+
+        /// Whether a run of these packets to `t` is copied to the subscriber.
+        fn copies(&mut self, bytes: &[u8], version: ProtocolVersion) -> bool {
+            let first = PlainPublish::at_front(bytes, version).expect("a plain packet");
+            let run = Run::beginning_with(first, bytes, version, usize::MAX);
+            assert_eq!(run.bytes, bytes);
+            let delivery = self.delivery();
+            self.shard.copy_run(&delivery, &run, &mut self.outbox)
+        }
+
+        fn heard_at(&mut self) -> Millis {
+            self.shard.connections.get_mut(PUBLISHER).expect("it is there").heard_at
+        }
+    }
+
+    /// What ends a run, and what is no beginning of one.
+    #[test]
+    fn a_run_is_as_many_packets_as_there_are_of_its_kind() {
+        let limits = Limits { packet_bytes_max: 2000, ..Limits::default() };
+        let row = [qos0(0), qos0(7), qos0(2000 - 7)].concat();
+        for (what, next) in [
+            ("the end", vec![]),
+            ("a part", qos0(5)[..9].to_vec()),
+            ("another topic", packet(V5, QoS::AtMostOnce, 0, "u", 1)),
+            ("a packet that says more", vec![0x31, 5, 0, 1, b't', 0, b'x']),
+            ("a packet that is too large", qos0(2000 - 6)),
+        ] {
+            let mut scene = Scene::usual(limits.clone());
+            assert_eq!(scene.run(&[&row[..], &next].concat()), row.len(), "{what}");
+            assert_eq!(scene.run(&next), 0, "{what}");
+            assert_eq!(scene.heard(SUBSCRIBER), row, "{what}");
+            assert_eq!((scene.shard.counters.publishes_received, scene.shard.counters.delivered), (3, 3));
+        }
+        // The first of another kind of run ends this one.
+        let mut scene = Scene::usual(limits);
+        assert_eq!(scene.run(&[&row[..], &qos1(1)].concat()), row.len());
+    }
+
+    #[test]
+    fn a_payload_that_is_referenced_is_in_no_run() {
+        let mut scene = Scene::usual(Limits::default());
+        let (long, longer) = (qos0(SHARED_PAYLOAD_BYTES_MIN - 1), qos0(SHARED_PAYLOAD_BYTES_MIN));
+        assert_eq!(scene.run(&[&long[..], &longer].concat()), long.len());
+        assert_eq!(scene.run(&[&longer[..], &long].concat()), 0);
+    }
+
+    #[test]
+    fn a_packet_of_a_run_is_a_sign_of_life() {
+        for bytes in [qos0(1), qos1(1)] {
+            let mut scene = Scene::usual(Limits::default());
+            assert_eq!(scene.run(&packet(V5, QoS::AtMostOnce, 0, "u", 1)), 0);
+            assert_eq!(scene.heard_at(), NOW);
+            assert_eq!(scene.run(&bytes), bytes.len());
+            assert_eq!(scene.heard_at(), LATER);
+        }
+    }
+
+    /// `$` is not the clients', and what is too wide is refused: others see to it.
+    #[test]
+    fn some_topics_have_no_runs() {
+        let mut scene = Scene::usual(Limits { match_nodes_max: 1, ..Limits::default() });
+        for topic in ["$t", "t"] {
+            scene.remember(topic);
+            assert_eq!(scene.run(&packet(V5, QoS::AtMostOnce, 0, topic, 1)), 0, "{topic}");
+        }
+        scene.remember("u");
+        assert_ne!(scene.run(&packet(V5, QoS::AtMostOnce, 0, "u", 1)), 0, "that nobody wants it changes nothing");
+        assert_eq!(scene.shard.counters.unmatched, 1);
+    }
+
+    /// QoS 1 and 2 as far as Receive Maximum, which is a promise of 5.0 alone; a packet id that is known, for others to answer.
+    #[test]
+    fn acknowledged_packets_are_taken_one_by_one_up_to_what_is_special() {
+        let limits = Limits { receive_maximum: 2, ..Limits::default() };
+        let qos2 = |version, packet_id| packet(version, QoS::ExactlyOnce, packet_id, "t", 3);
+        let mut scene = Scene::usual(limits.clone());
+        let row = [qos2(V5, 1), qos1(2), qos0(3)].concat();
+        assert_eq!(scene.run(&[&row[..], &qos2(V5, 1)].concat()), row.len(), "it is known");
+        let row = [qos2(V5, 2), qos0(3)].concat();
+        assert_eq!(scene.run(&[&row[..], &qos1(5), &qos0(3)].concat()), row.len(), "two wait for PUBREL");
+        assert_eq!(scene.run(&qos1(5)), 0, "as before");
+        let mut scene = Scene::new(limits, V311, Connect::new(V311, "subscriber"), QoS::ExactlyOnce, None);
+        let row = [qos2(V311, 1), qos2(V311, 2), qos2(V311, 3)].concat();
+        assert_eq!(scene.run(&row), row.len());
+    }
+
+    #[test]
+    fn nothing_is_taken_while_the_connection_must_wait() {
+        for bytes in [qos0(1), qos1(1)] {
+            let limits = Limits { egress_control_bytes_max: 10, ..Limits::default() };
+            let mut scene = Scene::usual(limits);
+            scene
+                .outbox
+                .egress
+                .control(PUBLISHER.slot, |out| out.extend_from_slice(&[0xd0, 0, 0xd0, 0, 0xd0, 0, 0xd0, 0, 0xd0, 0]));
+            assert_eq!(scene.run(&bytes), bytes.len(), "at the bound");
+            scene.outbox.egress.control(PUBLISHER.slot, |out| out.extend_from_slice(&[0xd0, 0]));
+            assert_eq!(scene.run(&bytes), 0);
+            assert_eq!((scene.run(&bytes), scene.shard.counters.publishes_received), (0, 1));
+        }
+    }
+
+    /// Who gets the bytes of a run as they are.
+    #[test]
+    fn a_run_is_copied_to_who_would_get_these_bytes() {
+        let connect = |version| Connect::new(version, "subscriber");
+        let small = |bytes| Connect { maximum_packet_size: Some(bytes), ..connect(V5) };
+        let (longest, short) = (packet(V5, QoS::AtMostOnce, 0, "t", 40), qos0(2));
+        for (what, connect, id, is_copied) in [
+            ("the same dialect", connect(V5), None, true),
+            ("no properties", connect(V311), None, false),
+            ("a Subscription Identifier", connect(V5), Some(1), false),
+            ("a packet too large", small(longest.len() as u32 - 1), None, false),
+            ("a packet just not too large", small(longest.len() as u32), None, true),
+            ("aliases", Connect { topic_alias_maximum: 1, ..connect(V5) }, None, false),
+        ] {
+            let mut scene = Scene::new(Limits::default(), V5, connect, QoS::ExactlyOnce, id);
+            assert_eq!(scene.copies(&[&short[..], &longest, &short].concat(), V5), is_copied, "{what}");
+        }
+        let mut scene = Scene::new(Limits::default(), V311, connect(V5), QoS::AtMostOnce, None);
+        assert!(!scene.copies(&packet(V311, QoS::AtMostOnce, 0, "t", 5), V311), "properties");
+        let mut scene = Scene::new(Limits::default(), V311, connect(V311), QoS::AtMostOnce, None);
+        assert!(scene.copies(&packet(V311, QoS::AtMostOnce, 0, "t", 5), V311));
+        scene.shard.handle(NOW, Input::Closed { connection: SUBSCRIBER }, &mut scene.outbox);
+    }
+
+    /// As long as none of its packets could find a slow reader, whatever the packets are.
+    #[test]
+    fn a_run_is_copied_as_far_as_the_backlog_may_grow() {
+        let row = [qos0(20), qos0(20)].concat();
+        for (egress_bytes_max, backlog_bytes, is_copied) in
+            [(row.len(), 0, true), (row.len() - 1, 0, false), (row.len() + 9, 9, true), (row.len() + 9, 10, false)]
+        {
+            let mut scene = Scene::usual(Limits { egress_bytes_max, ..Limits::default() });
+            scene.outbox.egress.buffer(SUBSCRIBER.slot).resize(backlog_bytes, 0);
+            assert_eq!(scene.copies(&row, V5), is_copied, "{backlog_bytes} bytes of {egress_bytes_max}");
+        }
+        // More than that is looked at, and then bounded by what is left for all.
+        let at_bound = UNLOOKED_BACKLOG_BYTES - row.len();
+        for (held_bytes_per_shard_max, backlog_bytes, is_copied) in
+            [(10, at_bound, true), (10, at_bound + 1, false), (1 << 30, at_bound + 1, true)]
+        {
+            let mut scene = Scene::usual(Limits::default());
+            scene.shard.budget = Budget::new(held_bytes_per_shard_max, LargePayloads::default(), 1);
+            scene.outbox.egress.buffer(SUBSCRIBER.slot).resize(backlog_bytes, 0);
+            assert_eq!(scene.copies(&row, V5), is_copied, "{backlog_bytes} bytes, {held_bytes_per_shard_max} for all");
+        }
+    }
+}
