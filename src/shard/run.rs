@@ -247,7 +247,7 @@ mod tests {
         /// Whether a run of these packets to `t` is copied to the subscriber.
         fn copies(&mut self, bytes: &[u8], version: ProtocolVersion) -> bool {
             let first = PlainPublish::at_front(bytes, version).expect("a plain packet");
-            let run = Run::beginning_with(first, bytes, version, usize::MAX);
+            let run = PlainRun::beginning_with(first, bytes, version, &Limits::default(), usize::MAX);
             assert_eq!(run.bytes, bytes);
             let delivery = self.delivery();
             self.shard.copy_run(&delivery, &run, &mut self.outbox)
