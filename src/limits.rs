@@ -79,7 +79,7 @@ pub struct Limits {
     /// Nodes of the retained messages' trie that a shard looks at in one millisecond for new subscriptions; what is more is
     /// looked at later.
     pub retained_search_nodes_max: usize,
-    /// Topics whose match result one shard remembers; 0 for none.
+    /// Topics whose match result one shard remembers, with 1 KiB for each on average; 0 for none.
     pub match_cache_topics_max: usize,
 }
 

@@ -15,8 +15,8 @@ use crate::session::SubscriptionIds;
 use crate::topic::{SubscriptionTrie, TopicFilter, TopicName};
 use crate::wire::{QoS, SubscriptionOptions};
 
-/// So many deliveries may the remembered answers have for each topic that may be remembered, on average.
-const DELIVERIES_PER_TOPIC: usize = 16;
+/// So many bytes may the remembered answers have for each topic that may be remembered, on average.
+const BYTES_PER_TOPIC: usize = 1024;
 
 /// Topics that were asked for once and are known to have been: eight bits each.
 const NEWCOMERS_MAX: usize = 16_384;
@@ -73,6 +73,16 @@ pub(super) struct Delivery {
     pub(super) own: Own,
 }
 
+impl Delivery {
+    fn bytes(&self) -> usize {
+        let own = match &self.own {
+            Own::Other(other) => other.bytes(),
+            _ => 0,
+        };
+        size_of::<Self>() + size_of_val(self.subscription_ids.as_slice()) + own
+    }
+}
+
 /// What a session gets of its own messages (section 3.8.3.1).
 #[derive(Clone, Debug)]
 pub(super) enum Own {
@@ -111,6 +121,12 @@ impl Matches {
     pub(super) fn is_empty(&self) -> bool {
         self.deliveries.is_empty() && self.groups.is_empty() && self.shards == 0
     }
+
+    /// What is remembered with it.
+    fn bytes(&self) -> usize {
+        let deliveries: usize = self.deliveries.iter().map(Delivery::bytes).sum();
+        self.topic.len() + size_of_val(&self.groups[..]) + deliveries
+    }
 }
 
 /// An answer, to be found by its topic.
@@ -143,8 +159,8 @@ pub(super) struct Subscribers {
     trie: SubscriptionTrie<Subscriber, Wish>,
     remembered: HashSet<Remembered, ahash::RandomState>,
     remembered_generation: u64,
-    /// Deliveries that the remembered answers have together.
-    remembered_deliveries: usize,
+    /// Bytes that the remembered answers have together.
+    remembered_bytes: usize,
     newcomers: Newcomers,
     topics_max: usize,
     nodes_max: usize,
@@ -185,7 +201,7 @@ impl Subscribers {
             trie: SubscriptionTrie::new(hash_seed),
             remembered: HashSet::with_hasher(hasher),
             remembered_generation: 0,
-            remembered_deliveries: 0,
+            remembered_bytes: 0,
             newcomers: Newcomers::default(),
             topics_max: limits.match_cache_topics_max,
             nodes_max: limits.match_nodes_max,
@@ -216,11 +232,12 @@ impl Subscribers {
         {
             return matches;
         }
-        let deliveries = self.remembered_deliveries + matches.deliveries.len();
-        if self.remembered.len() >= self.topics_max || deliveries > self.topics_max * DELIVERIES_PER_TOPIC {
+        let bytes = matches.bytes();
+        let is_full = self.remembered_bytes + bytes > self.topics_max.saturating_mul(BYTES_PER_TOPIC);
+        if self.remembered.len() >= self.topics_max || is_full {
             self.forget();
         }
-        self.remembered_deliveries += matches.deliveries.len();
+        self.remembered_bytes += bytes;
         self.remembered.insert(Remembered(Rc::clone(&matches)));
         matches
     }
@@ -236,7 +253,7 @@ impl Subscribers {
 
     fn forget(&mut self) {
         self.remembered.clear();
-        self.remembered_deliveries = 0;
+        self.remembered_bytes = 0;
     }
 
     fn look_up(&self, topic: TopicName<'_>) -> Matches {
@@ -340,7 +357,7 @@ mod tests {
     #[test]
     fn the_receivers_of_remembered_topics_are_bounded_together() {
         let mut subscribers = Subscribers::new(1, &Limits { match_cache_topics_max: 4, ..Limits::default() });
-        for session in 0..30 {
+        for session in 0..50 {
             subscribers.insert(
                 TopicFilter::trusted("#"),
                 Subscriber::Session(session),
@@ -349,10 +366,43 @@ mod tests {
         }
         for topic in ["a", "b", "c"] {
             for _ in 0..2 {
-                assert_eq!(subscribers.of(TopicName::trusted(topic)).deliveries.len(), 30);
+                assert_eq!(subscribers.of(TopicName::trusted(topic)).deliveries.len(), 50);
             }
         }
-        assert_eq!((subscribers.remembered.len(), subscribers.remembered_deliveries), (1, 30));
+        assert_eq!((subscribers.remembered.len(), subscribers.remembered_bytes), (1, 1 + 50 * size_of::<Delivery>()));
+    }
+
+    /// Who makes topics long, or groups or Subscription Identifiers many, makes few of them remembered.
+    #[test]
+    fn all_that_a_remembered_answer_is_made_of_is_bounded() {
+        let limits = Limits { match_cache_topics_max: 4, ..Limits::default() };
+        let (mut of_groups, mut of_ids) = (Subscribers::new(1, &limits), Subscribers::new(1, &limits));
+        for number in 0..512_u32 {
+            of_groups.insert(TopicFilter::trusted("#"), Subscriber::Group(number), Wish::ANY);
+            // Each of nine levels by itself or by a wildcard.
+            let levels: String = (0..9).map(|level| if number >> level & 1 == 0 { "x/" } else { "+/" }).collect();
+            let wish = wish(QoS::AtMostOnce, number % 2 == 0, number + 1);
+            of_ids.insert(TopicFilter::trusted(&format!("{levels}+")), Subscriber::Session(0), wish);
+        }
+        let matches = of_ids.of(TopicName::trusted("x/x/x/x/x/x/x/x/x/x"));
+        assert_eq!(matches.bytes(), 19 + 2 * size_of::<Delivery>() + (512 + 256) * 4, "once for its own messages");
+        let matches = of_groups.of(TopicName::trusted("xyz"));
+        assert_eq!(matches.bytes(), 3 + 512 * 4);
+        // Two of them are just not too much.
+        let long = "x".repeat(2 * BYTES_PER_TOPIC - 1);
+        for (what, prefix, mut subscribers, remembered) in [
+            ("topics", &*long, Subscribers::new(1, &limits), 2),
+            ("groups", "", of_groups, 1),
+            ("identifiers", "x/x/x/x/x/x/x/x/x/", of_ids, 1),
+        ] {
+            for number in 1..5 {
+                for _ in 0..2 {
+                    subscribers.of(TopicName::trusted(&format!("{prefix}{number}")));
+                }
+                let found = (subscribers.remembered.len(), subscribers.remembered_bytes <= 4 * BYTES_PER_TOPIC);
+                assert_eq!(found, ((number - 1) % remembered + 1, true), "{what}");
+            }
+        }
     }
 
     #[test]
