@@ -297,6 +297,7 @@ mod tests {
     use super::super::scene::{PUBLISHER, SUBSCRIBER, Scene, V5, packet, qos1};
     use super::*;
     use crate::limits::Limits;
+    use crate::shard::Flush;
     use crate::wire::Connect;
 
     const LATER: Millis = Millis(2000);
@@ -315,6 +316,19 @@ mod tests {
 
     fn taken(scene: &mut Scene, id: ConnectionId, bytes: &[u8]) -> usize {
         scene.shard.receive_acks(LATER, id, bytes, &mut scene.outbox)
+    }
+
+    /// A large payload that has waited is not copied when its turn comes; a small one has no allocation of its own.
+    #[test]
+    fn a_payload_that_has_waited_is_referenced_if_it_is_large() {
+        for (payload_len, spliced) in [(8192, 1), (100, 0)] {
+            let mut scene = scene(Limits::default());
+            scene.say(PUBLISHER, &packet(V5, QoS::AtLeastOnce, 5, "t", payload_len));
+            assert_eq!(taken(&mut scene, SUBSCRIBER, &[PUBACK, 2, 0, 1]), 4);
+            let mut flush = Flush::default();
+            scene.outbox.egress.at(SUBSCRIBER.slot).take(&mut flush);
+            assert_eq!((flush.splices.len(), flush.len() > payload_len), (spliced, true));
+        }
     }
 
     #[test]

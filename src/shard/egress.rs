@@ -605,6 +605,23 @@ mod tests {
     }
 
     #[test]
+    fn spare_buffers_are_bounded_by_number_and_by_bytes() {
+        let keep = |table: &mut EgressTable, capacity| {
+            let mut spare = Seldom::<Egress>::new();
+            spare.bytes = Vec::with_capacity(capacity);
+            table.keep(spare);
+        };
+        let mut table = EgressTable::default();
+        (0..SPARE_MAX + 2).for_each(|_| keep(&mut table, 1));
+        assert_eq!(table.spare.len(), SPARE_MAX);
+        let mut table = EgressTable::default();
+        for kept in [1, 2, 2] {
+            keep(&mut table, SPARE_BYTES_MAX / 2);
+            assert_eq!(table.spare.len(), kept);
+        }
+    }
+
+    #[test]
     fn a_low_backlog_is_reported_once_when_it_was_asked_for() {
         let mut table = EgressTable::default();
         table.open(0);

@@ -5,7 +5,7 @@
 
 use ringmq::limits::Limits;
 use ringmq::shard::DropReason;
-use ringmq::wire::{Connack, Connect, Packet, Publish};
+use ringmq::wire::{Connack, Connect, Packet, Publish, PublishProperties};
 
 use super::broker::{Broker, everywhere_with};
 use super::packets::*;
@@ -28,39 +28,51 @@ fn dropped(broker: &Broker) -> u64 {
     broker.count(|counters| counters.dropped_for(DropReason::SlowReader))
 }
 
+/// A message, and one that takes the long way because it expires.
+fn both_ways(payload: &str) -> [Publish<'_>; 2] {
+    let plain = qos0("a", payload);
+    let properties = PublishProperties { message_expiry_secs: Some(60), ..plain.properties };
+    [plain, Publish { properties, ..plain }]
+}
+
 /// Case R05: the bound may be used up, and one message passes it.
 #[test]
 fn a_reader_is_slow_above_its_bound_and_not_at_it() {
-    let limits = Limits { egress_bytes_max: 2 * len(qos0("a", "payload")), ..Limits::default() };
-    everywhere_with(&limits, |broker| {
-        let bob = deaf(broker, Q0);
-        let ann = broker.connect(V5, "ann");
-        for expected in [0, 0, 0, 1, 2] {
-            ann.send(qos0("a", "payload"));
-            assert_eq!(dropped(broker), expected);
-        }
-        bob.resume_reading();
-        (0..3).for_each(|_| bob.expect(qos0("a", "payload")));
-    });
+    for message in both_ways("payload") {
+        let limits = Limits { egress_bytes_max: 2 * len(message), ..Limits::default() };
+        everywhere_with(&limits, |broker| {
+            let bob = deaf(broker, Q0);
+            let ann = broker.connect(V5, "ann");
+            for expected in [0, 0, 0, 1, 2] {
+                ann.send(message);
+                assert_eq!(dropped(broker), expected);
+            }
+            bob.resume_reading();
+            (0..3).for_each(|_| bob.expect(message));
+        });
+    }
 }
 
 /// Cases R05 and R18: what is left of the shard's bytes is a bound as well, above 64 KiB.
 #[test]
 fn a_reader_is_slow_above_what_is_left_of_the_budget_and_not_at_it() {
-    let payload = "x".repeat(1024 - len(qos0("a", &"x".repeat(200))) + 200);
-    assert_eq!(len(qos0("a", &payload)), 1024);
+    let bytes = "x".repeat(1024);
     // What a subscription to `a` costs, and as much unsent as is left.
     let even = 258 + 2 * 66 * 1024;
     for (held_bytes_per_shard_max, taken) in [(100_000, 65), (even, 67), (even - 1, 66)] {
-        everywhere_with(&Limits { held_bytes_per_shard_max, ..Limits::default() }, |broker| {
-            let bob = deaf(broker, Q0);
-            let ann = broker.connect(V5, "ann");
-            (0..taken).for_each(|_| ann.send(qos0("a", &payload)));
-            assert_eq!(dropped(broker), 0, "{taken} of {held_bytes_per_shard_max} bytes");
-            ann.send(qos0("a", &payload));
-            assert_eq!(dropped(broker), 1, "{taken} of {held_bytes_per_shard_max} bytes");
-            bob.ignore_rest();
-        });
+        for way in 0..2 {
+            let message = both_ways(&bytes[..1024 + 200 - len(both_ways(&bytes[..200])[way])])[way];
+            assert_eq!(len(message), 1024);
+            everywhere_with(&Limits { held_bytes_per_shard_max, ..Limits::default() }, |broker| {
+                let bob = deaf(broker, Q0);
+                let ann = broker.connect(V5, "ann");
+                (0..taken).for_each(|_| ann.send(message));
+                assert_eq!(dropped(broker), 0, "{taken} of {held_bytes_per_shard_max} bytes");
+                ann.send(message);
+                assert_eq!(dropped(broker), 1, "{taken} of {held_bytes_per_shard_max} bytes");
+                bob.ignore_rest();
+            });
+        }
     }
 }
 
