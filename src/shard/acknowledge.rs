@@ -294,7 +294,7 @@ fn send_ack(source: Source<'_>, kind: AckKind, packet_id: u16, reason: ReasonCod
 
 #[cfg(test)]
 mod tests {
-    use super::super::scene::{PUBLISHER, SUBSCRIBER, Scene, V5, packet, qos1};
+    use super::super::scene::{NOW, PUBLISHER, SUBSCRIBER, Scene, V5, packet, qos1};
     use super::*;
     use crate::limits::Limits;
     use crate::shard::Flush;
@@ -346,6 +346,9 @@ mod tests {
     #[test]
     fn a_row_of_acknowledgements_ends_before_what_is_special() {
         let mut scene = scene(Limits::default());
+        let heard_at = |scene: &mut Scene| scene.shard.connections.get_mut(SUBSCRIBER).expect("it is there").heard_at;
+        // Half a packet is no sign of life.
+        assert_eq!((taken(&mut scene, SUBSCRIBER, &[PUBACK, 2, 0]), heard_at(&mut scene)), (0, NOW));
         for special in [
             &[][..],
             &[PUBACK, 2, 0],
@@ -362,7 +365,7 @@ mod tests {
             let row = [&[PUBREC, 2, 0, 3], special, &[PUBREC, 2, 0, 3]].concat();
             assert_eq!(taken(&mut scene, SUBSCRIBER, &row), if special.is_empty() { 8 } else { 4 }, "{special:02x?}");
         }
-        assert_eq!(scene.shard.connections.get_mut(SUBSCRIBER).expect("it is there").heard_at, LATER);
+        assert_eq!(heard_at(&mut scene), LATER);
     }
 
     /// What waits is sent once the whole row is done, as much as there is room for.

@@ -353,6 +353,44 @@ mod tests {
         assert!(subscribers.remembered(b"a").is_some() && subscribers.remembered.len() < 2_000, "few are mistaken");
     }
 
+    #[test]
+    fn all_topics_that_come_again_are_remembered() {
+        let mut subscribers = Subscribers::new(1, &Limits::default());
+        let topics: Vec<String> = (0..3000).map(|number| format!("topic/{number}")).collect();
+        for topic in topics.iter().chain(&topics) {
+            subscribers.of(TopicName::trusted(topic));
+        }
+        assert!(topics.iter().all(|topic| subscribers.remembered(topic.as_bytes()).is_some()));
+        assert_eq!(subscribers.remembered.len(), 3000);
+    }
+
+    /// Two places each, of as many as there are bits; all is forgotten after so many questions.
+    #[test]
+    fn newcomers_are_known_by_their_marks_until_there_were_many() {
+        let of = |one: usize, other: usize| one as u64 | (other as u64) << 32;
+        let mut newcomers = Newcomers::default();
+        let last = NEWCOMER_BITS - 1;
+        for (one, other, is_known) in [
+            (1, 2, false),
+            (last, 4, false),
+            (1, 2, true),
+            (last, 4, true),
+            (1, 4, true),
+            (2 + NEWCOMER_BITS, last, true),
+            (1, 65, false),
+            (66, 2, false),
+            (5, 6, false),
+            (6, 5, true),
+        ] {
+            assert_eq!(newcomers.has_come_before(of(one, other)), is_known, "{one} {other}");
+        }
+        let mut newcomers = Newcomers::default();
+        for question in 0..3 * NEWCOMERS_MAX {
+            assert_eq!(newcomers.has_come_before(of(7, 8)), question % NEWCOMERS_MAX != 0, "question {question}");
+        }
+        assert_eq!(newcomers.marks.len() * 64, NEWCOMER_BITS);
+    }
+
     /// As wide answers take as much room as many narrow ones.
     #[test]
     fn the_receivers_of_remembered_topics_are_bounded_together() {

@@ -298,6 +298,10 @@ mod tests {
             assert_eq!(scene.run(&bytes), bytes.len());
             assert_eq!(scene.heard_at(), LATER);
         }
+        let mut scene = Scene::usual(Limits::default());
+        let qos2 = packet(V5, QoS::ExactlyOnce, 1, "t", 1);
+        scene.say(PUBLISHER, &qos2);
+        assert_eq!((scene.run(&qos2), scene.heard_at()), (0, NOW), "one that is left to others is theirs to note");
     }
 
     /// `$` is not the clients', and what is too wide is refused: others see to it.
