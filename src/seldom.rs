@@ -57,8 +57,18 @@ impl<T: Empty> Deref for Seldom<T> {
 
 impl<T: Empty> DerefMut for Seldom<T> {
     fn deref_mut(&mut self) -> &mut T {
-        self.0.get_or_insert_default()
+        match self.0 {
+            Some(ref mut made) => made,
+            None => make(&mut self.0),
+        }
     }
+}
+
+/// Apart, so that the way of what is there is short.
+#[cold]
+#[inline(never)]
+fn make<T: Default>(place: &mut Option<Box<T>>) -> &mut T {
+    place.get_or_insert_default()
 }
 
 #[cfg(test)]

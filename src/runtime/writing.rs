@@ -58,7 +58,7 @@ impl Driver {
             bytes += self.outbox.egress.at(id.slot).backlog_bytes();
             self.start_send(id, false);
         }
-        if self.cool_at.is_none() && self.outbox.egress.has_spare() {
+        if self.cool_at.is_none() && self.outbox.egress.is_warm() {
             self.cool_at = Some(self.now.after_millis(COOL_MILLIS));
         }
     }
@@ -139,10 +139,10 @@ impl Driver {
         }
     }
 
-    /// Frees buffers that nobody has needed since the last look.
+    /// Takes buffers from who has not needed them since the last look.
     pub(super) fn cool_down(&mut self) {
-        self.outbox.egress.free_spare();
-        self.cool_at = self.outbox.egress.has_spare().then(|| self.now.after_millis(COOL_MILLIS));
+        self.outbox.egress.cool_down();
+        self.cool_at = self.outbox.egress.is_warm().then(|| self.now.after_millis(COOL_MILLIS));
     }
 
     /// When what is being closed has to be gone.

@@ -4,7 +4,8 @@
 //! packets apart. Small packets are copied into one buffer; a large payload is spliced in by reference. Must not: send, or
 //! decide what is dropped. Neighbours: the shard's rooms append; `runtime` (or a simulation) takes and reports what was sent.
 //!
-//! A connection to which nothing is to be sent has no egress, and no buffer: both go to the next one that needs them.
+//! A connection to which nothing is to be sent has no egress, and no buffer: both go to the next one that needs them. It
+//! gives them up at once if all that it was sent is control packets, and else when it was sent no message for a while.
 
 use bytes::Bytes;
 
@@ -32,6 +33,10 @@ pub struct Egress {
     /// What of it stands in `EgressTable::unsent_bytes`.
     counted_bytes: usize,
     is_dirty: bool,
+    /// Whether it stands in `EgressTable::lasting`.
+    is_lasting: bool,
+    /// Whether messages were taken since the last [`EgressTable::cool_down`].
+    was_used: bool,
     report_below_bytes: usize,
 }
 
@@ -46,6 +51,8 @@ impl Empty for Egress {
         taken_buffer_bytes: 0,
         counted_bytes: 0,
         is_dirty: false,
+        is_lasting: false,
+        was_used: false,
         report_below_bytes: 0,
     };
 }
@@ -110,7 +117,8 @@ impl Egress {
 
     /// Whether there is nothing to send or to remember.
     fn is_idle(&self) -> bool {
-        !self.has_queued() && self.taken_bytes + self.counted_bytes + self.report_below_bytes == 0 && !self.is_dirty
+        let is_listed = self.is_dirty || self.is_lasting;
+        !self.has_queued() && !is_listed && self.taken_bytes + self.counted_bytes + self.report_below_bytes == 0
     }
 
     /// Takes what is queued into `flush`, which must be empty; its buffers are kept for the next queue.
@@ -121,6 +129,7 @@ impl Egress {
         std::mem::swap(&mut self.splices, &mut flush.splices);
         self.taken_bytes = flush.bytes.len() + self.splice_bytes;
         self.taken_control_bytes = self.control_bytes;
+        self.was_used |= self.taken_bytes > self.taken_control_bytes;
         self.taken_buffer_bytes = flush.bytes.len();
         self.splice_bytes = 0;
         self.control_bytes = 0;
@@ -139,6 +148,15 @@ impl Egress {
             self.report_below_bytes = 0;
         }
         is_low
+    }
+
+    /// Counts its buffer bytes in the sum of all connections; returns the new sum.
+    fn count(&mut self, sum: usize) -> usize {
+        let unsent = self.bytes.len() + self.taken_buffer_bytes;
+        if unsent < COUNTED_BYTES_MIN && self.counted_bytes == 0 {
+            return sum;
+        }
+        sum - std::mem::replace(&mut self.counted_bytes, unsent) + unsent
     }
 
     /// Takes out a packet that is not whole at the end of what is queued. Whether there was one.
@@ -187,11 +205,13 @@ pub struct EgressTable {
     dirty: Vec<u32>,
     /// Buffer bytes not yet sent, over all connections; spliced payloads are counted where they are held.
     unsent_bytes: usize,
-    /// Those of connections to which everything is sent, with their buffers. The last is given out first.
+    /// Slots that were sent messages not long ago: their egress stays.
+    lasting: Vec<u32>,
+    /// Those that connections have given up, with their buffers. The last is given out first.
     spare: Vec<Seldom<Egress>>,
     /// What the buffers of `spare` have allocated.
     spare_bytes: usize,
-    /// The least that `spare` has had since [`Self::free_spare`].
+    /// The least that `spare` has had since [`Self::cool_down`].
     spare_least: usize,
 }
 
@@ -210,8 +230,8 @@ impl EgressTable {
         let place = &mut self.by_slot[slot as usize];
         if place.is_made() {
             self.unsent_bytes -= place.counted_bytes;
-            let is_dirty = place.is_dirty;
-            **place = Egress { is_dirty, ..Egress::default() };
+            let (is_dirty, is_lasting) = (place.is_dirty, place.is_lasting);
+            **place = Egress { is_dirty, is_lasting, ..Egress::default() };
             self.retire(slot);
         }
     }
@@ -223,15 +243,19 @@ impl EgressTable {
 
     /// Buffer to append packets to; the connection is sent to at the end of the turn.
     pub(super) fn buffer(&mut self, slot: u32) -> &mut Vec<u8> {
+        if !self.by_slot[slot as usize].is_dirty {
+            self.begin(slot);
+        }
+        &mut self.by_slot[slot as usize].bytes
+    }
+
+    /// The first that is queued since the last turn.
+    fn begin(&mut self, slot: u32) {
         if self.by_slot[slot as usize].bytes.capacity() == 0 {
             self.equip(slot);
         }
-        let egress = &mut *self.by_slot[slot as usize];
-        if !egress.is_dirty {
-            egress.is_dirty = true;
-            self.dirty.push(slot);
-        }
-        &mut egress.bytes
+        self.by_slot[slot as usize].is_dirty = true;
+        self.dirty.push(slot);
     }
 
     /// Gives a connection a spare buffer, if there is one.
@@ -278,15 +302,24 @@ impl EgressTable {
         }
     }
 
-    /// Whether buffers are kept that nobody uses.
-    pub fn has_spare(&self) -> bool {
-        !self.spare.is_empty()
+    /// Whether [`Self::cool_down`] has something to look at.
+    pub fn is_warm(&self) -> bool {
+        !self.spare.is_empty() || !self.lasting.is_empty()
     }
 
-    /// Frees the spare buffers that nobody has needed since the last call.
-    pub fn free_spare(&mut self) {
+    /// Takes the egress away from who was sent no message since the last call, and frees what nobody has needed since then.
+    pub fn cool_down(&mut self) {
         let freed = self.spare.drain(..self.spare_least).map(|spare| spare.bytes.capacity()).sum::<usize>();
         self.spare_bytes -= freed;
+        for slot in std::mem::take(&mut self.lasting) {
+            let egress = &mut *self.by_slot[slot as usize];
+            if std::mem::take(&mut egress.was_used) {
+                self.lasting.push(slot);
+            } else {
+                egress.is_lasting = false;
+                self.retire(slot);
+            }
+        }
         self.spare_least = self.spare.len();
         if self.spare.is_empty() {
             self.spare = Vec::new();
@@ -318,35 +351,37 @@ impl EgressTable {
         debug_assert!(into.is_empty());
         std::mem::swap(&mut self.dirty, into);
         for &slot in into.iter() {
-            self.by_slot[slot as usize].is_dirty = false;
-            self.count(slot);
-            // Of a connection that is gone, nothing but the entry in the list was left.
-            self.retire(slot);
+            let egress = &mut *self.by_slot[slot as usize];
+            egress.is_dirty = false;
+            self.unsent_bytes = egress.count(self.unsent_bytes);
+            if !egress.has_queued() {
+                // Of a connection that is gone, nothing but the entry in the list was left.
+                self.retire(slot);
+            }
         }
     }
 
     /// Accounts for `sent_bytes` of the taken flush. True once when the shard asked to hear that the backlog is low again.
     #[must_use]
     pub fn sent(&mut self, slot: u32, sent_bytes: usize) -> bool {
-        let is_low = self.by_slot[slot as usize].sent(sent_bytes);
-        self.count(slot);
-        self.retire(slot);
+        let egress = &mut *self.by_slot[slot as usize];
+        let is_low = egress.sent(sent_bytes);
+        self.unsent_bytes = egress.count(self.unsent_bytes);
+        if egress.is_lasting {
+            return is_low;
+        }
+        if egress.was_used {
+            egress.is_lasting = true;
+            self.lasting.push(slot);
+        } else {
+            self.retire(slot);
+        }
         is_low
     }
 
     /// Buffer bytes not yet sent, over all connections.
     pub fn unsent_bytes(&self) -> usize {
         self.unsent_bytes
-    }
-
-    fn count(&mut self, slot: u32) {
-        let egress = &mut self.by_slot[slot as usize];
-        let unsent = egress.bytes.len() + egress.taken_buffer_bytes;
-        if unsent < COUNTED_BYTES_MIN && egress.counted_bytes == 0 {
-            return;
-        }
-        self.unsent_bytes = self.unsent_bytes - egress.counted_bytes + unsent;
-        egress.counted_bytes = unsent;
     }
 }
 
@@ -515,33 +550,65 @@ mod tests {
     }
 
     #[test]
-    fn who_is_sent_nothing_has_no_egress_and_its_buffer_goes_to_the_next() {
+    fn who_was_sent_control_packets_has_no_egress_and_its_buffer_goes_to_the_next() {
         let mut table = EgressTable::default();
         (0..2).for_each(|slot| table.open(slot));
-        assert!(!table.at(0).is_made() && table.at(0).backlog_bytes() == 0 && !table.has_spare());
-        table.buffer(0).extend_from_slice(&[0; 5000]);
+        assert!(!table.at(0).is_made() && table.at(0).backlog_bytes() == 0 && !table.is_warm());
+        table.control(0, |out| out.extend([0; 5000]));
         let buffer = table.buffer(0).as_ptr();
         send(&mut table, 0);
-        assert!(!table.at(0).is_made() && table.has_spare());
+        assert!(!table.at(0).is_made() && table.is_warm());
         table.buffer(1).push(7);
         assert_eq!(table.buffer(1).as_ptr(), buffer);
-        assert!(!table.has_spare());
+        assert!(!table.is_warm());
+    }
+
+    #[test]
+    fn who_was_sent_messages_keeps_its_egress_for_a_while() {
+        let mut table = EgressTable::default();
+        table.open(0);
+        for _ in 0..3 {
+            table.buffer(0).push(7);
+            let buffer = table.buffer(0).as_ptr();
+            send(&mut table, 0);
+            table.cool_down();
+            assert_eq!(table.at(0).bytes.as_ptr(), buffer);
+        }
+        table.cool_down();
+        assert!(!table.at(0).is_made() && table.is_warm());
+        table.cool_down();
+        assert!(!table.is_warm() && table.spare_bytes == 0);
+    }
+
+    /// A slot stands once among the lasting, whoever comes and goes in it.
+    #[test]
+    fn a_connection_that_goes_leaves_its_egress_to_the_next_in_its_slot() {
+        let mut table = EgressTable::default();
+        for _ in 0..3 {
+            table.open(0);
+            table.buffer(0).push(7);
+            send(&mut table, 0);
+            table.close(0);
+        }
+        assert_eq!(table.lasting, [0]);
+        (0..3).for_each(|_| table.cool_down());
+        assert!(!table.at(0).is_made() && !table.is_warm());
     }
 
     #[test]
     fn spare_buffers_are_freed_when_nobody_has_needed_them_for_a_while() {
         let mut table = EgressTable::default();
         (0..3).for_each(|slot| table.open(slot));
-        (0..3).for_each(|slot| table.buffer(slot).push(7));
+        (0..3).for_each(|slot| table.control(slot, |out| out.push(7)));
         (0..3).for_each(|slot| send(&mut table, slot));
-        table.free_spare();
+        table.cool_down();
         assert_eq!(table.spare.len(), 3);
-        table.buffer(0).push(7);
+        table.control(0, |out| out.push(7));
         send(&mut table, 0);
-        table.free_spare();
+        table.cool_down();
         assert_eq!(table.spare.len(), 1, "the one that was in use");
-        table.free_spare();
-        assert!(!table.has_spare() && table.spare_bytes == 0);
+        table.cool_down();
+        assert!(!table.is_warm() && table.spare_bytes == 0);
     }
 
     #[test]
