@@ -1,8 +1,9 @@
 //! Shards with clients, and nothing else: no socket, no thread, no clock.
 //!
 //! Duty: what a driver does around `Shard::receive` and `Shard::handle`, as cheaply as may be: offer bytes, drain the
-//! outbox completely, carry batches between shards, let clients reply. Must not: check what is said (`tests/conformance`
-//! does); a bench only asserts that its work was done. Neighbours: `turn` and `mesh` make their cases with it.
+//! outbox completely, carry batches between shards, answer for the store, let clients reply. Must not: check what is said
+//! (`tests/conformance` does); a bench only asserts that its work was done. Neighbours: `turn`, `mesh` and `scale` make
+//! their cases with it.
 
 use std::mem;
 
@@ -48,6 +49,7 @@ struct Core {
     lines: Vec<Line>,
     free: Vec<u32>,
     dirty: Vec<u32>,
+    store_answered: u64,
 }
 
 /// The other end of a connection.
@@ -80,6 +82,7 @@ impl Broker {
                 lines: Vec::new(),
                 free: Vec::new(),
                 dirty: Vec::new(),
+                store_answered: 0,
             }
         };
         let cores = (0..shards).map(core).collect();
@@ -123,6 +126,7 @@ impl Broker {
         let mut is_busy = true;
         while mem::take(&mut is_busy) {
             for shard in 0..self.cores.len() {
+                is_busy |= self.cores[shard].store(self.now);
                 is_busy |= self.send_out(shard);
                 is_busy |= self.post(shard);
             }
@@ -187,6 +191,17 @@ impl Broker {
 }
 
 impl Core {
+    /// A store that has everything at once.
+    fn store(&mut self, now: Millis) -> bool {
+        let through = self.outbox.store_ticket;
+        let is_asked = self.store_answered < through;
+        if is_asked {
+            self.store_answered = through;
+            self.shard.handle(now, Input::Stored { through, is_safe: true }, &mut self.outbox);
+        }
+        is_asked
+    }
+
     fn flush(&mut self, slot: u32) {
         let line = &mut self.lines[slot as usize];
         self.outbox.egress.at(slot).take(&mut line.flush);

@@ -29,7 +29,7 @@ pub(crate) fn measure(cases: Vec<Case>) {
 }
 
 /// Nanoseconds per call in each round, least first.
-fn rounds_ns(work: &mut dyn FnMut()) -> Vec<f64> {
+pub(crate) fn rounds_ns(work: &mut dyn FnMut()) -> Vec<f64> {
     let calls = calls_per_round(work);
     let mut rounds: Vec<f64> = (0..ROUNDS)
         .map(|_| {
