@@ -112,7 +112,8 @@ fn report(words: &[String]) {
     }
     let _ = writeln!(text, "\n## {count} retained topics\n");
     text += &retained_table(&shards, count);
-    text += "\n## A stream from shard to shard\n\n100 packets in one read, 64 bytes each; nanoseconds per message, least of 5 x 25 rounds.\n\n";
+    text += "\n## A stream from shard to shard\n\n";
+    text += "100 packets in one read, 64 bytes each; nanoseconds per message, least of 5 x 25 rounds.\n\n";
     text += &stream_table();
     println!("{text}");
     if is_written {
