@@ -154,12 +154,16 @@ fn a_connection_that_had_its_part_of_a_turn_waits_and_loses_nothing() {
     let payload = |number: u32| [&number.to_be_bytes()[..], &[7; 400]].concat();
     let sending = broker.at_once(|| {
         let mut stream = fast.stream.try_clone().unwrap();
-        let sending = std::thread::spawn(move || {
-            let mut bytes = Vec::new();
-            (0..MESSAGES).for_each(|number| put(&mut bytes, "much", QoS::AtMostOnce, &payload(number)));
-            stream.write_all(&bytes).unwrap();
-        });
-        std::thread::sleep(Duration::from_millis(100));
+        let mut bytes = Vec::new();
+        (0..MESSAGES).for_each(|number| put(&mut bytes, "much", QoS::AtMostOnce, &payload(number)));
+        // As much as the sockets hold is there before the others say anything.
+        stream.set_nonblocking(true).unwrap();
+        let mut sent = 0;
+        while let Ok(more @ 1..) = stream.write(&bytes[sent..]) {
+            sent += more;
+        }
+        stream.set_nonblocking(false).unwrap();
+        let sending = std::thread::spawn(move || stream.write_all(&bytes[sent..]).unwrap());
         others.iter_mut().for_each(|other| other.say(|out| out.extend([0xc0, 0])));
         sending
     });
