@@ -187,6 +187,16 @@ mod tests {
         assert!(Reader::new(&[0, 3, b'a']).string("x").is_err());
     }
 
+    /// [MQTT-1.5.4-2]: zeros at the same place of two words do not make up for each other.
+    #[test]
+    fn two_zeros_are_found_as_well_as_one() {
+        for (first, second) in (0..24).flat_map(|first| (0..24).map(move |second| (first, second))) {
+            let mut bytes = [b'x'; 24];
+            (bytes[first], bytes[second]) = (0, 0);
+            assert!(contains_nul(&bytes), "{first} and {second}");
+        }
+    }
+
     proptest! {
         /// [MQTT-1.5.4-2]: the word-wise search finds what a byte-wise one finds.
         #[test]
