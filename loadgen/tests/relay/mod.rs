@@ -386,8 +386,10 @@ impl Server {
                 self.peers[peer].held = self.peers[peer].out.split_off(before);
             }
             Some(Mistake::Alter(nth)) if nth == number => {
-                self.send(place, publish);
-                *self.peers[peer].out.last_mut().expect("just sent") ^= 1;
+                // Not in what is on its way: the connection may be lost, and the message sent again.
+                let mut payload = publish.payload.to_vec();
+                *payload.last_mut().expect("no payload is empty") ^= 1;
+                self.send(place, &Publish { payload: &payload, ..*publish });
             }
             Some(Mistake::Retain(nth)) if nth == number => self.send(place, &Publish { retain: true, ..*publish }),
             Some(Mistake::Close(nth)) if nth == number => {

@@ -22,6 +22,8 @@ struct Delivery {
     qos: QoS,
     topic: Vec<u8>,
     payload: Vec<u8>,
+    /// A mistake, which is repeated with it.
+    retain: bool,
     /// It has left once.
     sent: bool,
     /// PUBREC has come.
@@ -43,7 +45,8 @@ impl Session {
         // A session that ends with its connection never sends anything again.
         if self.kept && qos != QoS::AtMostOnce {
             let (topic, payload) = (publish.topic.to_vec(), publish.payload.to_vec());
-            self.pending.push_back(Delivery { packet_id, qos, topic, payload, sent: out.is_some(), received: false });
+            let (retain, sent) = (publish.retain, out.is_some());
+            self.pending.push_back(Delivery { packet_id, qos, topic, payload, retain, sent, received: false });
         }
         if let Some(out) = out {
             wire::publish(out, &Publish { qos, packet_id, ..*publish }, self.version);
@@ -63,11 +66,11 @@ impl Session {
     /// Writes everything unacknowledged again, in order (section 4.4).
     pub(super) fn resume(&mut self, out: &mut Vec<u8>) {
         for delivery in &mut self.pending {
-            let Delivery { packet_id, qos, ref topic, ref payload, sent, received } = *delivery;
+            let Delivery { packet_id, qos, ref topic, ref payload, retain, sent, received } = *delivery;
             if received {
                 wire::ack(out, &Ack { kind: AckKind::Pubrel, packet_id, reason: 0 }, self.version);
             } else {
-                let again = Publish { topic, payload, qos, retain: false, dup: sent, packet_id };
+                let again = Publish { topic, payload, qos, retain, dup: sent, packet_id };
                 wire::publish(out, &again, self.version);
             }
             delivery.sent = true;
