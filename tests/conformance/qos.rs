@@ -4,7 +4,7 @@
 //! and queues (`flow_control`). Neighbours: `peer`.
 
 use ringmq::limits::Limits;
-use ringmq::wire::ReasonCode;
+use ringmq::wire::{Property, ReasonCode};
 
 use super::broker::{Broker, everywhere};
 use super::packets::*;
@@ -290,6 +290,27 @@ fn acknowledgements_that_wait_are_counted() {
         broker.release_store(true);
         assert_eq!(broker.sizes().acks_waiting, 0);
         [&ann, &bob, &cat].into_iter().for_each(|peer| peer.ignore_rest());
+    }
+}
+
+/// The store is waited for where a session that outlives its connection keeps the message, and nowhere else; a message takes the
+/// long way if it expires.
+#[test]
+fn who_keeps_nothing_is_not_waited_for() {
+    for properties in [&[][..], &[Property::MessageExpiryInterval(60)]] {
+        everywhere(|broker| {
+            let bob = broker.join(lasting(V5, "bob", 100));
+            bob.subscribe("a", Q0);
+            let cat = broker.connect(V5, "cat");
+            cat.subscribe("a", Q1);
+            let ann = broker.connect(V5, "ann");
+            broker.hold_store();
+            ann.send(qos1(1, "a", "x").with(properties));
+            ann.expect(puback(1));
+            broker.release_store(true);
+            bob.ignore_rest();
+            cat.ignore_rest();
+        });
     }
 }
 
