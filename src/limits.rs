@@ -32,6 +32,9 @@ pub struct Limits {
     pub subscriptions_per_session_max: usize,
     /// Inbound QoS 1 and 2 messages that a client may have unacknowledged; announced as Receive Maximum.
     pub receive_maximum: u16,
+    /// Acknowledgements owed to one publisher, waiting for other shards, the store or a congested subscriber, above which its
+    /// connection is not read until half of them have left.
+    pub owed_acks_max: usize,
     /// Outbound QoS 1 and 2 messages in flight to one client, whatever Receive Maximum it announced.
     pub inflight_messages_max: u16,
     /// Topic aliases that a client may set on its connection; announced as Topic Alias Maximum.
@@ -125,6 +128,7 @@ impl Default for Limits {
             user_properties_max: 128,
             subscriptions_per_session_max: 100_000,
             receive_maximum: 1024,
+            owed_acks_max: 16_384,
             inflight_messages_max: 1024,
             topic_alias_max: 64,
             topic_alias_out_max: 16,

@@ -130,6 +130,14 @@ const SETTINGS: &[Setting] = &[
         set: |l, v| l.receive_maximum = v as u16,
     },
     Setting {
+        name: "owed_acks_max",
+        unit: "acknowledgements",
+        min: 1,
+        max: COUNT_MAX,
+        get: |l| l.owed_acks_max as u64,
+        set: |l, v| l.owed_acks_max = v as usize,
+    },
+    Setting {
         name: "inflight_messages_max",
         unit: "messages",
         min: 1,

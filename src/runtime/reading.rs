@@ -103,8 +103,11 @@ impl Driver {
         }
     }
 
-    /// Tells the shard whose egress is low again, and lets go on reading who waited for that, or for what is there now.
+    /// Tells the shard whose egress is low again, and lets go on reading who waited for that, for answers, or for the mesh.
     pub(super) fn resume_paused(&mut self) {
+        for id in std::mem::take(&mut self.outbox.resumes) {
+            self.resume(id, Pause::Drain);
+        }
         for at in 0..self.drained.len() {
             let id = self.drained[at];
             self.tell_drained(id);
@@ -123,7 +126,7 @@ impl Driver {
     /// Whether somebody who has waited need not wait any longer.
     pub(super) fn can_resume(&self) -> bool {
         let is_mesh_free = !self.awaiting_mesh.is_empty() && self.shard.takes_publishes(&self.outbox);
-        is_mesh_free || !self.drained.is_empty()
+        is_mesh_free || !self.drained.is_empty() || !self.outbox.resumes.is_empty()
     }
 
     fn resume(&mut self, id: ConnectionId, pause: Pause) {

@@ -17,12 +17,14 @@ pub struct Inbound {
     /// packet ids and, per connection, by `receive_maximum`.
     received: Seldom<BTreeMap<u16, bool>>,
     /// Those that came on this connection.
-    received_here: usize,
+    received_here: u32,
     owed: Seldom<VecDeque<Owed>>,
     /// Number of the first entry of `owed`.
     first_number: u64,
     /// QoS 1 entries that this connection awaits.
-    owed_qos1: usize,
+    owed_qos1: u32,
+    /// Whether the connection is not read because of what is owed.
+    pub is_stopped: bool,
 }
 
 /// An acknowledgement that is owed for one PUBLISH.
@@ -61,7 +63,7 @@ impl Inbound {
     /// Messages received on this connection and not yet fully acknowledged: what Receive Maximum bounds [MQTT-3.3.4-7]. What
     /// is left of earlier connections does not count, as the client begins each with its whole quota (section 4.9).
     pub fn unacknowledged(&self) -> usize {
-        self.owed_qos1 + self.received_here
+        (self.owed_qos1 + self.received_here) as usize
     }
 
     /// Whether a QoS 2 packet id is between PUBLISH and PUBREL.
@@ -72,15 +74,20 @@ impl Inbound {
     /// Notes a QoS 2 packet id. False if it was there already [MQTT-4.3.3-10].
     pub fn receive(&mut self, packet_id: u16) -> bool {
         let known = self.received.insert(packet_id, true);
-        self.received_here += usize::from(known != Some(true));
+        self.received_here += u32::from(known != Some(true));
         known.is_none()
     }
 
     /// PUBREL: forgets the packet id. False if it is unknown.
     pub fn release(&mut self, packet_id: u16) -> bool {
         let known = self.received.remove(&packet_id);
-        self.received_here -= usize::from(known == Some(true));
+        self.received_here -= u32::from(known == Some(true));
         known.is_some()
+    }
+
+    /// Acknowledgements that are owed.
+    pub fn owed(&self) -> usize {
+        self.owed.len()
     }
 
     /// Whether nothing is owed, so that an answer that is ready may leave at once.
@@ -120,7 +127,7 @@ impl Inbound {
 
     /// Registers an acknowledgement; returns its number.
     pub fn owe(&mut self, owed: Owed) -> u64 {
-        self.owed_qos1 += usize::from(owed.qos == QoS::AtLeastOnce && owed.is_awaited);
+        self.owed_qos1 += u32::from(owed.qos == QoS::AtLeastOnce && owed.is_awaited);
         let number = self.next_number();
         self.owed.push_back(owed);
         number
@@ -141,7 +148,7 @@ impl Inbound {
         }
         self.owed.pop_front();
         self.first_number += 1;
-        self.owed_qos1 -= usize::from(first.qos == QoS::AtLeastOnce && first.is_awaited);
+        self.owed_qos1 -= u32::from(first.qos == QoS::AtLeastOnce && first.is_awaited);
         if let Some(follower) = first.follower.and_then(|number| self.owed_mut(number)) {
             follower.waits -= 1;
             follower.is_taken |= first.is_taken;
@@ -162,7 +169,7 @@ impl Inbound {
         // It is not awaited itself, so that what is found stands behind it.
         if !self.owed.range(at..).any(|owed| owed.is_awaited) {
             self.owed[at].is_awaited = true;
-            self.owed_qos1 += usize::from(qos == QoS::AtLeastOnce);
+            self.owed_qos1 += u32::from(qos == QoS::AtLeastOnce);
             return true;
         }
         // The last of its packet id has no follower to inherit. A relief that it waits for, the follower waits for through it.
@@ -190,6 +197,7 @@ impl Inbound {
         }
         self.received_here = 0;
         self.owed_qos1 = 0;
+        self.is_stopped = false;
     }
 }
 

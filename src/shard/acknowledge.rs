@@ -66,7 +66,7 @@ impl Shard {
             self.answer_owed(now, source.session, owed, outbox);
             return;
         }
-        let number = session.inbound.owe(owed);
+        let number = session.owe(owed);
         if let Some(congested) = owed.congested {
             self.await_relief(Waiter { session: source.session, number }, congested);
         }
@@ -106,9 +106,28 @@ impl Shard {
 
     /// Sends the answers for which nothing is missing, in their order.
     pub(super) fn answer_complete(&mut self, now: Millis, id: SessionId, outbox: &mut Outbox) {
-        while let Some(owed) = self.sessions.get_mut(id).and_then(|session| session.inbound.pop_complete()) {
+        while let Some(session) = self.sessions.get_mut(id) {
+            let Some(owed) = session.pop_complete() else {
+                if session.inbound.is_stopped && session.owes_little(&self.config.limits) {
+                    session.inbound.is_stopped = false;
+                    outbox.resumes.extend(session.connection);
+                }
+                return;
+            };
             self.answer_owed(now, id, owed, outbox);
         }
+    }
+
+    /// Whether a publisher is owed so much that it is not read until that is less.
+    pub(super) fn stop_if_owed_too_much(&mut self, id: SessionId, outbox: &mut Outbox) -> bool {
+        let limits = &self.config.limits;
+        let Some(session) = self.sessions.get_mut(id).filter(|session| session.owes_too_much(limits)) else {
+            return false;
+        };
+        session.inbound.is_stopped = true;
+        self.counters.stopped_by_owed_acks += 1;
+        self.wait_for_nobody_who_waits(id, outbox);
+        true
     }
 
     fn answer_owed(&mut self, now: Millis, session_id: SessionId, owed: Owed, outbox: &mut Outbox) {

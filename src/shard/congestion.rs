@@ -95,6 +95,15 @@ impl Shard {
         }
     }
 
+    /// A client is not read until it is owed less: as it cannot acknowledge either, nobody waits for it until its queue is short
+    /// again. Else two clients might wait for each other.
+    pub(super) fn wait_for_nobody_who_waits(&mut self, id: SessionId, outbox: &mut Outbox) {
+        let Some(session) = self.sessions.get_mut(id) else { return };
+        if std::mem::replace(&mut session.outbound.pressure, Pressure::Stuck) == Pressure::Congested {
+            self.relieve(id, outbox);
+        }
+    }
+
     fn relieve(&mut self, id: SessionId, outbox: &mut Outbox) {
         let Some(congested) = self.congestion.sessions.get_mut(&id) else { return };
         congested.since = None;

@@ -67,6 +67,9 @@ pub struct Counters {
     pub sessions_stuck: u64,
     /// Acknowledgements that waited for such a session.
     pub acks_withheld: u64,
+    /// Times that a publisher was not read because it is owed too many (`owed_acks_max`, or what is left of
+    /// `held_bytes_per_shard_max`).
+    pub stopped_by_owed_acks: u64,
     /// Publishers of 3.x whose connection was closed because a message was not taken: they know no reason codes.
     pub closed_for_refusal: u64,
     /// Messages that nobody subscribed to.
@@ -147,6 +150,7 @@ impl Counters {
             ("searches_put_off", self.searches_put_off),
             ("sessions_congested", self.sessions_congested),
             ("sessions_stuck", self.sessions_stuck),
+            ("stopped_by_owed_acks", self.stopped_by_owed_acks),
         ];
         dropped.into_iter().chain(others.map(|(name, times)| (name.to_owned(), times)))
     }

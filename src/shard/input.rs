@@ -77,7 +77,8 @@ pub enum Next {
     },
     /// A PUBLISH waits for a full mesh queue: offer the rest again when no batch is refused any more; do not read on.
     AwaitMesh,
-    /// Too many control packets are unsent: offer the rest again when the egress reports low; do not read on.
+    /// Too many control packets are unsent, or acknowledgements owed: offer the rest again when the egress reports low, or when
+    /// the connection stands in `Outbox::resumes`; do not read on.
     AwaitDrain,
     /// The client belongs to another shard: hand over socket and rest (nothing was consumed). The shard has forgotten it.
     Handoff(ShardId),

@@ -19,7 +19,7 @@ impl Shard {
         self.adopt_session(culprit);
         let session = self.connected_session(culprit);
         if let Some(session) = session.and_then(|session| self.sessions.get_mut(session)) {
-            session.inbound.void_number();
+            session.void_number();
         }
         for slot in cut {
             if let Some(id) = self.connections.at(slot).filter(|id| *id != culprit) {

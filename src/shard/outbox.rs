@@ -17,6 +17,8 @@ pub struct Outbox {
     pub mesh: Vec<MeshBatch>,
     /// Connections to close once their egress is sent. The shard has forgotten them already.
     pub closes: Vec<ConnectionId>,
+    /// Connections that owed acknowledgements have stopped (`Next::AwaitDrain`), and that may go on.
+    pub resumes: Vec<ConnectionId>,
     /// Last store ticket given out; the store answers with `Input::Stored` in order.
     pub store_ticket: u64,
     /// What happened, for the log.

@@ -33,6 +33,9 @@ impl Shard {
         if !self.takes_publishes(outbox) {
             return Step::AwaitMesh;
         }
+        if publish.qos != QoS::AtMostOnce && self.stop_if_owed_too_much(source.session, outbox) {
+            return Step::AwaitAnswers;
+        }
         self.counters.publishes_received += 1;
         match self.check_and_route(now, source, publish, outbox) {
             Ok(()) => Step::Done,
@@ -144,12 +147,11 @@ impl Shard {
     ) -> Result<bool, Fault> {
         let receive_maximum = usize::from(self.config.limits.receive_maximum);
         let Some(session) = self.sessions.get_mut(source.session) else { return Ok(false) };
-        let inbound = &mut session.inbound;
-        let is_known_qos2 = publish.qos == QoS::ExactlyOnce && inbound.is_received(publish.packet_id);
+        let is_known_qos2 = publish.qos == QoS::ExactlyOnce && session.inbound.is_received(publish.packet_id);
         if is_known_qos2 {
-            inbound.receive(publish.packet_id);
+            session.inbound.receive(publish.packet_id);
         }
-        if (publish.dup || is_known_qos2) && inbound.join(publish.packet_id, publish.qos) {
+        if (publish.dup || is_known_qos2) && session.join(publish.packet_id, publish.qos) {
             return Ok(false);
         }
         if is_known_qos2 {
@@ -157,7 +159,7 @@ impl Shard {
             return Ok(false);
         }
         // [MQTT-3.3.4-7], case Q02. 3.x has no such promise; packet ids bound it there.
-        if source.version == ProtocolVersion::V5 && inbound.unacknowledged() >= receive_maximum {
+        if source.version == ProtocolVersion::V5 && session.inbound.unacknowledged() >= receive_maximum {
             return Err((ReasonCode::ReceiveMaximumExceeded, "more unacknowledged PUBLISH than Receive Maximum"));
         }
         Ok(true)

@@ -18,6 +18,8 @@ pub(super) enum Step {
     Done,
     /// The packet was not taken: offer it again when the mesh has room.
     AwaitMesh,
+    /// The packet was not taken: offer it again when fewer acknowledgements are owed.
+    AwaitAnswers,
     /// The connection is over.
     Closed,
 }
@@ -120,6 +122,7 @@ impl Shard {
         match self.act(now, source, packet, outbox) {
             Step::Done => Ok(frame.len),
             Step::AwaitMesh => Err(Next::AwaitMesh),
+            Step::AwaitAnswers => Err(Next::AwaitDrain),
             Step::Closed => Err(Next::Closed),
         }
     }

@@ -157,9 +157,13 @@ impl Shard {
             && self.may_take(source.connection, outbox)
             && let Some(session) = self.sessions.get_mut(source.session)
         {
+            let is_acked = packet.qos != QoS::AtMostOnce;
             let is_known = packet.qos == QoS::ExactlyOnce && session.inbound.is_received(packet.packet_id);
-            let is_bounded = packet.qos != QoS::AtMostOnce && source.version == ProtocolVersion::V5;
-            if is_known || is_bounded && session.inbound.unacknowledged() >= receive_maximum {
+            let is_bounded = is_acked && source.version == ProtocolVersion::V5;
+            if is_known
+                || is_bounded && session.inbound.unacknowledged() >= receive_maximum
+                || is_acked && session.owes_too_much(&self.config.limits)
+            {
                 break;
             }
             let waiter = (packet.qos != QoS::AtMostOnce)

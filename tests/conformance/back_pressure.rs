@@ -82,6 +82,35 @@ fn answers_keep_their_order_behind_one_that_is_withheld() {
     });
 }
 
+/// Case Q05: what is owed to a publisher that goes on without its acknowledgements is bounded; it is not read until half of it
+/// has left, and loses nothing. QoS 0 passes, as nothing is owed for it.
+#[test]
+fn a_publisher_that_does_not_wait_is_not_read_when_it_is_owed_too_much() {
+    for version in [V311, V5] {
+        everywhere_with(&Limits { owed_acks_max: 4, ..limits() }, |broker| {
+            let bob = slow(broker);
+            let cat = broker.connect(V5, "cat");
+            cat.subscribe("b", Q0);
+            let ann = broker.connect(version, "ann");
+            congest(&ann);
+            for packet_id in 7..=9 {
+                ann.send(qos1(packet_id, "a", "x"));
+            }
+            ann.send(qos0("b", "four are owed"));
+            cat.expect(qos0("b", "four are owed"));
+            ann.send(qos1(10, "a", "x"));
+            ann.send(qos0("b", "behind it"));
+            cat.expect_nothing();
+            assert_eq!(broker.sizes().acks_withheld, 4);
+            assert_eq!(broker.count(|counters| counters.stopped_by_owed_acks), 1);
+            take(&bob, 1..=9);
+            ann.expect_all(&[&puback(6), &puback(7), &puback(8), &puback(9), &puback(10)]);
+            cat.expect(qos0("b", "behind it"));
+            bob.ignore_rest();
+        });
+    }
+}
+
 /// Only publishers that feed the slow one wait, and only for messages that nobody else took.
 #[test]
 fn nobody_waits_for_a_message_that_another_session_took() {
@@ -252,6 +281,34 @@ fn clients_that_wait_for_each_other_go_on() {
         assert_eq!((count_pubacks(&ann), count_pubacks(&bob)), (5, 5));
         broker.at(11);
         assert_eq!((count_pubacks(&ann), count_pubacks(&bob)), (1, 1));
+    });
+}
+
+/// Two clients that publish to each other without end are both not read, and so neither can acknowledge: nobody waits for them.
+#[test]
+fn clients_that_are_not_read_do_not_wait_for_each_other() {
+    everywhere_with(&Limits { owed_acks_max: 2, ..limits() }, |broker| {
+        let peers = ["ann", "bob"].map(|name| {
+            let peer = broker.join(Connect { receive_maximum: Some(1), ..Connect::new(V5, name) });
+            peer.subscribe(name, Q1);
+            peer
+        });
+        for packet_id in 1..=12 {
+            peers[0].send(qos1(packet_id, "bob", "x"));
+            peers[1].send(qos1(packet_id, "ann", "x"));
+        }
+        assert!(broker.count(|counters| counters.stopped_by_owed_acks) >= 1);
+        let (mut acks, mut messages) = ([0, 0], [0, 0]);
+        while let Some((at, packet)) = (0..2).find_map(|at| Some((at, peers[at].try_hear()?))) {
+            if packet[0] == 0x40 {
+                acks[at] += 1;
+            } else {
+                // Topic of three bytes, then the packet id.
+                messages[at] += 1;
+                peers[at].send(puback(u16::from_be_bytes([packet[7], packet[8]])));
+            }
+        }
+        assert_eq!((acks, messages), ([12, 12], [12, 12]));
     });
 }
 

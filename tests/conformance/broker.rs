@@ -365,7 +365,8 @@ impl World {
         let mut dirty = Vec::new();
         self.cores[shard].outbox.egress.take_dirty(&mut dirty);
         let closes = std::mem::take(&mut self.cores[shard].outbox.closes);
-        let is_busy = !dirty.is_empty() || !closes.is_empty();
+        let resumes = std::mem::take(&mut self.cores[shard].outbox.resumes);
+        let is_busy = !dirty.is_empty() || !closes.is_empty() || !resumes.is_empty();
         for slot in dirty {
             let line = self.cores[shard].slots[slot as usize];
             let line = line.filter(|&line| self.lines[line].is_reading);
@@ -377,6 +378,14 @@ impl World {
             if let Some(line) = self.cores[shard].slots[id.slot as usize].filter(|&line| self.lines[line].id == id) {
                 self.flush(line);
                 self.hang_up(line);
+            }
+        }
+        for id in resumes {
+            let line = self.cores[shard].slots[id.slot as usize];
+            let line = line.filter(|&line| self.lines[line].id == id && self.lines[line].next == Next::AwaitDrain);
+            if let Some(line) = line {
+                self.lines[line].next = Next::Read { needed: None };
+                self.offer(line);
             }
         }
         is_busy

@@ -244,6 +244,13 @@ impl Node {
                 self.offer(slot, around);
             }
         }
+        for id in std::mem::take(&mut self.outbox.resumes) {
+            let slot = id.slot as usize;
+            let waits = |user: &&User| user.id == id && user.wait == Wait::Drain && !user.is_closing;
+            if self.users[slot].as_ref().is_some_and(|user| waits(&user)) {
+                self.offer(slot, around);
+            }
+        }
     }
 
     fn read_lines(&mut self, around: &mut Around<'_>) {

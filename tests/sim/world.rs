@@ -224,7 +224,8 @@ impl World {
                 }
             } else {
                 quiet_rounds = 0;
-                self.now = self.now.after_millis(1 + self.plan.mesh_delay_millis_max / 5);
+                let slowest = self.plan.mesh_delay_millis_max.max(self.plan.store_delay_millis_max);
+                self.now = self.now.after_millis(1 + slowest / 5);
                 self.keep_alive();
             }
         }
