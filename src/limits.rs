@@ -128,7 +128,7 @@ impl Default for Limits {
             user_properties_max: 128,
             subscriptions_per_session_max: 100_000,
             receive_maximum: 1024,
-            owed_acks_max: 16_384,
+            owed_acks_max: 4096,
             inflight_messages_max: 1024,
             topic_alias_max: 64,
             topic_alias_out_max: 16,

@@ -81,7 +81,7 @@ impl Plan {
 fn draw_limits(random: &mut Random, is_tight: bool) -> Limits {
     let mut limits = Limits {
         receive_maximum: random.pick(&[2, 5, 20]),
-        owed_acks_max: random.pick(&[1, 4, 20, 16_384]),
+        owed_acks_max: random.pick(&[1, 4, 20, 4096]),
         inflight_messages_max: random.pick(&[1, 3, 20]),
         egress_bytes_max: random.pick(&[100, 2000, 1 << 20, 1 << 20]),
         egress_control_bytes_max: random.pick(&[20, 200, 256 << 10]),
