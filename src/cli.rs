@@ -1,4 +1,4 @@
-//! Cli: from the command line to settings of the runtime.
+//! Cli: from the command line to the configuration of a broker.
 //!
 //! Duty: parse, check, choose defaults; say in one line what is wrong and what would be right. Must not: open or start
 //! anything. Neighbours: `main` runs what comes out; `cli::setting` names the limits.
@@ -9,14 +9,15 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 
 use clap::Parser;
 
+use crate::config::{Config, ListenAddress, Listener, Logging, Security};
 use crate::limits::{Limits, SHARDS_MAX};
-use crate::runtime::{Bind, Failure, Settings, allowed_cpus};
+use crate::runtime::{Failure, allowed_cpus};
 
 /// What the command line asks for.
 #[derive(Clone, Debug)]
 pub enum Command {
     /// Serve.
-    Serve(Box<Settings>),
+    Serve(Box<Config>),
     /// Print this text on standard output.
     Print(String),
 }
@@ -79,32 +80,38 @@ fn command_of(arguments: Arguments) -> Result<Command, Failure> {
         }
         setting::assign(&mut limits, assignment).map_err(Failure::usage)?;
     }
-    Ok(Command::Serve(Box::new(Settings {
-        binds: binds_of(&arguments.bind, arguments.port)?,
+    Ok(Command::Serve(Box::new(Config {
+        listeners: listeners_of(&arguments.bind, arguments.port)?,
+        securities: vec![Security::default()],
         cpus: cpus_of(&arguments, &allowed_cpus())?,
         limits,
         is_held_bytes_set: arguments.set.iter().any(|set| set.starts_with(HELD_BYTES)),
+        logging: Logging { tells_connections: arguments.verbose, ..Logging::default() },
+        sys_interval_secs: 0,
+        pid_file: None,
+        user: None,
+        is_daemon: false,
         hash_seed: arguments.hash_seed,
-        is_verbose: arguments.verbose,
         is_faulty: std::env::var_os(FAULTS).is_some_and(|value| value == "1"),
     })))
 }
 
-fn binds_of(names: &[String], port: u16) -> Result<Vec<Bind>, Failure> {
+fn listeners_of(names: &[String], port: u16) -> Result<Vec<Listener>, Failure> {
     if names.is_empty() {
         let local: [IpAddr; 2] = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
-        return Ok(local.map(|ip| Bind { address: (ip, port).into(), is_optional: ip.is_ipv6() }).to_vec());
+        let plain = |ip| Listener::plain(ListenAddress::Tcp((ip, port).into()));
+        return Ok(local.map(|ip| Listener { is_optional: ip.is_ipv6(), ..plain(ip) }).to_vec());
     }
-    let mut binds: Vec<Bind> = Vec::new();
+    let mut listeners: Vec<Listener> = Vec::new();
     for name in names {
         for address in addresses_of(name, port)? {
-            let bind = Bind { address, is_optional: false };
-            if !binds.contains(&bind) {
-                binds.push(bind);
+            let listener = Listener::plain(ListenAddress::Tcp(address));
+            if !listeners.contains(&listener) {
+                listeners.push(listener);
             }
         }
     }
-    Ok(binds)
+    Ok(listeners)
 }
 
 fn addresses_of(name: &str, port: u16) -> Result<Vec<SocketAddr>, Failure> {
@@ -173,26 +180,30 @@ fn parse_cpus(list: &str, allowed: &[usize]) -> Result<Vec<usize>, Failure> {
 mod tests {
     use super::*;
 
-    fn settings(line: &str) -> Result<Settings, Failure> {
+    fn config(line: &str) -> Result<Config, Failure> {
         let arguments =
             Arguments::try_parse_from(line.split_whitespace()).map_err(|error| Failure::usage(error.to_string()))?;
         match command_of(arguments)? {
-            Command::Serve(settings) => Ok(*settings),
+            Command::Serve(config) => Ok(*config),
             Command::Print(text) => Err(Failure::usage(text)),
         }
     }
 
     fn addresses(line: &str) -> Vec<String> {
-        settings(line).unwrap().binds.iter().map(|bind| bind.address.to_string()).collect()
+        let address = |listener: &Listener| match &listener.address {
+            ListenAddress::Tcp(address) => address.to_string(),
+            ListenAddress::Unix(path) => path.display().to_string(),
+        };
+        config(line).unwrap().listeners.iter().map(address).collect()
     }
 
     #[test]
     fn without_options_the_broker_listens_on_both_loopbacks_and_takes_every_cpu() {
-        let settings = settings("ringmq").unwrap();
+        let config = config("ringmq").unwrap();
         assert_eq!(addresses("ringmq"), ["127.0.0.1:1883", "[::1]:1883"]);
-        assert_eq!(settings.binds.iter().map(|bind| bind.is_optional).collect::<Vec<_>>(), [false, true]);
-        assert_eq!(settings.cpus, allowed_cpus());
-        assert_eq!(settings.limits, Limits::default());
+        assert_eq!(config.listeners.iter().map(|listener| listener.is_optional).collect::<Vec<_>>(), [false, true]);
+        assert_eq!(config.cpus, allowed_cpus());
+        assert_eq!(config.limits, Limits::default());
     }
 
     #[test]
@@ -201,7 +212,7 @@ mod tests {
         assert_eq!(addresses(line), ["0.0.0.0:2000", "[::1]:2001", "[::1]:2000", "[::]:2000", "10.0.0.1:7"]);
         assert_eq!(addresses("ringmq --bind 10.0.0.1 --bind 10.0.0.1").len(), 1);
         for bad in ["127.0.0.1:x", "127.0.0.1:99999", "no.such.host.invalid"] {
-            let failure = settings(&format!("ringmq --bind {bad}")).unwrap_err();
+            let failure = config(&format!("ringmq --bind {bad}")).unwrap_err();
             assert_eq!(failure.exit_code, 1);
             assert!(failure.text.contains(bad) && !failure.text.contains('\n'), "{failure}");
         }
@@ -222,10 +233,10 @@ mod tests {
 
     #[test]
     fn limits_are_set_by_name() {
-        let limits = settings("ringmq --set topic_alias_max=7 --set packet_bytes_max=1000").unwrap().limits;
+        let limits = config("ringmq --set topic_alias_max=7 --set packet_bytes_max=1000").unwrap().limits;
         assert_eq!((limits.topic_alias_max, limits.packet_bytes_max), (7, 1000));
-        assert!(!settings("ringmq").unwrap().is_held_bytes_set);
-        assert!(settings("ringmq --set held_bytes_per_shard_max=5000000").unwrap().is_held_bytes_set);
-        assert_eq!(settings("ringmq --set nonsense=1").unwrap_err().exit_code, 1);
+        assert!(!config("ringmq").unwrap().is_held_bytes_set);
+        assert!(config("ringmq --set held_bytes_per_shard_max=5000000").unwrap().is_held_bytes_set);
+        assert_eq!(config("ringmq --set nonsense=1").unwrap_err().exit_code, 1);
     }
 }

@@ -8,6 +8,7 @@
 //! - `topic` (first floor): names, filters, the subscription trie, the retained trie.
 //! - `session` (second floor): what one client owes and is owed.
 //! - `shard` (third floor): all state of one core; input goes in, an outbox of actions comes out.
+//! - `config`: what a broker is told to do, as one checked value.
 //! - `runtime` (fourth floor): the only room that knows glommio, io_uring, sockets and the clock.
 //! - `cli` and `main`: from the command line to an exit code.
 //!
@@ -24,6 +25,8 @@
 
 #[cfg(feature = "runtime")]
 pub mod cli;
+#[cfg(feature = "runtime")]
+pub mod config;
 pub mod id;
 pub mod limits;
 pub mod message;

@@ -17,7 +17,7 @@ fn main() -> ExitCode {
 
 fn execute(command: Command) -> Result<(), Failure> {
     match command {
-        Command::Serve(settings) => run(&settings),
+        Command::Serve(config) => run(&config),
         Command::Print(text) => {
             print!("{text}");
             Ok(())

@@ -12,6 +12,7 @@ use std::time::Duration;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use super::failure::Failure;
+use crate::config::{ListenAddress, Listener};
 
 /// New connections that the kernel keeps waiting per socket.
 const BACKLOG: i32 = 4096;
@@ -19,15 +20,6 @@ const BACKLOG: i32 = 4096;
 /// A port in use is tried again so often, with this pause (20 ms were seen to pass after a kill with 3000 connections).
 const PORT_TRIES: u32 = 25;
 const PORT_PAUSE: Duration = Duration::from_millis(20);
-
-/// An address to listen on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Bind {
-    /// The address. Port 0 takes a free one.
-    pub address: SocketAddr,
-    /// Whether the broker does without if the machine does not have it.
-    pub is_optional: bool,
-}
 
 /// The sockets of all shards.
 #[derive(Debug)]
@@ -44,21 +36,24 @@ pub(super) struct Listeners {
 ///
 /// # Errors
 /// An address is in use, not there, or not permitted.
-pub(super) fn listen(binds: &[Bind], shards: usize) -> Result<Listeners, Failure> {
+pub(super) fn listen(binds: &[Listener], shards: usize) -> Result<Listeners, Failure> {
     let mut listeners =
         Listeners { addresses: Vec::new(), by_shard: (0..shards).map(|_| Vec::new()).collect(), missing: Vec::new() };
     for bind in binds {
-        match find_port(bind.address) {
+        let ListenAddress::Tcp(wanted) = bind.address else {
+            return Err(Failure::usage("unix sockets are not supported yet"));
+        };
+        match find_port(wanted) {
             Ok(address) => {
                 for sockets in &mut listeners.by_shard {
-                    let socket = bind_socket(address, true).map_err(|error| cannot_listen(bind.address, &error))?;
-                    socket.listen(BACKLOG).map_err(|error| cannot_listen(bind.address, &error))?;
+                    let socket = bind_socket(address, true).map_err(|error| cannot_listen(wanted, &error))?;
+                    socket.listen(BACKLOG).map_err(|error| cannot_listen(wanted, &error))?;
                     sockets.push(socket.into());
                 }
                 listeners.addresses.push(address);
             }
-            Err(error) if bind.is_optional && is_missing(&error) => listeners.missing.push((bind.address, error)),
-            Err(error) => return Err(cannot_listen(bind.address, &error)),
+            Err(error) if bind.is_optional && is_missing(&error) => listeners.missing.push((wanted, error)),
+            Err(error) => return Err(cannot_listen(wanted, &error)),
         }
     }
     if listeners.addresses.is_empty() {
@@ -131,8 +126,8 @@ mod tests {
 
     use super::*;
 
-    fn local(port: u16) -> Bind {
-        Bind { address: (Ipv4Addr::LOCALHOST, port).into(), is_optional: false }
+    fn local(port: u16) -> Listener {
+        Listener::plain(ListenAddress::Tcp((Ipv4Addr::LOCALHOST, port).into()))
     }
 
     #[test]
@@ -153,8 +148,8 @@ mod tests {
 
     #[test]
     fn a_missing_address_is_an_error_unless_it_is_optional() {
-        let mut elsewhere = Bind { address: (Ipv4Addr::new(192, 0, 2, 1), 0).into(), is_optional: false };
-        assert!(listen(&[local(0), elsewhere], 1).unwrap_err().text.contains("does not have the address"));
+        let mut elsewhere = Listener::plain(ListenAddress::Tcp((Ipv4Addr::new(192, 0, 2, 1), 0).into()));
+        assert!(listen(&[local(0), elsewhere.clone()], 1).unwrap_err().text.contains("does not have the address"));
         elsewhere.is_optional = true;
         let listeners = listen(&[local(0), elsewhere], 1).unwrap();
         assert_eq!((listeners.addresses.len(), listeners.missing.len()), (1, 1));
@@ -163,7 +158,8 @@ mod tests {
     #[test]
     fn the_same_port_of_both_families_can_be_had() {
         let first = listen(&[local(0)], 1).unwrap();
-        let same_port = Bind { address: (Ipv6Addr::LOCALHOST, first.addresses[0].port()).into(), is_optional: true };
+        let address = ListenAddress::Tcp((Ipv6Addr::LOCALHOST, first.addresses[0].port()).into());
+        let same_port = Listener { is_optional: true, ..Listener::plain(address) };
         let both = listen(&[same_port], 1);
         assert!(both.is_ok() || both.is_err_and(|failure| failure.text.starts_with("no address")));
     }

@@ -3,7 +3,7 @@
 //! One thread per shard, pinned to a cpu, with a glommio executor whose one task is the driver. The driver sleeps in a ring
 //! of its own, which has all the shard's sockets and the event by which others wake it (measured: docs, io-path).
 //!
-//! - `start`: from settings to a running broker and back. `probe`, `memory`, `listener`, `placement`, `signal`, `panic_policy`,
+//! - `start`: from its configuration to a running broker and back. `probe`, `memory`, `listener`, `placement`, `signal`, `panic_policy`,
 //!   `failure`: what can be wrong before and meanwhile.
 //! - `driver`: the loop, `spin` when to sleep. `accepting`, `reading`, `writing`, `closing`, `isolating`: its rooms. `slots`,
 //!   `connection`, `carry`, `address_rates`: its memory.
@@ -42,9 +42,8 @@ mod start;
 mod writing;
 
 pub use failure::{EXIT_INTERNAL, EXIT_SYSTEM, EXIT_USAGE, Failure};
-pub use listener::Bind;
 pub use placement::allowed_cpus;
-pub use start::{Settings, run};
+pub use start::run;
 
 /// What `flag` is made of; its model test puts other ones in their place.
 mod atomics {

@@ -1,4 +1,4 @@
-//! Start: from settings to a running broker, and its ordered stop.
+//! Start: from its configuration to a running broker, and its ordered stop.
 //!
 //! Duty: check the system, bind, start one pinned executor per shard, announce the broker when every shard is ready, stop all
 //! when told to or when one has failed. Must not: touch a connection. Neighbours: `main` calls it; `driver` runs in each
@@ -17,36 +17,17 @@ use super::clock::Clock;
 use super::driver::{Bounds, Driver, Parts};
 use super::failure::Failure;
 use super::journal::Journal;
-use super::listener::{self, Bind, Listeners};
+use super::listener::{self, Listeners};
 use super::memory::{Memory, fit_held_bytes};
 use super::mesh::{self, Caller};
 use super::panic_policy;
 use super::probe;
 use super::report::Report;
 use super::signal::{self, Signal};
+use crate::config::Config;
 use crate::id::ShardId;
-use crate::limits::Limits;
 use crate::session::LargePayloads;
 use crate::shard::ShardConfig;
-
-/// What a broker is started with.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// Where to listen.
-    pub binds: Vec<Bind>,
-    /// The cpu of each shard; a cpu may have several.
-    pub cpus: Vec<usize>,
-    /// Bounds.
-    pub limits: Limits,
-    /// Whether `held_bytes_per_shard_max` was chosen; else it is lowered to what the system has.
-    pub is_held_bytes_set: bool,
-    /// Seed of every keyed hash; random unless given.
-    pub hash_seed: Option<u64>,
-    /// Whether every connect and disconnect is told.
-    pub is_verbose: bool,
-    /// Whether clients may cause faults on purpose, for tests.
-    pub is_faulty: bool,
-}
 
 /// Memory of each executor for files, bytes: the least it takes. It counts as locked.
 const EXECUTOR_BYTES: usize = 64 << 10;
@@ -65,22 +46,22 @@ enum Notice {
 ///
 /// # Errors
 /// The broker cannot start, or one of its shards has failed.
-pub fn run(settings: &Settings) -> Result<(), Failure> {
+pub fn run(config: &Config) -> Result<(), Failure> {
     panic_policy::install();
     probe::raise_limits();
     probe::check_io_uring()?;
-    let listeners = listener::listen(&settings.binds, settings.cpus.len())?;
+    let listeners = listener::listen(&config.listeners, config.cpus.len())?;
     let (journal, journal_end) = Journal::start().map_err(|error| cannot_start(&error))?;
-    let mut settings = settings.clone();
-    let memory = if settings.is_held_bytes_set { None } else { Memory::of_process() };
-    let told = fit_held_bytes(&mut settings.limits, settings.cpus.len(), memory);
-    let result = serve(&settings, &told, listeners, journal);
+    let mut config = config.clone();
+    let memory = if config.is_held_bytes_set { None } else { Memory::of_process() };
+    let told = fit_held_bytes(&mut config.limits, config.cpus.len(), memory);
+    let result = serve(&config, &told, listeners, journal);
     journal_end.close();
     result
 }
 
 /// `held`: what is to be told of the memory held.
-fn serve(settings: &Settings, held: &str, listeners: Listeners, journal: Journal) -> Result<(), Failure> {
+fn serve(config: &Config, held: &str, listeners: Listeners, journal: Journal) -> Result<(), Failure> {
     let (notify, notices) = unbounded();
     let told = notify.clone();
     signal::tell_signals(move |signal| drop(told.send(Notice::Signal(signal))))
@@ -88,13 +69,13 @@ fn serve(settings: &Settings, held: &str, listeners: Listeners, journal: Journal
     for (address, error) in &listeners.missing {
         journal.line(format!("Not listening on {address}: {error}"));
     }
-    let line = format!("{}; {held}", announcement(settings, &listeners));
+    let line = format!("{}; {held}", announcement(config, &listeners));
     let is_stopping = Arc::new(AtomicBool::new(false));
-    let caller = start_shards(settings, listeners, &journal, &is_stopping, &notify)?;
-    let broker = Broker { shards: settings.cpus.len(), notices, is_stopping, caller, journal };
+    let caller = start_shards(config, listeners, &journal, &is_stopping, &notify)?;
+    let broker = Broker { shards: config.cpus.len(), notices, is_stopping, caller, journal };
     if broker.await_ready()? {
         broker.journal.line(line);
-        if settings.is_faulty {
+        if config.is_faulty {
             broker.journal.line("RINGMQ_FAULTS=1: any client can cause a panic (PUBLISH to $fault/panic)".into());
         }
         broker.await_end()?;
@@ -104,41 +85,41 @@ fn serve(settings: &Settings, held: &str, listeners: Listeners, journal: Journal
 }
 
 fn start_shards(
-    settings: &Settings,
+    config: &Config,
     listeners: Listeners,
     journal: &Journal,
     is_stopping: &Arc<AtomicBool>,
     notify: &Sender<Notice>,
 ) -> Result<Caller, Failure> {
-    let shards = settings.cpus.len();
+    let shards = config.cpus.len();
     let clock = Clock::start();
     let large_payloads = LargePayloads::default();
-    let hash_seed = settings.hash_seed.map_or_else(random_seed, Ok)?;
+    let hash_seed = config.hash_seed.map_or_else(random_seed, Ok)?;
     let (ends, caller) = mesh::connect_shards(shards).map_err(|error| cannot_start(&error))?;
     for ((index, mesh), sockets) in ends.into_iter().enumerate().zip(listeners.by_shard) {
         let id = ShardId(index as u16);
-        let config = ShardConfig {
+        let shard_config = ShardConfig {
             shard: id,
             shards,
             hash_seed,
             id_seed: random_seed()?,
-            limits: settings.limits.clone(),
+            limits: config.limits.clone(),
             large_payloads: large_payloads.clone(),
-            is_faulty: settings.is_faulty,
+            is_faulty: config.is_faulty,
         };
         let parts = Parts {
             id,
-            config,
+            config: shard_config,
             shards,
             listeners: sockets,
-            bounds: Bounds::from(&settings.limits),
+            bounds: Bounds::from(&config.limits),
             mesh,
             clock,
             address_seed: random_seed()?,
             is_stopping: Arc::clone(is_stopping),
-            report: Report::new(journal.clone(), id, settings.is_verbose),
+            report: Report::new(journal.clone(), id, config.logging.tells_connections),
         };
-        let (cpu, notify) = (settings.cpus[index], notify.clone());
+        let (cpu, notify) = (config.cpus[index], notify.clone());
         let builder = thread::Builder::new().name(format!("ringmq-{index}"));
         builder.spawn(move || run_shard(cpu, parts, &notify)).map_err(|error| cannot_start(&error))?;
     }
@@ -240,11 +221,11 @@ fn ended_early(id: ShardId, result: Result<(), Failure>) -> Failure {
     result.err().unwrap_or_else(|| Failure::internal(format!("shard {} has ended", id.0)))
 }
 
-fn announcement(settings: &Settings, listeners: &Listeners) -> String {
+fn announcement(config: &Config, listeners: &Listeners) -> String {
     let list = |items: Vec<String>, separator| items.join(separator);
     let addresses = list(listeners.addresses.iter().map(ToString::to_string).collect(), ", ");
-    let cpus = list(settings.cpus.iter().map(ToString::to_string).collect(), ",");
-    let (shards, version) = (settings.cpus.len(), env!("CARGO_PKG_VERSION"));
+    let cpus = list(config.cpus.iter().map(ToString::to_string).collect(), ",");
+    let (shards, version) = (config.cpus.len(), env!("CARGO_PKG_VERSION"));
     let plural = |count| if count == 1 { "" } else { "s" };
     format!(
         "ringmq {version} listening on {addresses}; {shards} shard{} on cpu{} {cpus}; \

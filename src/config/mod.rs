@@ -1,0 +1,232 @@
+//! What a broker is told to do: one `Config`, checked, whatever said it.
+//!
+//! Duty: the types behind the command line, Mosquitto's configuration file and TOML, with each default in one place. Must not:
+//! open, bind or start anything. Neighbours: `cli` makes a `Config`, `runtime` does what it says.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use crate::limits::Limits;
+use crate::wire::{ProtocolVersion, QoS};
+
+/// Everything a broker is told.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where to listen, and how.
+    pub listeners: Vec<Listener>,
+    /// Who may do what; each listener names one of them by its index.
+    pub securities: Vec<Security>,
+    /// The cpu of each shard; a cpu may have several.
+    pub cpus: Vec<usize>,
+    /// Bounds.
+    pub limits: Limits,
+    /// Whether `held_bytes_per_shard_max` was chosen; else it is lowered to what the system has.
+    pub is_held_bytes_set: bool,
+    /// What is told to whom.
+    pub logging: Logging,
+    /// Pause between two publications of `$SYS`, seconds; 0 for none.
+    pub sys_interval_secs: u32,
+    /// File that names the process.
+    pub pid_file: Option<PathBuf>,
+    /// Whom to become once everything is bound, if started as root.
+    pub user: Option<String>,
+    /// Whether to go to the background.
+    pub is_daemon: bool,
+    /// Seed of every keyed hash; random unless given.
+    pub hash_seed: Option<u64>,
+    /// Whether clients may cause faults on purpose, for tests.
+    pub is_faulty: bool,
+}
+
+/// Where to listen, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listener {
+    /// The address.
+    pub address: ListenAddress,
+    /// Whether the broker does without if the machine does not have the address.
+    pub is_optional: bool,
+    /// What is spoken on the connection.
+    pub transport: Transport,
+    /// Set if the connection is encrypted.
+    pub tls: Option<Tls>,
+    /// Version of the PROXY protocol that each connection begins with.
+    pub proxy_protocol: Option<u8>,
+    /// Network interface that connections must come by (`bind_interface`).
+    pub interface: Option<String>,
+    /// Connections at once; `None` for any number.
+    pub connections_max: Option<usize>,
+    /// Highest QoS that clients may use [MQTT-3.2.2-9].
+    pub maximum_qos: QoS,
+    /// Topic Alias Maximum announced to its clients; `None` for `Limits::topic_alias_max`.
+    pub topic_alias_max: Option<u16>,
+    /// What stands before each topic of its clients, unseen by them.
+    pub mount_point: Option<String>,
+    /// Protocol versions that its clients may speak; empty for all.
+    pub versions: Vec<ProtocolVersion>,
+    /// Whether the user name becomes the client id.
+    pub uses_user_name_as_client_id: bool,
+    /// What stands before each client id that the broker makes.
+    pub generated_id_prefix: Option<String>,
+    /// Who may do what: an index of `Config::securities`.
+    pub security: usize,
+}
+
+/// An address to listen on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ListenAddress {
+    /// Port 0 takes a free one.
+    Tcp(SocketAddr),
+    /// Path of a Unix socket.
+    Unix(PathBuf),
+}
+
+/// What is spoken on a connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// MQTT.
+    Mqtt,
+    /// MQTT in WebSocket frames (section 6), from pages of these origins; empty for all.
+    WebSocket {
+        /// Values of the Origin header.
+        origins: Vec<String>,
+    },
+}
+
+/// Certificates and what is asked of the client's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tls {
+    /// The broker's certificate chain, PEM.
+    pub certificate: PathBuf,
+    /// Its private key, PEM.
+    pub key: PathBuf,
+    /// Certificates that sign the clients', PEM: a file or a directory.
+    pub client_authority: Option<PathBuf>,
+    /// Certificates of clients that are revoked, PEM.
+    pub revoked: Option<PathBuf>,
+    /// Whether a client without a certificate is refused.
+    pub requires_certificate: bool,
+    /// What of a client's certificate is its user name.
+    pub identity: Identity,
+    /// Whether TLS 1.2 is refused.
+    pub is_tls13_only: bool,
+}
+
+/// What of a client's certificate is its user name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Identity {
+    /// Nothing: CONNECT names the user.
+    None,
+    /// The common name of its subject.
+    CommonName,
+    /// The whole subject.
+    Subject,
+}
+
+/// Who may do what.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Security {
+    /// Whether a client may come without a user name.
+    pub allow_anonymous: bool,
+    /// Users and hashes of their passwords, in Mosquitto's format.
+    pub password_file: Option<PathBuf>,
+    /// Rights, in Mosquitto's format.
+    pub acl_file: Option<PathBuf>,
+    /// Whether a client may come without a client id.
+    pub allow_empty_client_id: bool,
+    /// What every client id must begin with.
+    pub client_id_prefix: Option<String>,
+    /// Whether SUBSCRIBE to a filter that can never match a topic that may be read is refused with 0x87. Mosquitto grants it.
+    pub refuses_useless_subscriptions: bool,
+    /// Whether the right of the publisher of a retained message is asked for again when it is sent.
+    pub checks_retain_source: bool,
+}
+
+impl Default for Security {
+    /// Everybody may do everything.
+    fn default() -> Self {
+        Self {
+            allow_anonymous: true,
+            password_file: None,
+            acl_file: None,
+            allow_empty_client_id: true,
+            client_id_prefix: None,
+            refuses_useless_subscriptions: false,
+            checks_retain_source: true,
+        }
+    }
+}
+
+/// What is told to whom.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Logging {
+    /// Where lines go.
+    pub destinations: Vec<LogDestination>,
+    /// Whether each connect and disconnect is told.
+    pub tells_connections: bool,
+    /// Whether each subscription is told.
+    pub tells_subscriptions: bool,
+    /// Whether only errors are told.
+    pub is_quiet: bool,
+    /// What stands before each line.
+    pub timestamp: Timestamp,
+}
+
+/// Where lines of the log go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LogDestination {
+    /// Standard error.
+    Stderr,
+    /// Standard output.
+    Stdout,
+    /// The system's log, with this facility (`daemon`, `local0` to `local7`).
+    Syslog(String),
+    /// `$SYS/broker/log/...`.
+    Topic,
+    /// A file, opened again when told to.
+    File(PathBuf),
+}
+
+/// What stands before each line of the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Timestamp {
+    /// Nothing.
+    None,
+    /// Seconds since 1970, as Mosquitto writes them.
+    EpochSeconds,
+    /// A format of `strftime`.
+    Format(String),
+}
+
+impl Default for Logging {
+    fn default() -> Self {
+        Self {
+            destinations: vec![LogDestination::Stderr],
+            tells_connections: false,
+            tells_subscriptions: false,
+            is_quiet: false,
+            timestamp: Timestamp::None,
+        }
+    }
+}
+
+impl Listener {
+    /// Plain MQTT on an address, for the first of the securities.
+    pub fn plain(address: ListenAddress) -> Self {
+        Self {
+            address,
+            is_optional: false,
+            transport: Transport::Mqtt,
+            tls: None,
+            proxy_protocol: None,
+            interface: None,
+            connections_max: None,
+            maximum_qos: QoS::ExactlyOnce,
+            topic_alias_max: None,
+            mount_point: None,
+            versions: Vec::new(),
+            uses_user_name_as_client_id: false,
+            generated_id_prefix: None,
+            security: 0,
+        }
+    }
+}
