@@ -200,6 +200,27 @@ fn spare_buffers_are_freed_when_nobody_has_needed_them_for_a_while() {
     assert!(!table.is_warm() && table.spare_bytes == 0);
 }
 
+/// What is on its way is remembered, and counted, although nothing more is queued; what is gone leaves nothing.
+#[test]
+fn an_egress_is_given_up_when_nothing_is_on_its_way() {
+    let mut table = EgressTable::default();
+    table.open(0);
+    table.buffer(0).extend_from_slice(&[0; 5000]);
+    table.take_dirty(&mut Vec::new());
+    let mut flush = Flush::default();
+    table.at(0).take(&mut flush);
+    table.buffer(0);
+    table.take_dirty(&mut Vec::new());
+    assert_eq!((table.at(0).backlog_bytes(), table.unsent_bytes()), (5000, 5000));
+    let mut table = EgressTable::default();
+    table.open(0);
+    table.buffer(0).push(1);
+    table.close(0);
+    assert!(table.at(0).is_made(), "it is listed");
+    table.take_dirty(&mut Vec::new());
+    assert!(!table.at(0).is_made());
+}
+
 #[test]
 fn a_slot_that_is_closed_while_it_is_listed_is_listed_once() {
     let mut table = EgressTable::default();
