@@ -9,7 +9,7 @@ from . import goals, page
 def write_all(folder, latest, wanted):
     """`wanted` is the path of the goals."""
     os.makedirs(folder, exist_ok=True)
-    texts = {"md": page.as_markdown(latest), "json": json.dumps(latest, indent=1, ensure_ascii=False) + "\n", "html": page.as_html(latest)}
+    texts = {"md": page.as_markdown(latest), "json": json.dumps(latest, separators=(",", ":"), ensure_ascii=False) + "\n", "html": page.as_html(latest)}
     for ending, text in texts.items():
         write(os.path.join(folder, f"latest.{ending}"), text)
     write_goals(folder, latest, wanted)
