@@ -58,6 +58,9 @@ struct Arguments {
 /// The limit that depends on the system unless it is set.
 const HELD_BYTES: &str = "held_bytes_per_shard_max=";
 
+/// Seconds between two publications of `$SYS`, as with Mosquitto.
+const SYS_INTERVAL_SECS: u32 = 10;
+
 /// Set to 1, it lets clients cause faults on purpose, for tests.
 const FAULTS: &str = "RINGMQ_FAULTS";
 
@@ -87,7 +90,7 @@ fn command_of(arguments: Arguments) -> Result<Command, Failure> {
         limits,
         is_held_bytes_set: arguments.set.iter().any(|set| set.starts_with(HELD_BYTES)),
         logging: Logging { tells_connections: arguments.verbose, ..Logging::default() },
-        sys_interval_secs: 0,
+        sys_interval_secs: SYS_INTERVAL_SECS,
         pid_file: None,
         user: None,
         is_daemon: false,

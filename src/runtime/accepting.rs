@@ -100,6 +100,7 @@ impl Driver {
             listener.arming = Arming::None;
         }
         if result >= 0 {
+            self.accepted += 1;
             // SAFETY: a completed accept hands over a descriptor that nobody else knows.
             let socket = unsafe { OwnedFd::from_raw_fd(result) };
             // Without an address the connection has ended already.

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use super::accepting::{Listener, Waiting};
 use super::address_rates::AddressRates;
+use super::board::{Board, Figures, Order};
 use super::clock::Clock;
 use super::mesh::Mesh;
 use super::operation::Operation;
@@ -82,6 +83,8 @@ pub(super) struct Parts {
     pub(super) clock: Clock,
     /// Seed of the table of addresses; secret.
     pub(super) address_seed: u64,
+    /// Orders of the main thread, figures for it; a call to the mesh follows.
+    pub(super) board: Arc<Board>,
     /// Raised when the broker stops; a call to the mesh follows.
     pub(super) is_stopping: Arc<AtomicBool>,
     /// Where events go.
@@ -136,6 +139,15 @@ pub(super) struct Driver {
     store_answered: u64,
     is_stopping: Arc<AtomicBool>,
     stop_by: Option<Millis>,
+    board: Arc<Board>,
+    /// What of the board's news was seen.
+    news_seen: u64,
+    id: ShardId,
+    /// Bytes of all packets.
+    pub(super) bytes_received: u64,
+    pub(super) bytes_sent: u64,
+    /// Connections accepted.
+    pub(super) accepted: u64,
 }
 
 impl Driver {
@@ -175,6 +187,12 @@ impl Driver {
             store_answered: 0,
             is_stopping: parts.is_stopping,
             stop_by: None,
+            board: parts.board,
+            news_seen: 0,
+            id: parts.id,
+            bytes_received: 0,
+            bytes_sent: 0,
+            accepted: 0,
         };
         driver.ring.await_wake(driver.mesh.eventfd().as_fd());
         driver.arm_listeners();
@@ -210,6 +228,7 @@ impl Driver {
         let had_completions = self.complete_operations();
         let had_mesh = self.take_mesh();
         self.pass_deadlines();
+        self.read_board();
         self.resume_paused();
         self.answer_store();
         self.close_finished();
@@ -316,6 +335,30 @@ impl Driver {
             self.shard.handle(now, Input::Stop, &mut self.outbox);
         }
         self.close_finished();
+    }
+
+    /// Does what the main thread wants, if it wants anything.
+    fn read_board(&mut self) {
+        let news = self.board.news();
+        if news == self.news_seen {
+            return;
+        }
+        self.news_seen = news;
+        let figures = Figures {
+            counters: *self.shard.counters(),
+            gauges: self.shard.gauges(),
+            control_packets_sent: self.outbox.egress.control_packets(),
+            bytes_received: self.bytes_received,
+            bytes_sent: self.bytes_sent,
+            accepted: self.accepted,
+        };
+        for order in self.board.exchange(self.id.index(), news, figures) {
+            match order {
+                Order::Announce(message) => {
+                    self.shard.handle(self.now, Input::Announce(message), &mut self.outbox);
+                }
+            }
+        }
     }
 
     /// Durability is memory: what the shard wants stored is as safe at once as it will ever be.

@@ -8,12 +8,15 @@
 //! - `driver`: the loop, `spin` when to sleep. `accepting`, `reading`, `writing`, `closing`, `isolating`: its rooms. `slots`,
 //!   `connection`, `carry`, `address_rates`: its memory.
 //! - `ring`, `buffers`, `operation`: io_uring. `mesh`, `flag`, `eventfd`: other shards.
-//! - `report`, `journal`: what the operator reads. `clock`.
+//! - `report`, `journal`: what the operator reads; `announcer`, `sys`: what clients may read of the broker. `board`: words between
+//!   the main thread and the shards. `clock`.
 #![allow(unsafe_code, reason = "system calls and memory that the kernel shares; every block says why it is sound")]
 #![allow(clippy::disallowed_methods, reason = "this floor is where clocks and threads are allowed")]
 
 mod accepting;
 mod address_rates;
+mod announcer;
+mod board;
 mod buffers;
 mod carry;
 mod clock;
@@ -39,6 +42,7 @@ mod signal;
 mod slots;
 mod spin;
 mod start;
+mod sys;
 mod writing;
 
 pub use failure::{EXIT_INTERNAL, EXIT_SYSTEM, EXIT_USAGE, Failure};

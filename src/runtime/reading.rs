@@ -36,6 +36,7 @@ impl Driver {
         }
         if received > 0 {
             connection.feed(self.turn_number, received);
+            self.bytes_received += received as u64;
         }
         let taken = match &completion.buffer {
             Some(buffer) => {

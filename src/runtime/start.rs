@@ -10,9 +10,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, unbounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 use glommio::{GlommioError, LocalExecutor, LocalExecutorBuilder, Placement};
 
+use super::announcer::Announcer;
+use super::board::Board;
 use super::clock::Clock;
 use super::driver::{Bounds, Driver, Parts};
 use super::failure::Failure;
@@ -71,8 +73,11 @@ fn serve(config: &Config, held: &str, listeners: Listeners, journal: Journal) ->
     }
     let line = format!("{}; {held}", announcement(config, &listeners));
     let is_stopping = Arc::new(AtomicBool::new(false));
-    let caller = start_shards(config, listeners, &journal, &is_stopping, &notify)?;
-    let broker = Broker { shards: config.cpus.len(), notices, is_stopping, caller, journal };
+    let board = Arc::new(Board::new(config.cpus.len()));
+    let caller = start_shards(config, listeners, &journal, (&is_stopping, &board), &notify)?;
+    let announcer =
+        (config.sys_interval_secs > 0).then(|| Announcer::new(board, caller.clone(), config.sys_interval_secs));
+    let mut broker = Broker { shards: config.cpus.len(), notices, is_stopping, caller, journal, announcer };
     if broker.await_ready()? {
         broker.journal.line(line);
         if config.is_faulty {
@@ -88,7 +93,7 @@ fn start_shards(
     config: &Config,
     listeners: Listeners,
     journal: &Journal,
-    is_stopping: &Arc<AtomicBool>,
+    (is_stopping, board): (&Arc<AtomicBool>, &Arc<Board>),
     notify: &Sender<Notice>,
 ) -> Result<Caller, Failure> {
     let shards = config.cpus.len();
@@ -116,6 +121,7 @@ fn start_shards(
             mesh,
             clock,
             address_seed: random_seed()?,
+            board: Arc::clone(board),
             is_stopping: Arc::clone(is_stopping),
             report: Report::new(journal.clone(), id, config.logging.tells_connections),
         };
@@ -165,6 +171,7 @@ struct Broker {
     is_stopping: Arc<AtomicBool>,
     caller: Caller,
     journal: Journal,
+    announcer: Option<Announcer>,
 }
 
 impl Broker {
@@ -184,15 +191,20 @@ impl Broker {
     }
 
     /// Serves until a signal; then waits for every shard to stop. The failure of one shard ends all at once.
-    fn await_end(&self) -> Result<(), Failure> {
+    fn await_end(&mut self) -> Result<(), Failure> {
         let mut running = self.shards;
         let mut stop_by = None;
         while running > 0 {
-            let notice = match stop_by {
-                Some(by) => self.notices.recv_deadline(by).ok(),
-                None => self.notices.recv().ok(),
+            let announcement = self.announcer.as_ref().filter(|_| stop_by.is_none()).map(Announcer::deadline);
+            let notice = match stop_by.or(announcement) {
+                Some(by) => self.notices.recv_deadline(by),
+                None => self.notices.recv().map_err(RecvTimeoutError::from),
             };
-            match notice {
+            if let (Err(RecvTimeoutError::Timeout), None, Some(announcer)) = (&notice, stop_by, &mut self.announcer) {
+                announcer.act(Instant::now());
+                continue;
+            }
+            match notice.ok() {
                 Some(Notice::Signal(Signal::Stop(number))) => {
                     if stop_by.is_some() {
                         std::process::exit(128 + number);

@@ -120,6 +120,7 @@ impl Driver {
     }
 
     fn account_sent(&mut self, id: ConnectionId, sent: usize) {
+        self.bytes_sent += sent as u64;
         let is_low = self.outbox.egress.sent(id.slot, sent);
         let Some(connection) = self.slots.get(id) else { return };
         if is_low && connection.phase == Phase::Open {

@@ -226,6 +226,7 @@ impl Shard {
             at += 4;
         }
         if at > 0 {
+            self.counters.packets_received += at as u64 / 4;
             self.heard(now, id);
         }
         if has_room {

@@ -149,8 +149,8 @@ impl Shard {
         let keep_alive_secs = granted_keep_alive_secs(connect, &self.config.limits);
         let limits = &self.config.limits;
         self.connections.settle_announced(id);
+        self.connections.admit(id, session_id);
         let connection = self.connections.get_mut(id).expect("found by the caller");
-        connection.session = Some(session_id);
         connection.version = connect.version;
         connection.heard_at = now;
         connection.allow_silence(match keep_alive_secs {
@@ -166,6 +166,7 @@ impl Shard {
         let connack = Connack { session_present, ..connack };
         outbox.egress.control(id.slot, |out| connack.encode(connect.version, out));
         self.counters.connects += 1;
+        self.counters.packets_received += 1;
         outbox.events.push(Event::Connected {
             connection: id,
             client_id: client_id.into(),

@@ -118,6 +118,8 @@ pub(super) struct Connections {
     /// The timer of each slot, whoever has it, so that connections that come and go do not fill the wheel.
     alarms: Vec<Alarm>,
     live: usize,
+    /// Those whose CONNECT was accepted.
+    admitted: usize,
     /// Sum of what the connections have announced, bytes.
     announced_bytes: usize,
 }
@@ -147,14 +149,29 @@ impl Connections {
         }
     }
 
+    /// The CONNECT of a connection is accepted.
+    pub(super) fn admit(&mut self, id: ConnectionId, session: SessionId) {
+        if let Some(connection) = self.get_mut(id) {
+            let is_new = connection.session.replace(session).is_none();
+            self.admitted += usize::from(is_new);
+        }
+    }
+
+    /// Connections whose CONNECT was accepted.
+    pub(super) fn admitted(&self) -> usize {
+        self.admitted
+    }
+
     pub(super) fn get_mut(&mut self, id: ConnectionId) -> Option<&mut Connection> {
         let connection = self.by_slot.get_mut(id.slot as usize)?.as_mut()?;
         (connection.id == id).then_some(connection)
     }
 
     pub(super) fn remove(&mut self, id: ConnectionId) -> Option<Connection> {
-        let announced_bytes = self.get_mut(id)?.announced_bytes;
+        let connection = self.get_mut(id)?;
+        let (announced_bytes, is_admitted) = (connection.announced_bytes, connection.session.is_some());
         self.announced_bytes -= announced_bytes as usize;
+        self.admitted -= usize::from(is_admitted);
         self.live -= 1;
         self.by_slot[id.slot as usize].take()
     }

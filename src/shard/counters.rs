@@ -48,8 +48,16 @@ pub struct Counters {
     pub connects: u64,
     /// Connections closed by the broker.
     pub broker_closes: u64,
+    /// Packets received of clients that are connected, CONNECT included.
+    pub packets_received: u64,
     /// PUBLISH packets received.
     pub publishes_received: u64,
+    /// Bytes of their payloads.
+    pub payload_bytes_received: u64,
+    /// Bytes of the payloads sent in PUBLISH packets.
+    pub payload_bytes_sent: u64,
+    /// Sessions that ended because their client stayed away for too long.
+    pub sessions_expired: u64,
     /// Pairs of a message and a session that it is for: a matching subscription, one for all members of a shared subscription,
     /// or a retained message whose turn has come. Counted on the session's shard.
     pub matches: u64,
@@ -118,6 +126,11 @@ impl Counters {
 
     pub(super) fn drop_pairs(&mut self, pairs: usize, reason: DropReason) {
         self.dropped[reason as usize] += pairs as u64;
+    }
+
+    /// Messages in the queues of sessions: what the ledger leaves.
+    pub fn queued(&self) -> u64 {
+        self.matches - self.delivered - self.dropped.iter().sum::<u64>()
     }
 
     /// A message was for a session, which does not get it.

@@ -67,7 +67,10 @@ impl Shard {
         let Some((id, session)) = self.sessions.at(slot) else { return };
         match session.ends_at {
             Millis::NEVER => {}
-            end if end <= now => self.end_session(now, id, outbox),
+            end if end <= now => {
+                self.counters.sessions_expired += 1;
+                self.end_session(now, id, outbox);
+            }
             end => self.await_end(slot, end),
         }
     }

@@ -188,7 +188,13 @@ impl Shard {
         Carrier {
             layout: Some(Layout { is_v5, qos: packet.qos, retain: false }),
             packet_id_at: (packet.qos != QoS::AtMostOnce).then_some(packet_id_at),
-            received: Some(PlainRun { bytes: packet.bytes, count: 1, longest: packet.bytes.len(), version }),
+            received: Some(PlainRun {
+                bytes: packet.bytes,
+                count: 1,
+                longest: packet.bytes.len(),
+                payload_bytes: packet.payload.len(),
+                version,
+            }),
             is_as_received: true,
             ..self.carrier(view)
         }
@@ -280,6 +286,7 @@ impl Shard {
         carrier.put_encoded(packet_id, outbox.egress.buffer(id.slot));
         self.counters.matches += 1;
         self.counters.delivered += 1;
+        self.counters.payload_bytes_sent += carrier.view().payload.len() as u64;
         Some(Delivered { outcome: Outcome::Taken, needs_store: qos != QoS::AtMostOnce && session.is_persistent() })
     }
 
@@ -374,6 +381,7 @@ impl Shard {
             return;
         }
         self.counters.delivered += 1;
+        self.counters.payload_bytes_sent += carrier.view().payload.len() as u64;
         let mut packet_id = 0;
         if manner.qos != QoS::AtMostOnce {
             let Some(session) = self.sessions.get_mut(session_id) else { return };
@@ -511,6 +519,7 @@ impl Shard {
                 let buffer = outbox.egress.buffer(id.slot);
                 let packet_id_at = publish.encode_head(connection.version, buffer);
                 buffer.extend_from_slice(view.payload);
+                self.counters.payload_bytes_sent += view.payload.len() as u64;
                 if let Some(at) = packet_id_at {
                     let packet_id = session.outbound.inflight.insert(Sent {
                         message: Some(message),
@@ -555,6 +564,7 @@ impl Shard {
         };
         if may_be_sent {
             self.counters.resent += 1;
+            self.counters.payload_bytes_sent += carrier.view().payload.len() as u64;
             self.encode(now, connection, &manner, Sending { packet_id, dup: true }, &mut carrier, outbox);
         } else {
             self.give_up(connection, session_id, packet_id, manner.qos, outbox);

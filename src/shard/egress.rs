@@ -213,6 +213,8 @@ pub struct EgressTable {
     spare_bytes: usize,
     /// The least that `spare` has had since [`Self::cool_down`].
     spare_least: usize,
+    /// Control packets appended so far.
+    control_packets: u64,
 }
 
 impl EgressTable {
@@ -329,7 +331,13 @@ impl EgressTable {
     /// Appends a control packet by `encode`; its bytes are counted apart.
     pub(super) fn control(&mut self, slot: u32, encode: impl FnOnce(&mut Vec<u8>)) {
         let added = Unfinished::begin(self.buffer(slot)).write(encode);
+        self.control_packets += 1;
         self.by_slot[slot as usize].control_bytes += added;
+    }
+
+    /// Control packets appended so far, for all connections.
+    pub fn control_packets(&self) -> u64 {
+        self.control_packets
     }
 
     /// Appends a payload by reference, after what is in the buffer.

@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::mesh_message::MeshBatch;
 use crate::id::{ConnectionId, Millis, ShardId};
+use crate::message::Message;
 
 /// Something that happened to a shard, other than bytes received (see `Shard::receive`).
 #[derive(Debug)]
@@ -45,6 +46,8 @@ pub enum Input {
         /// Whether it is safe.
         is_safe: bool,
     },
+    /// The broker itself publishes, as it does for `$SYS`.
+    Announce(Message),
     /// The broker stops: tell the clients (0x8B) and close.
     Stop,
 }

@@ -5,7 +5,7 @@
 //! caught the panic of `receive` or `handle` and calls; `egress` cuts.
 
 use super::{Outbox, Shard};
-use crate::id::{ConnectionId, Millis, SessionId};
+use crate::id::{ConnectionId, Millis};
 use crate::wire::ReasonCode;
 
 impl Shard {
@@ -45,11 +45,10 @@ impl Shard {
 
     /// A CONNECT that ended half-way may have left a session that takes its connection for alive.
     fn adopt_session(&mut self, id: ConnectionId) {
-        let Some(connection) = self.connections.get_mut(id).filter(|connection| connection.session.is_none()) else {
-            return;
-        };
-        let session: Option<SessionId> = self.sessions.connected_by(id);
-        connection.session = session;
+        let is_unknown = self.connections.get_mut(id).is_some_and(|connection| connection.session.is_none());
+        if let Some(session) = self.sessions.connected_by(id).filter(|_| is_unknown) {
+            self.connections.admit(id, session);
+        }
     }
 }
 

@@ -87,6 +87,8 @@ pub struct Shard {
     congestion: congestion::Congestion,
     budget: Budget,
     counters: Counters,
+    /// Subscriptions of the sessions here, and how many of them are shared.
+    subscriptions: (usize, usize),
     ids_generated: u64,
     scratch: deliver::Scratch,
     /// Acknowledgements that wait for the store, by ticket.
@@ -112,6 +114,7 @@ impl Shard {
             congestion: congestion::Congestion::default(),
             budget,
             counters: Counters::default(),
+            subscriptions: (0, 0),
             ids_generated: 0,
             scratch: deliver::Scratch::default(),
             store_waits: VecDeque::new(),
@@ -130,6 +133,7 @@ impl Shard {
             Input::Mesh { from, batch } => self.mesh_batch(now, from, batch, outbox),
             Input::Deadline => self.deadlines(now, outbox),
             Input::Stored { through, is_safe } => self.stored(now, through, is_safe, outbox),
+            Input::Announce(message) => drop(self.route(now, &message.view(), None, outbox)),
             Input::Stop => self.stop(now, outbox),
         }
         self.finish_turn(now, outbox);
@@ -183,6 +187,19 @@ impl Shard {
         }
     }
 
+    /// How much the shard has now, without looking at each of what it has.
+    pub fn gauges(&self) -> Gauges {
+        Gauges {
+            connections: self.connections.len(),
+            connected: self.connections.admitted(),
+            sessions: self.sessions.len(),
+            subscriptions: self.subscriptions.0,
+            shared_subscriptions: self.subscriptions.1,
+            retained_messages: self.retained.messages(),
+            held_bytes: self.budget.held_bytes(),
+        }
+    }
+
     fn id(&self) -> ShardId {
         self.config.shard
     }
@@ -201,6 +218,25 @@ impl Shard {
     fn connected_session(&mut self, id: ConnectionId) -> Option<SessionId> {
         self.connections.get_mut(id)?.session
     }
+}
+
+/// How much a shard has, as it can be asked for at any time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Gauges {
+    /// Network connections.
+    pub connections: usize,
+    /// Connected clients.
+    pub connected: usize,
+    /// Sessions, connected or not.
+    pub sessions: usize,
+    /// Subscriptions of its sessions, shared ones included.
+    pub subscriptions: usize,
+    /// Shared subscriptions of its sessions.
+    pub shared_subscriptions: usize,
+    /// Retained messages of the broker.
+    pub retained_messages: usize,
+    /// Bytes held for clients, unsent ones included.
+    pub held_bytes: usize,
 }
 
 /// How much a shard holds.

@@ -37,6 +37,7 @@ impl Shard {
             return Step::AwaitAnswers;
         }
         self.counters.publishes_received += 1;
+        self.counters.payload_bytes_received += publish.payload.len() as u64;
         match self.check_and_route(now, source, publish, outbox) {
             Ok(()) => Step::Done,
             Err((reason, what)) => self.close(now, source.connection, reason, what, outbox),

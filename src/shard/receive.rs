@@ -113,6 +113,7 @@ impl Shard {
             return Err(Next::AwaitDrain);
         }
         connection.heard_at = now;
+        self.counters.packets_received += 1;
         let packet = wire::decode(&frame, version, Sender::Client).map_err(|error| {
             // DISCONNECT has none of the reason codes that say what is wrong with a CONNECT [MQTT-3.1.0-2].
             let error = if frame.is_connect() { WireError::protocol("a second CONNECT") } else { error };

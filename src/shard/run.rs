@@ -23,6 +23,7 @@ pub(super) struct PlainRun<'a> {
     pub(super) count: usize,
     /// Bytes of the longest packet.
     pub(super) longest: usize,
+    pub(super) payload_bytes: usize,
     pub(super) version: ProtocolVersion,
 }
 
@@ -35,7 +36,7 @@ impl<'a> PlainRun<'a> {
         limits: &Limits,
         count_max: usize,
     ) -> Self {
-        let mut run = Self { bytes, count: 1, longest: first.bytes.len(), version };
+        let mut run = Self { bytes, count: 1, longest: first.bytes.len(), payload_bytes: first.payload.len(), version };
         let mut at = first.bytes.len();
         while run.count < count_max
             && let Some(next) = PlainPublish::at_front(&bytes[at..], version)
@@ -46,6 +47,7 @@ impl<'a> PlainRun<'a> {
             at += next.bytes.len();
             run.count += 1;
             run.longest = run.longest.max(next.bytes.len());
+            run.payload_bytes += next.payload.len();
         }
         run.bytes = &bytes[..at];
         run
@@ -89,7 +91,9 @@ impl Shard {
         self.heard(now, id);
         let room = if matches.shards == 0 { usize::MAX } else { self.mesh_room(outbox) };
         let run = PlainRun::beginning_with(first, bytes, version, &self.config.limits, room);
+        self.counters.packets_received += run.count as u64;
         self.counters.publishes_received += run.count as u64;
+        self.counters.payload_bytes_received += run.payload_bytes as u64;
         self.counters.unmatched += if matches.is_empty() { run.count as u64 } else { 0 };
         self.give_run(now, &run, &matches, publisher, outbox);
         for peer in matches.peers() {
@@ -168,7 +172,9 @@ impl Shard {
             }
             let waiter = (packet.qos != QoS::AtMostOnce)
                 .then(|| Waiter { session: source.session, number: session.inbound.next_number() });
+            self.counters.packets_received += 1;
             self.counters.publishes_received += 1;
+            self.counters.payload_bytes_received += packet.payload.len() as u64;
             let mut carrier = self.carrier_of_packet(view_of(&packet, matches, publisher), &packet, source.version);
             let routed = self.route_known(now, matches, &mut carrier, waiter, outbox);
             self.give_back(carrier);
@@ -207,6 +213,7 @@ impl Shard {
         }
         self.counters.matches += run.count as u64;
         self.counters.delivered += run.count as u64;
+        self.counters.payload_bytes_sent += run.payload_bytes as u64;
         outbox.egress.buffer(id.slot).extend_from_slice(run.bytes);
         true
     }

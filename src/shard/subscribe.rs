@@ -72,6 +72,9 @@ impl Shard {
         let is_new = session.subscriptions.insert(Arc::clone(&name), subscription).is_none();
         if is_new {
             session.outbound.account().charge(cost);
+            let is_shared = matches!(filter, SubscriptionFilter::Shared { .. });
+            self.subscriptions.0 += 1;
+            self.subscriptions.1 += usize::from(is_shared);
         }
         match filter {
             SubscriptionFilter::Plain(filter) => {
@@ -136,7 +139,10 @@ impl Shard {
 
     /// Takes a subscription that left its session out of trie, interests and groups.
     pub(super) fn withdraw(&mut self, session_id: SessionId, text: &str, outbox: &mut Outbox) {
-        match SubscriptionFilter::trusted(text) {
+        let filter = SubscriptionFilter::trusted(text);
+        self.subscriptions.0 -= 1;
+        self.subscriptions.1 -= usize::from(matches!(filter, SubscriptionFilter::Shared { .. }));
+        match filter {
             SubscriptionFilter::Plain(filter) => {
                 self.subscribers.remove(filter, Subscriber::Session(session_id.slot));
                 self.interest_lost(text, outbox);

@@ -153,3 +153,52 @@ fn an_empty_payload_and_odd_topics_arrive() {
         subscriber.expect(&["[/][]", "[ ][]", "[a b][]", "[//][]", "[日本/語][]", "[-][]"]);
     });
 }
+
+/// What Mosquitto says of itself under `$SYS/broker/`, we say under the same names, and it is retained; a client that has
+/// subscribed and published is counted at the next interval.
+#[test]
+fn sys_topics_have_the_names_of_mosquitto() {
+    let plain = [
+        "bytes/received",
+        "bytes/sent",
+        "clients/connected",
+        "clients/disconnected",
+        "clients/expired",
+        "clients/total",
+        "heap/current",
+        "heap/maximum",
+        "messages/received",
+        "messages/sent",
+        "messages/stored",
+        "publish/bytes/received",
+        "publish/bytes/sent",
+        "publish/messages/dropped",
+        "publish/messages/received",
+        "publish/messages/sent",
+        "retained messages/count",
+        "shared_subscriptions/count",
+        "store/messages/bytes",
+        "store/messages/count",
+        "subscriptions/count",
+        "uptime",
+        "version",
+    ];
+    let counted = ["bytes", "messages", "publish"]
+        .into_iter()
+        .flat_map(|name| [format!("{name}/received"), format!("{name}/sent")]);
+    let counted = counted.chain(["connections", "publish/dropped", "sockets"].map(String::from));
+    let loads = counted.flat_map(|name| ["1min", "5min", "15min"].map(|span| format!("load/{name}/{span}")));
+    let names: Vec<_> =
+        plain.map(String::from).into_iter().chain(loads).map(|name| format!("$SYS/broker/{name}")).collect();
+    on_each_shard_count(|broker| {
+        let subscriber = subscribe_printing(broker, "%r %t", &["-t", "$SYS/#"]);
+        subscriber.wait_for("every name", |lines| {
+            let is_said = |name: &String| lines.iter().any(|line| line.ends_with(name.as_str()));
+            names.iter().all(is_said).then_some(())
+        });
+        let again = subscribe_printing(broker, "%r %t", &["-t", "$SYS/broker/version"]);
+        again.wait_for_line("MSG 1 $SYS/broker/version");
+        let connected = subscribe_printing(broker, "%t=%p", &["-t", "$SYS/broker/clients/connected"]);
+        connected.wait_for_line("clients/connected=3");
+    });
+}
