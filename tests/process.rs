@@ -2,8 +2,10 @@
 #![cfg(feature = "runtime")]
 
 use std::io::{BufRead, BufReader};
+use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStderr, Command, Output, Stdio};
+use std::time::Duration;
 
 /// A user without rights, on every Linux.
 const NOBODY: u32 = 65534;
@@ -138,4 +140,26 @@ fn too_little_lockable_memory_is_one_line_and_exit_code_78() {
     let text = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(78), "{text}");
     assert!(text.contains("ulimit -l") && text.lines().count() == 1, "{text}");
+}
+
+/// READY=1 once every shard serves, WATCHDOG=1 as long as every shard answers, STOPPING=1 at the end (sd_notify(3)).
+#[test]
+fn systemd_hears_that_the_broker_is_ready_alive_and_stopping() {
+    let path = std::env::temp_dir().join(format!("ringmq-notify-{}", std::process::id()));
+    let _ = std::fs::remove_file(&path);
+    let socket = UnixDatagram::bind(&path).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let hear = || {
+        let mut text = [0; 200];
+        let len = socket.recv(&mut text).expect("systemd would wait for it as well");
+        String::from_utf8_lossy(&text[..len]).trim().to_owned()
+    };
+    let mut command = ringmq(&["-p", "0", "--bind", "127.0.0.1", "--shards", "2"]);
+    command.env("NOTIFY_SOCKET", &path).env("WATCHDOG_USEC", "200000");
+    let mut process = command.spawn().unwrap();
+    assert_eq!([hear(), hear(), hear()], ["READY=1", "WATCHDOG=1", "WATCHDOG=1"]);
+    assert!(Command::new("kill").arg(process.id().to_string()).status().unwrap().success());
+    while hear() != "STOPPING=1" {}
+    assert!(process.wait().unwrap().success());
+    std::fs::remove_file(path).unwrap();
 }

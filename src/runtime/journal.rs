@@ -1,15 +1,26 @@
 //! Journal: the log of the broker, written by a thread of its own.
 //!
-//! Duty: take lines without ever making a shard wait for a slow terminal or pipe; say how many did not fit. Must not: decide
-//! what is worth a line. Neighbours: `report` and `start` write to it.
+//! Duty: take lines without ever making a shard wait for a slow terminal, disk or pipe; stamp them and write them wherever the
+//! operator wants them; say how many did not fit. Must not: decide what is worth a line. Neighbours: `report` and `start` write to
+//! it; `board` carries those that clients may read.
 
-use std::io::Write;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
+
+use super::board::{Board, Order};
+use super::failure::Failure;
+use super::mesh::Caller;
+use crate::config::{LogDestination, Logging, Timestamp};
+use crate::message::{Message, MessageView};
+use crate::wire::QoS;
 
 /// Lines that wait for the writer; what comes on top is counted and lost.
 const LINES_MAX: usize = 4096;
@@ -17,11 +28,46 @@ const LINES_MAX: usize = 4096;
 /// How long the end of the broker waits for the last lines to be written.
 const CLOSE_SECS: u64 = 1;
 
+/// Where the system takes lines for its log (RFC 3164).
+const SYSLOG_SOCKET: &str = "/dev/log";
+
+/// Longest time stamp, bytes.
+const STAMP_BYTES_MAX: usize = 256;
+
 /// What the writer is told.
 #[derive(Debug)]
 enum Entry {
-    Line(String),
+    Line(Level, String),
+    /// From now on clients may read it, if that is wanted.
+    PublishOn(Arc<Board>, Caller),
+    /// Files are to be opened again: somebody has renamed them.
+    Reopen,
     End,
+}
+
+/// How bad it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Level {
+    Error,
+    Notice,
+}
+
+impl Level {
+    /// Its letter in `$SYS/broker/log/`.
+    fn letter(self) -> char {
+        match self {
+            Self::Error => 'E',
+            Self::Notice => 'N',
+        }
+    }
+
+    /// Its severity (RFC 3164, section 4.1.1).
+    fn severity(self) -> u8 {
+        match self {
+            Self::Error => 3,
+            Self::Notice => 5,
+        }
+    }
 }
 
 /// Where lines go.
@@ -39,27 +85,47 @@ pub(super) struct JournalEnd {
 }
 
 impl Journal {
-    /// Starts the writer on standard error.
+    /// Starts the writer.
     ///
     /// # Errors
-    /// No thread.
-    pub(super) fn start() -> std::io::Result<(Self, JournalEnd)> {
+    /// No thread, or a destination that cannot be had.
+    pub(super) fn start(logging: &Logging) -> Result<(Self, JournalEnd), Failure> {
+        let sinks = logging.destinations.iter().map(Sink::open).collect::<Result<Vec<_>, _>>()?;
+        let mut writer =
+            Writer { sinks, timestamp: logging.timestamp.clone(), is_quiet: logging.is_quiet, readers: None };
         let (entries, waiting) = bounded(LINES_MAX);
         let (done, is_done) = bounded(1);
         let lost = Arc::new(AtomicU64::new(0));
         let journal = Self { entries: entries.clone(), lost: Arc::clone(&lost) };
-        thread::Builder::new().name("ringmq-journal".into()).spawn(move || {
-            write_lines(&waiting, &lost);
+        let builder = thread::Builder::new().name("ringmq-journal".into());
+        let started = builder.spawn(move || {
+            writer.write_all(&waiting, &lost);
             let _ = done.send(());
-        })?;
+        });
+        started.map_err(|error| Failure::system(format!("cannot start the log: {error}")))?;
         Ok((journal, JournalEnd { entries, is_done }))
     }
 
     /// Writes a line soon.
     pub(super) fn line(&self, line: String) {
-        if self.entries.try_send(Entry::Line(line)).is_err() {
+        self.tell(Level::Notice, line);
+    }
+
+    /// Writes a line soon that is written even if only errors are.
+    pub(super) fn tell(&self, level: Level, line: String) {
+        if self.entries.try_send(Entry::Line(level, line)).is_err() {
             self.lost.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    /// From now on lines are published as well, if the operator wants that.
+    pub(super) fn publish_on(&self, board: Arc<Board>, caller: Caller) {
+        let _ = self.entries.send(Entry::PublishOn(board, caller));
+    }
+
+    /// Opens files again.
+    pub(super) fn reopen(&self) {
+        let _ = self.entries.try_send(Entry::Reopen);
     }
 }
 
@@ -73,15 +139,233 @@ impl JournalEnd {
     }
 }
 
-fn write_lines(waiting: &Receiver<Entry>, lost: &AtomicU64) {
-    // A closed standard error is no reason to stop a broker.
-    for entry in waiting {
-        let Entry::Line(line) = entry else { return };
-        let mut out = std::io::stderr().lock();
-        let _ = writeln!(out, "{line}");
-        let lost = lost.swap(0, Ordering::Relaxed);
-        if lost > 0 {
-            let _ = writeln!(out, "{lost} log lines lost: standard error is too slow");
+/// One destination.
+#[derive(Debug)]
+enum Sink {
+    Stderr,
+    Stdout,
+    File(PathBuf, File),
+    /// The facility's number. The socket connects again when the system's log was restarted.
+    Syslog(u8, UnixDatagram),
+    Topic,
+}
+
+impl Sink {
+    fn open(destination: &LogDestination) -> Result<Self, Failure> {
+        Ok(match destination {
+            LogDestination::Stderr => Self::Stderr,
+            LogDestination::Stdout => Self::Stdout,
+            LogDestination::Topic => Self::Topic,
+            LogDestination::File(path) => {
+                let file = open_file(path).map_err(|error| {
+                    Failure::usage(format!(
+                        "cannot write the log file {}: {error}; create its directory and let this user write there",
+                        path.display()
+                    ))
+                })?;
+                Self::File(path.clone(), file)
+            }
+            LogDestination::Syslog(facility) => {
+                let number = facility_number(facility).ok_or_else(|| {
+                    Failure::usage(format!("log facility {facility}: one of daemon, user, local0 to local7 is wanted"))
+                })?;
+                let socket = UnixDatagram::unbound()
+                    .map_err(|error| Failure::system(format!("cannot reach the system's log: {error}")))?;
+                // The writer must not wait for it.
+                let _ = socket.set_nonblocking(true);
+                Self::Syslog(number, socket)
+            }
+        })
+    }
+}
+
+fn open_file(path: &Path) -> io::Result<File> {
+    OpenOptions::new().create(true).append(true).open(path)
+}
+
+/// RFC 3164, section 4.1.1.
+fn facility_number(name: &str) -> Option<u8> {
+    match name {
+        "user" => Some(1),
+        "daemon" => Some(3),
+        _ => {
+            let local: u8 = name.strip_prefix("local")?.parse().ok()?;
+            (local < 8).then_some(16 + local)
         }
+    }
+}
+
+/// What the thread has.
+#[derive(Debug)]
+struct Writer {
+    sinks: Vec<Sink>,
+    timestamp: Timestamp,
+    is_quiet: bool,
+    /// The way to clients.
+    readers: Option<(Arc<Board>, Caller)>,
+}
+
+impl Writer {
+    fn write_all(&mut self, waiting: &Receiver<Entry>, lost: &AtomicU64) {
+        for entry in waiting {
+            match entry {
+                Entry::End => return,
+                Entry::PublishOn(board, caller) => self.readers = Some((board, caller)),
+                Entry::Reopen => self.reopen(),
+                Entry::Line(level, line) => {
+                    if !self.is_quiet || level == Level::Error {
+                        self.write(level, &line);
+                    }
+                    let lost = lost.swap(0, Ordering::Relaxed);
+                    if lost > 0 {
+                        self.write(Level::Error, &format!("{lost} log lines lost: the log is too slow"));
+                    }
+                }
+            }
+        }
+    }
+
+    /// What cannot be written is no reason to stop a broker.
+    fn write(&mut self, level: Level, line: &str) {
+        let stamp = stamp_of(&self.timestamp, SystemTime::now());
+        for sink in &mut self.sinks {
+            let _ = match sink {
+                Sink::Stderr => writeln!(io::stderr().lock(), "{stamp}{line}"),
+                Sink::Stdout => writeln!(io::stdout().lock(), "{stamp}{line}"),
+                Sink::File(_, file) => writeln!(file, "{stamp}{line}"),
+                Sink::Syslog(facility, socket) => {
+                    let priority = *facility * 8 + level.severity();
+                    let text = format!("<{priority}>ringmq[{}]: {line}", std::process::id());
+                    socket.send_to(text.as_bytes(), SYSLOG_SOCKET).map(drop)
+                }
+                Sink::Topic => {
+                    if let Some((board, caller)) = &self.readers {
+                        board.tell(0, [Order::Announce(message_of(level, line))]);
+                        caller.call_all();
+                    }
+                    Ok(())
+                }
+            };
+        }
+    }
+
+    fn reopen(&mut self) {
+        for sink in &mut self.sinks {
+            if let Sink::File(path, file) = sink
+                && let Ok(opened) = open_file(path)
+            {
+                *file = opened;
+            }
+        }
+    }
+}
+
+fn message_of(level: Level, line: &str) -> Message {
+    Message::new(&MessageView {
+        topic: &format!("$SYS/broker/log/{}", level.letter()),
+        properties: &[],
+        payload: line.as_bytes(),
+        shared_payload: None,
+        qos: QoS::AtMostOnce,
+        retain: false,
+        expires_at: None,
+        publisher: None,
+    })
+}
+
+/// What stands before a line written now.
+fn stamp_of(timestamp: &Timestamp, now: SystemTime) -> String {
+    let secs = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    match timestamp {
+        Timestamp::None => String::new(),
+        Timestamp::EpochSeconds => format!("{secs}: "),
+        Timestamp::Format(format) => format!("{}: ", local_time(format, secs)),
+    }
+}
+
+/// A moment in local time, as `strftime` writes it.
+fn local_time(format: &str, secs: u64) -> String {
+    let Ok(format) = std::ffi::CString::new(format) else { return String::new() };
+    let mut text = [0_u8; STAMP_BYTES_MAX];
+    let time = libc::time_t::try_from(secs).unwrap_or(0);
+    // SAFETY: zeroes are a valid `tm`; both functions write within what they are given, and `format` ends with a zero.
+    let written = unsafe {
+        let mut parts: libc::tm = std::mem::zeroed();
+        libc::localtime_r(&raw const time, &raw mut parts);
+        libc::strftime(text.as_mut_ptr().cast(), text.len(), format.as_ptr(), &raw const parts)
+    };
+    String::from_utf8_lossy(&text[..written]).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn logging(destination: LogDestination) -> Logging {
+        Logging { destinations: vec![destination], timestamp: Timestamp::EpochSeconds, ..Logging::default() }
+    }
+
+    fn folder(name: &str) -> PathBuf {
+        let folder = std::env::temp_dir().join(format!("ringmq-journal-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        folder
+    }
+
+    /// Case O12: a log that was renamed goes on under its own name once it is told to.
+    #[test]
+    fn a_log_file_is_stamped_and_opened_again_when_it_was_renamed() {
+        let folder = folder("file");
+        let path = folder.join("log");
+        let (journal, end) = Journal::start(&logging(LogDestination::File(path.clone()))).unwrap();
+        journal.line("one".into());
+        let (journal_again, end_again) = (journal.clone(), end);
+        while std::fs::read_to_string(&path).unwrap_or_default().is_empty() {
+            thread::yield_now();
+        }
+        std::fs::rename(&path, folder.join("old")).unwrap();
+        journal_again.reopen();
+        journal.line("two".into());
+        end_again.close();
+        let (old, new) =
+            (std::fs::read_to_string(folder.join("old")).unwrap(), std::fs::read_to_string(&path).unwrap());
+        assert!(old.ends_with(": one\n") && old.starts_with(|first: char| first.is_ascii_digit()), "{old}");
+        assert!(new.ends_with(": two\n"), "{new}");
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn a_log_file_that_cannot_be_had_is_named_with_its_remedy() {
+        let failure = Journal::start(&logging(LogDestination::File("/no/such/folder/log".into()))).unwrap_err();
+        assert_eq!(failure.exit_code, 1);
+        assert!(failure.text.contains("/no/such/folder/log") && failure.text.contains("directory"), "{failure}");
+    }
+
+    #[test]
+    fn a_quiet_log_has_errors_alone() {
+        let folder = folder("quiet");
+        let path = folder.join("log");
+        let logging = Logging { is_quiet: true, ..logging(LogDestination::File(path.clone())) };
+        let (journal, end) = Journal::start(&logging).unwrap();
+        journal.line("a notice".into());
+        journal.tell(Level::Error, "an error".into());
+        end.close();
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.ends_with(": an error\n") && !text.contains("a notice"), "{text}");
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn a_stamp_is_what_strftime_makes_of_it() {
+        let moment = UNIX_EPOCH + Duration::from_secs(86_400);
+        assert_eq!(stamp_of(&Timestamp::None, moment), "");
+        assert_eq!(stamp_of(&Timestamp::EpochSeconds, moment), "86400: ");
+        assert!(stamp_of(&Timestamp::Format("%Y".into()), moment).starts_with("1970: "));
+        assert_eq!(stamp_of(&Timestamp::Format("%%".into()), moment), "%: ");
+    }
+
+    #[test]
+    fn facilities_have_the_numbers_of_the_rfc() {
+        assert_eq!(["daemon", "local0", "local7", "user"].map(facility_number), [Some(3), Some(16), Some(23), Some(1)]);
+        assert_eq!(["local8", "cron", ""].map(facility_number), [None; 3]);
     }
 }

@@ -9,7 +9,7 @@
 //!   `connection`, `carry`, `address_rates`: its memory.
 //! - `ring`, `buffers`, `operation`: io_uring. `mesh`, `flag`, `eventfd`: other shards.
 //! - `report`, `journal`: what the operator reads; `announcer`, `sys`: what clients may read of the broker. `board`: words between
-//!   the main thread and the shards. `clock`.
+//!   the main thread and the shards. `process`, `watchdog`: what a daemon does with itself and for systemd. `clock`.
 #![allow(unsafe_code, reason = "system calls and memory that the kernel shares; every block says why it is sound")]
 #![allow(clippy::disallowed_methods, reason = "this floor is where clocks and threads are allowed")]
 
@@ -35,6 +35,7 @@ mod operation;
 mod panic_policy;
 mod placement;
 mod probe;
+mod process;
 mod reading;
 mod report;
 mod ring;
@@ -43,6 +44,7 @@ mod slots;
 mod spin;
 mod start;
 mod sys;
+mod watchdog;
 mod writing;
 
 pub use failure::{EXIT_INTERNAL, EXIT_SYSTEM, EXIT_USAGE, Failure};

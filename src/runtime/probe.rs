@@ -20,7 +20,14 @@ pub(super) fn raise_limits() {
         let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
         // SAFETY: a valid struct to write to and to read from.
         unsafe {
-            if libc::getrlimit(resource, &raw mut limit) == 0 && limit.rlim_cur < limit.rlim_max {
+            if libc::getrlimit(resource, &raw mut limit) != 0 {
+                continue;
+            }
+            if resource == libc::RLIMIT_MEMLOCK && super::process::is_root() {
+                // Root needs none, but whoever it becomes does.
+                limit.rlim_max = libc::RLIM_INFINITY;
+            }
+            if limit.rlim_cur < limit.rlim_max {
                 limit.rlim_cur = limit.rlim_max;
                 libc::setrlimit(resource, &raw const limit);
             }

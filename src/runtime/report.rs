@@ -270,6 +270,7 @@ fn printable(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Logging;
 
     /// Case O01.
     #[test]
@@ -287,7 +288,7 @@ mod tests {
 
     #[test]
     fn lines_that_clients_cause_are_limited_and_the_rest_counted() {
-        let (journal, _end) = Journal::start().unwrap();
+        let (journal, _end) = Journal::start(&Logging::default()).unwrap();
         let mut report = Report::new(journal, ShardId(0), false);
         let told = (0..25).filter(|_| report.may_tell(Millis(5_000))).count();
         assert_eq!(told, LINES_PER_SEC_MAX as usize);

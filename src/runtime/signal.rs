@@ -13,6 +13,8 @@ use signal_hook::iterator::Signals;
 pub(super) enum Signal {
     /// Stop in order; the second time at once. With its number.
     Stop(i32),
+    /// Open the files of the log again.
+    ReopenLog,
     /// Nothing yet. With its name.
     Ignored(&'static str),
 }
@@ -22,13 +24,15 @@ pub(super) enum Signal {
 /// # Errors
 /// The kernel refuses.
 pub(super) fn tell_signals(told: impl Fn(Signal) + Send + 'static) -> io::Result<()> {
-    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2])?;
+    let rotated = libc::SIGRTMIN();
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2, rotated])?;
     thread::Builder::new().name("ringmq-signals".into()).spawn(move || {
         for signal in &mut signals {
             told(match signal {
                 SIGHUP => Signal::Ignored("SIGHUP"),
                 SIGUSR1 => Signal::Ignored("SIGUSR1"),
                 SIGUSR2 => Signal::Ignored("SIGUSR2"),
+                number if number == rotated => Signal::ReopenLog,
                 number => Signal::Stop(number),
             });
         }

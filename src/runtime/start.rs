@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 use glommio::{GlommioError, LocalExecutor, LocalExecutorBuilder, Placement};
+use sd_notify::NotifyState;
 
 use super::announcer::Announcer;
 use super::board::Board;
@@ -24,8 +25,10 @@ use super::memory::{Memory, fit_held_bytes};
 use super::mesh::{self, Caller};
 use super::panic_policy;
 use super::probe;
+use super::process::{self, PidFile, Starter};
 use super::report::Report;
 use super::signal::{self, Signal};
+use super::watchdog::Watchdog;
 use crate::config::Config;
 use crate::id::ShardId;
 use crate::session::LargePayloads;
@@ -50,20 +53,41 @@ enum Notice {
 /// The broker cannot start, or one of its shards has failed.
 pub fn run(config: &Config) -> Result<(), Failure> {
     panic_policy::install();
+    // While there is one thread.
+    let mut starter = if config.is_daemon { Some(process::go_to_background()?) } else { None };
+    let result = prepare(config, &mut starter);
+    if let (Err(failure), Some(starter)) = (&result, starter) {
+        starter.tell_failure(failure);
+    }
+    result
+}
+
+/// Takes what the system has for the broker, then serves. `starter`: who is to be told when it does.
+fn prepare(config: &Config, starter: &mut Option<Starter>) -> Result<(), Failure> {
     probe::raise_limits();
     probe::check_io_uring()?;
     let listeners = listener::listen(&config.listeners, config.cpus.len())?;
-    let (journal, journal_end) = Journal::start().map_err(|error| cannot_start(&error))?;
+    let (journal, journal_end) = Journal::start(&config.logging)?;
+    let _pid_file = config.pid_file.as_deref().map(PidFile::write).transpose()?;
+    if let Some(user) = config.user.as_deref().filter(|_| process::is_root()) {
+        process::become_user(user)?;
+    }
     let mut config = config.clone();
     let memory = if config.is_held_bytes_set { None } else { Memory::of_process() };
     let told = fit_held_bytes(&mut config.limits, config.cpus.len(), memory);
-    let result = serve(&config, &told, listeners, journal);
+    let result = serve(&config, &told, listeners, journal, starter);
     journal_end.close();
     result
 }
 
 /// `held`: what is to be told of the memory held.
-fn serve(config: &Config, held: &str, listeners: Listeners, journal: Journal) -> Result<(), Failure> {
+fn serve(
+    config: &Config,
+    held: &str,
+    listeners: Listeners,
+    journal: Journal,
+    starter: &mut Option<Starter>,
+) -> Result<(), Failure> {
     let (notify, notices) = unbounded();
     let told = notify.clone();
     signal::tell_signals(move |signal| drop(told.send(Notice::Signal(signal))))
@@ -75,11 +99,17 @@ fn serve(config: &Config, held: &str, listeners: Listeners, journal: Journal) ->
     let is_stopping = Arc::new(AtomicBool::new(false));
     let board = Arc::new(Board::new(config.cpus.len()));
     let caller = start_shards(config, listeners, &journal, (&is_stopping, &board), &notify)?;
-    let announcer =
-        (config.sys_interval_secs > 0).then(|| Announcer::new(board, caller.clone(), config.sys_interval_secs));
-    let mut broker = Broker { shards: config.cpus.len(), notices, is_stopping, caller, journal, announcer };
+    journal.publish_on(Arc::clone(&board), caller.clone());
+    let announcer = (config.sys_interval_secs > 0)
+        .then(|| Announcer::new(Arc::clone(&board), caller.clone(), config.sys_interval_secs));
+    let watchdog = Watchdog::wanted(board, caller.clone());
+    let mut broker = Broker { shards: config.cpus.len(), notices, is_stopping, caller, journal, announcer, watchdog };
     if broker.await_ready()? {
         broker.journal.line(line);
+        let _ = sd_notify::notify(&[NotifyState::Ready]);
+        if let Some(starter) = starter.take() {
+            starter.tell_ready();
+        }
         if config.is_faulty {
             broker.journal.line("RINGMQ_FAULTS=1: any client can cause a panic (PUBLISH to $fault/panic)".into());
         }
@@ -172,6 +202,7 @@ struct Broker {
     caller: Caller,
     journal: Journal,
     announcer: Option<Announcer>,
+    watchdog: Option<Watchdog>,
 }
 
 impl Broker {
@@ -182,7 +213,7 @@ impl Broker {
             match self.notices.recv() {
                 Ok(Notice::Ready) => ready += 1,
                 Ok(Notice::Signal(Signal::Stop(_))) => return Ok(false),
-                Ok(Notice::Signal(Signal::Ignored(_))) => {}
+                Ok(Notice::Signal(Signal::Ignored(_) | Signal::ReopenLog)) => {}
                 Ok(Notice::Ended(id, result)) => return Err(ended_early(id, result)),
                 Err(_) => return Err(Failure::internal("nobody reports to the main thread")),
             }
@@ -195,13 +226,12 @@ impl Broker {
         let mut running = self.shards;
         let mut stop_by = None;
         while running > 0 {
-            let announcement = self.announcer.as_ref().filter(|_| stop_by.is_none()).map(Announcer::deadline);
-            let notice = match stop_by.or(announcement) {
+            let notice = match stop_by.or_else(|| self.duty_at()) {
                 Some(by) => self.notices.recv_deadline(by),
                 None => self.notices.recv().map_err(RecvTimeoutError::from),
             };
-            if let (Err(RecvTimeoutError::Timeout), None, Some(announcer)) = (&notice, stop_by, &mut self.announcer) {
-                announcer.act(Instant::now());
+            if matches!(notice, Err(RecvTimeoutError::Timeout)) && stop_by.is_none() {
+                self.do_duties();
                 continue;
             }
             match notice.ok() {
@@ -212,6 +242,7 @@ impl Broker {
                     stop_by = Some(Instant::now() + Duration::from_secs(STOP_SECS));
                     self.stop_shards();
                 }
+                Some(Notice::Signal(Signal::ReopenLog)) => self.journal.reopen(),
                 Some(Notice::Signal(Signal::Ignored(name))) => self.journal.line(format!("{name} is ignored")),
                 Some(Notice::Ended(_, Ok(()))) if stop_by.is_some() => running -= 1,
                 Some(Notice::Ended(id, result)) => return Err(ended_early(id, result)),
@@ -222,7 +253,24 @@ impl Broker {
         Ok(())
     }
 
+    /// When the main thread has something to do by itself.
+    fn duty_at(&self) -> Option<Instant> {
+        let announcement = self.announcer.as_ref().map(Announcer::deadline);
+        announcement.into_iter().chain(self.watchdog.as_ref().map(Watchdog::deadline)).min()
+    }
+
+    fn do_duties(&mut self) {
+        let now = Instant::now();
+        if let Some(announcer) = self.announcer.as_mut().filter(|announcer| announcer.deadline() <= now) {
+            announcer.act(now);
+        }
+        if let Some(watchdog) = self.watchdog.as_mut().filter(|watchdog| watchdog.deadline() <= now) {
+            watchdog.act(now);
+        }
+    }
+
     fn stop_shards(&self) {
+        let _ = sd_notify::notify(&[NotifyState::Stopping]);
         self.journal.line("ringmq is stopping".into());
         self.is_stopping.store(true, Ordering::Release);
         self.caller.call_all();
