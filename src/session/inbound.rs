@@ -53,6 +53,20 @@ pub struct Owed {
 }
 
 impl Owed {
+    /// Packet id 0 is none: there is nothing to answer.
+    pub(super) const NOTHING: Self = Self {
+        packet_id: 0,
+        qos: QoS::AtLeastOnce,
+        waits: 0,
+        is_taken: false,
+        congested: None,
+        is_refused: false,
+        is_denied: false,
+        is_failed: false,
+        is_awaited: false,
+        follower: None,
+    };
+
     /// Whether it waits for nothing but the relief of a session.
     pub fn is_withheld(&self) -> bool {
         self.congested.is_some() && !self.is_taken && !self.is_failed
@@ -111,18 +125,7 @@ impl Inbound {
         if self.owed.is_empty() {
             return self.skip_number();
         }
-        self.owed.push_back(Owed {
-            packet_id: 0,
-            qos: QoS::AtLeastOnce,
-            waits: 0,
-            is_taken: false,
-            congested: None,
-            is_refused: false,
-            is_denied: false,
-            is_failed: false,
-            is_awaited: false,
-            follower: None,
-        });
+        self.owed.push_back(Owed::NOTHING);
     }
 
     /// Registers an acknowledgement; returns its number.
@@ -207,18 +210,7 @@ mod tests {
     use crate::id::{SessionId, ShardId};
 
     fn owed(packet_id: u16, qos: QoS, waits: u16) -> Owed {
-        Owed {
-            packet_id,
-            qos,
-            waits,
-            is_taken: false,
-            congested: None,
-            is_refused: false,
-            is_denied: false,
-            is_failed: false,
-            is_awaited: true,
-            follower: None,
-        }
+        Owed { packet_id, qos, waits, is_awaited: true, ..Owed::NOTHING }
     }
 
     #[test]

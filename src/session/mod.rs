@@ -149,18 +149,7 @@ mod tests {
     use super::*;
 
     fn owed() -> Owed {
-        Owed {
-            packet_id: 1,
-            qos: QoS::AtLeastOnce,
-            waits: 0,
-            is_taken: true,
-            congested: None,
-            is_refused: false,
-            is_denied: false,
-            is_failed: false,
-            is_awaited: true,
-            follower: None,
-        }
+        Owed { packet_id: 1, is_taken: true, is_awaited: true, ..Owed::NOTHING }
     }
 
     /// Whatever is owed is charged, and given back; a repetition that waits behind others is owed once more.
