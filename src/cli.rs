@@ -1,36 +1,75 @@
 //! Cli: from the command line to the configuration of a broker.
 //!
-//! Duty: parse, check, choose defaults; say in one line what is wrong and what would be right. Must not: open or start
-//! anything. Neighbours: `main` runs what comes out; `cli::setting` names the limits.
+//! Duty: parse, and say in one line what is wrong and what would be right. Must not: open or start anything but the files that
+//! `config` reads. Neighbours: `main` runs what comes out; `config::load` puts the arguments and a file together.
 
-mod setting;
+use std::path::PathBuf;
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use clap::{Args, Parser, Subcommand};
 
-use clap::Parser;
-
-use crate::config::{Config, ListenAddress, Listener, Logging, Security};
-use crate::limits::{Limits, SHARDS_MAX};
+use crate::config::{Arguments, Config, File, Loudness, Mistake, Mistakes, convert, default_text, list_limits, load};
 use crate::runtime::{Failure, allowed_cpus};
 
 /// What the command line asks for.
 #[derive(Clone, Debug)]
 pub enum Command {
-    /// Serve.
-    Serve(Box<Config>),
+    /// Serve. The arguments say the same again when the configuration is loaded anew.
+    Serve(Box<Config>, Arguments),
     /// Print this text on standard output.
     Print(String),
 }
 
 /// A thread-per-core io_uring MQTT 3.1, 3.1.1 and 5.0 broker.
 #[derive(Debug, Parser)]
-#[command(name = "ringmq", version, after_help = AFTER_HELP)]
-struct Arguments {
-    /// Port of every address that does not name its own
-    #[arg(short, long, default_value_t = 1883)]
-    port: u16,
+#[command(name = "ringmq", version, after_help = AFTER_HELP, args_conflicts_with_subcommands = true)]
+struct CommandLine {
+    #[command(subcommand)]
+    action: Option<Action>,
+    #[command(flatten)]
+    serve: Serve,
+    /// Check the configuration file and say its first mistake; exit code 0 if there is none
+    #[arg(long)]
+    test_config: bool,
+}
 
-    /// Address to listen on: IP, IP:PORT or host name; repeatable [default: 127.0.0.1 and ::1]
+/// What to do instead of serving.
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Say all mistakes of a configuration at once
+    Check(Serve),
+    /// Print configuration files
+    #[command(subcommand)]
+    Config(Print),
+}
+
+/// Which file to print.
+#[derive(Debug, Subcommand)]
+enum Print {
+    /// A file for --config with every key, its meaning and its default
+    Default,
+    /// A file for --config that says the same as this one of Mosquitto
+    Convert {
+        /// Mosquitto's configuration file
+        file: PathBuf,
+    },
+}
+
+/// What a broker is told.
+#[derive(Debug, Args)]
+struct Serve {
+    /// Configuration file in Mosquitto's format
+    #[arg(short, long, value_name = "FILE", conflicts_with = "config")]
+    config_file: Option<PathBuf>,
+
+    /// Configuration file in ringmq's own format; `ringmq config default` prints one
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+
+    /// Port to listen on if the file names no listener; up to 10 times [default: 1883]
+    #[arg(short, long)]
+    port: Vec<u16>,
+
+    /// Address to listen on, whatever the file says: IP, IP:PORT or host name; repeatable [default: 127.0.0.1 and ::1]
     #[arg(long, value_name = "ADDR")]
     bind: Vec<String>,
 
@@ -46,200 +85,163 @@ struct Arguments {
     #[arg(long, value_name = "NAME=VALUE")]
     set: Vec<String>,
 
-    /// Log each connect and disconnect
+    /// Go to the background
+    #[arg(short, long)]
+    daemon: bool,
+
+    /// Log each connect and disconnect, whatever the file says
     #[arg(short, long)]
     verbose: bool,
+
+    /// Log only errors, whatever the file says
+    #[arg(short, long, conflicts_with = "verbose")]
+    quiet: bool,
 
     /// Seed of the hash that places clients on shards
     #[arg(long, hide = true)]
     hash_seed: Option<u64>,
 }
 
-/// The limit that depends on the system unless it is set.
-const HELD_BYTES: &str = "held_bytes_per_shard_max=";
-
-/// Seconds between two publications of `$SYS`, as with Mosquitto.
-const SYS_INTERVAL_SECS: u32 = 10;
-
 /// Set to 1, it lets clients cause faults on purpose, for tests.
 const FAULTS: &str = "RINGMQ_FAULTS";
 
-const AFTER_HELP: &str = "Anybody who reaches an address may connect: there is no authentication yet.\n\
-    Exit codes: 0 stopped by a signal, 1 wrong setting or address, 2 wrong usage, 70 internal error, 78 system not suitable.";
+/// Ports that `-p` may name.
+const PORTS_MAX: usize = 10;
 
-/// Reads the command line of this process. Prints help, version and errors of usage itself, and ends the process then.
+const AFTER_HELP: &str = "Without a file, anybody who reaches an address may connect.\n\
+    Exit codes: 0 stopped by a signal, 1 a file or an address that cannot be had, 2 wrong usage, 3 wrong configuration, \
+    70 internal error, 78 system not suitable.";
+
+/// Reads the command line of this process and the file that it names. Prints help, version and errors of usage itself, and ends
+/// the process then.
 ///
 /// # Errors
-/// A value that cannot be: exit code 1.
+/// A value or a file that cannot be: the exit code says which.
 pub fn parse_command_line() -> Result<Command, Failure> {
-    command_of(Arguments::parse())
+    command_of(CommandLine::parse())
 }
 
-fn command_of(arguments: Arguments) -> Result<Command, Failure> {
-    let mut limits = Limits::default();
-    for assignment in &arguments.set {
-        if assignment == "help" {
-            return Ok(Command::Print(setting::list()));
+fn command_of(line: CommandLine) -> Result<Command, Failure> {
+    match line.action {
+        Some(Action::Check(serve)) => check(&arguments_of(&serve)?),
+        Some(Action::Config(Print::Default)) => Ok(Command::Print(default_text())),
+        Some(Action::Config(Print::Convert { file })) => {
+            convert(&file).map(Command::Print).map_err(|found| all(&found))
         }
-        setting::assign(&mut limits, assignment).map_err(Failure::usage)?;
+        None if line.serve.set.iter().any(|set| set == "help") => Ok(Command::Print(list_limits())),
+        None => {
+            let arguments = arguments_of(&line.serve)?;
+            if line.test_config && arguments.file.is_none() {
+                return Err(failure(3, "--test-config needs -c FILE or --config FILE"));
+            }
+            let config = load(&arguments).map_err(|mistakes| first(&mistakes))?;
+            if line.test_config {
+                return Ok(Command::Print(with_warnings(&config, "Configuration file is OK.\n")));
+            }
+            Ok(Command::Serve(Box::new(config), arguments))
+        }
     }
-    Ok(Command::Serve(Box::new(Config {
-        listeners: listeners_of(&arguments.bind, arguments.port)?,
-        securities: vec![Security::default()],
-        cpus: cpus_of(&arguments, &allowed_cpus())?,
-        limits,
-        is_held_bytes_set: arguments.set.iter().any(|set| set.starts_with(HELD_BYTES)),
-        logging: Logging { tells_connections: arguments.verbose, ..Logging::default() },
-        sys_interval_secs: SYS_INTERVAL_SECS,
-        pid_file: None,
-        user: None,
-        is_daemon: false,
-        hash_seed: arguments.hash_seed,
+}
+
+fn arguments_of(serve: &Serve) -> Result<Arguments, Failure> {
+    if serve.port.len() > PORTS_MAX {
+        return Err(failure(1, format!("-p: {PORTS_MAX} ports at most")));
+    }
+    let mosquitto = serve.config_file.clone().map(File::Mosquitto);
+    Ok(Arguments {
+        file: mosquitto.or_else(|| serve.config.clone().map(File::Toml)),
+        ports: serve.port.clone(),
+        binds: serve.bind.clone(),
+        shards: serve.shards,
+        cpus: serve.cpus.clone(),
+        sets: serve.set.clone(),
+        loudness: match (serve.verbose, serve.quiet) {
+            (true, _) => Loudness::Verbose,
+            (_, true) => Loudness::Quiet,
+            _ => Loudness::Unchanged,
+        },
+        is_daemon: serve.daemon,
+        hash_seed: serve.hash_seed,
         is_faulty: std::env::var_os(FAULTS).is_some_and(|value| value == "1"),
-    })))
+        allowed_cpus: allowed_cpus(),
+    })
 }
 
-fn listeners_of(names: &[String], port: u16) -> Result<Vec<Listener>, Failure> {
-    if names.is_empty() {
-        let local: [IpAddr; 2] = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
-        let plain = |ip| Listener::plain(ListenAddress::Tcp((ip, port).into()));
-        return Ok(local.map(|ip| Listener { is_optional: ip.is_ipv6(), ..plain(ip) }).to_vec());
-    }
-    let mut listeners: Vec<Listener> = Vec::new();
-    for name in names {
-        for address in addresses_of(name, port)? {
-            let listener = Listener::plain(ListenAddress::Tcp(address));
-            if !listeners.contains(&listener) {
-                listeners.push(listener);
-            }
-        }
-    }
-    Ok(listeners)
+fn check(arguments: &Arguments) -> Result<Command, Failure> {
+    let config = load(arguments).map_err(|mistakes| all(&mistakes))?;
+    let listeners = config.listeners.len();
+    let plural = if listeners == 1 { "" } else { "es" };
+    Ok(Command::Print(with_warnings(&config, &format!("No mistakes; {listeners} address{plural}\n"))))
 }
 
-fn addresses_of(name: &str, port: u16) -> Result<Vec<SocketAddr>, Failure> {
-    let unbracketed = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(name);
-    if let Ok(ip) = unbracketed.parse::<IpAddr>() {
-        return Ok(vec![(ip, port).into()]);
-    }
-    if let Ok(address) = name.parse::<SocketAddr>() {
-        return Ok(vec![address]);
-    }
-    let (host, port) = match name.rsplit_once(':') {
-        Some((host, own_port)) => (host, own_port.parse().map_err(|_| bad_address(name, "its port is no number"))?),
-        None => (name, port),
-    };
-    let found = (host, port).to_socket_addrs().map_err(|error| bad_address(name, &error.to_string()))?;
-    let addresses: Vec<_> = found.collect();
-    if addresses.is_empty() { Err(bad_address(name, "no address has that name")) } else { Ok(addresses) }
+fn with_warnings(config: &Config, text: &str) -> String {
+    let warnings = config.warnings.iter().map(|warning| format!("{warning}\n"));
+    warnings.chain([text.to_owned()]).collect()
 }
 
-fn bad_address(name: &str, why: &str) -> Failure {
-    Failure::usage(format!("--bind {name}: {why}; write an address such as 127.0.0.1, [::1]:1884 or a host name"))
+fn failure(exit_code: u8, text: impl Into<String>) -> Failure {
+    Failure { exit_code, text: text.into() }
 }
 
-/// The cpu of each shard.
-fn cpus_of(arguments: &Arguments, allowed: &[usize]) -> Result<Vec<usize>, Failure> {
-    let cpus: Vec<usize> = match (&arguments.cpus, arguments.shards) {
-        (Some(list), _) => parse_cpus(list, allowed)?,
-        (None, Some(shards)) => allowed.iter().copied().cycle().take(shards.min(SHARDS_MAX + 1)).collect(),
-        (None, None) => allowed.iter().copied().take(SHARDS_MAX).collect(),
-    };
-    if cpus.is_empty() {
-        return Err(Failure::usage("no shard to start: give --shards 1 or more"));
-    }
-    if cpus.len() > SHARDS_MAX {
-        return Err(Failure::usage(format!("too many shards: {SHARDS_MAX} at most")));
-    }
-    Ok(cpus)
+fn first(mistakes: &Mistakes) -> Failure {
+    let mistake = mistakes.first();
+    failure(mistake.exit_code, mistake.to_string())
 }
 
-fn parse_cpus(list: &str, allowed: &[usize]) -> Result<Vec<usize>, Failure> {
-    let malformed = || Failure::usage(format!("--cpus {list}: write numbers and ranges, such as 0,2-3"));
-    let mut cpus = Vec::new();
-    for part in list.split(',') {
-        let (first, last) = part.split_once('-').unwrap_or((part, part));
-        let first: usize = first.trim().parse().map_err(|_| malformed())?;
-        let last: usize = last.trim().parse().map_err(|_| malformed())?;
-        if first > last {
-            return Err(malformed());
-        }
-        for cpu in first..=last {
-            if !allowed.contains(&cpu) {
-                return Err(Failure::usage(format!(
-                    "--cpus {list}: this process may not run on cpu {cpu}; it may on {allowed:?}"
-                )));
-            }
-            if cpus.contains(&cpu) {
-                return Err(Failure::usage(format!("--cpus {list}: cpu {cpu} stands there twice")));
-            }
-            cpus.push(cpu);
-        }
-    }
-    Ok(cpus)
+fn all(mistakes: &Mistakes) -> Failure {
+    let lines: Vec<_> = mistakes.iter().map(Mistake::to_string).collect();
+    failure(mistakes.first().exit_code, lines.join("\nringmq: "))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn config(line: &str) -> Result<Config, Failure> {
-        let arguments =
-            Arguments::try_parse_from(line.split_whitespace()).map_err(|error| Failure::usage(error.to_string()))?;
-        match command_of(arguments)? {
-            Command::Serve(config) => Ok(*config),
-            Command::Print(text) => Err(Failure::usage(text)),
+    fn command(line: &str) -> Result<Command, Failure> {
+        let words = line.split_whitespace();
+        command_of(CommandLine::try_parse_from(words).map_err(|error| failure(2, error.to_string()))?)
+    }
+
+    fn config(line: &str) -> Config {
+        match command(line).unwrap() {
+            Command::Serve(config, _) => *config,
+            Command::Print(text) => panic!("{text}"),
         }
     }
 
-    fn addresses(line: &str) -> Vec<String> {
-        let address = |listener: &Listener| match &listener.address {
-            ListenAddress::Tcp(address) => address.to_string(),
-            ListenAddress::Unix(path) => path.display().to_string(),
-        };
-        config(line).unwrap().listeners.iter().map(address).collect()
-    }
-
     #[test]
-    fn without_options_the_broker_listens_on_both_loopbacks_and_takes_every_cpu() {
-        let config = config("ringmq").unwrap();
-        assert_eq!(addresses("ringmq"), ["127.0.0.1:1883", "[::1]:1883"]);
-        assert_eq!(config.listeners.iter().map(|listener| listener.is_optional).collect::<Vec<_>>(), [false, true]);
+    fn without_options_the_broker_takes_the_port_of_mqtt_and_every_cpu() {
+        let config = config("ringmq");
+        assert_eq!(config.listeners, crate::config::Listener::loopbacks(crate::config::PORT));
         assert_eq!(config.cpus, allowed_cpus());
-        assert_eq!(config.limits, Limits::default());
     }
 
     #[test]
-    fn addresses_take_the_port_of_the_line_unless_they_name_their_own() {
-        let line = "ringmq -p 2000 --bind 0.0.0.0 --bind [::1]:2001 --bind ::1 --bind [::] --bind 10.0.0.1:7";
-        assert_eq!(addresses(line), ["0.0.0.0:2000", "[::1]:2001", "[::1]:2000", "[::]:2000", "10.0.0.1:7"]);
-        assert_eq!(addresses("ringmq --bind 10.0.0.1 --bind 10.0.0.1").len(), 1);
-        for bad in ["127.0.0.1:x", "127.0.0.1:99999", "no.such.host.invalid"] {
-            let failure = config(&format!("ringmq --bind {bad}")).unwrap_err();
+    fn the_long_and_the_short_words_of_mosquitto_are_known() {
+        assert!(config("ringmq -v").logging.tells_connections);
+        assert!(config("ringmq --verbose").logging.tells_subscriptions);
+        assert!(config("ringmq -q").logging.is_quiet && config("ringmq --quiet").logging.is_quiet);
+        let ports = (1..=10).map(|port| format!(" -p {port}")).collect::<String>();
+        assert_eq!(config(&format!("ringmq{ports}")).listeners.len(), 20);
+        assert!(command(&format!("ringmq{ports} -p 11")).unwrap_err().text.contains("10 ports"));
+        for both in ["ringmq -v -q", "ringmq -c a --config b", "ringmq --nonsense"] {
+            assert_eq!(command(both).unwrap_err().exit_code, 2, "{both}");
+        }
+        assert!(command("ringmq -d").unwrap_err().text.contains("not supported yet"));
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_is_named() {
+        for line in [
+            "ringmq -c /no/file",
+            "ringmq --config-file /no/file",
+            "ringmq --config /no/file",
+            "ringmq check -c /no/file",
+        ] {
+            let failure = command(line).unwrap_err();
             assert_eq!(failure.exit_code, 1);
-            assert!(failure.text.contains(bad) && !failure.text.contains('\n'), "{failure}");
+            assert!(failure.text.contains("/no/file"), "{failure}");
         }
-    }
-
-    #[test]
-    fn shards_go_round_the_cpus_and_lists_name_them() {
-        let allowed = [0, 1, 2, 3];
-        let cpus = |line: &str| cpus_of(&Arguments::try_parse_from(line.split_whitespace()).unwrap(), &allowed);
-        assert_eq!(cpus("ringmq --shards 6").unwrap(), [0, 1, 2, 3, 0, 1]);
-        assert_eq!(cpus("ringmq --cpus 0,2-3").unwrap(), [0, 2, 3]);
-        for bad in
-            ["--shards 0", "--shards 1000000000", "--cpus 3-1", "--cpus 0,,1", "--cpus 0,0", "--cpus 9", "--cpus x"]
-        {
-            assert_eq!(cpus(&format!("ringmq {bad}")).unwrap_err().exit_code, 1, "{bad}");
-        }
-    }
-
-    #[test]
-    fn limits_are_set_by_name() {
-        let limits = config("ringmq --set topic_alias_max=7 --set packet_bytes_max=1000").unwrap().limits;
-        assert_eq!((limits.topic_alias_max, limits.packet_bytes_max), (7, 1000));
-        assert!(!config("ringmq").unwrap().is_held_bytes_set);
-        assert!(config("ringmq --set held_bytes_per_shard_max=5000000").unwrap().is_held_bytes_set);
-        assert_eq!(config("ringmq --set nonsense=1").unwrap_err().exit_code, 1);
+        assert_eq!(command("ringmq --test-config").unwrap_err().exit_code, 3);
     }
 }

@@ -1,7 +1,7 @@
 //! Every bound of the broker: its name with its unit, its default, its reason.
 //!
 //! Duty: one place to read and to change what "too much" means. Must not: decide what happens at a bound (the room that
-//! meets it does, and counts it). Neighbours: every room reads it; `cli` fills it from `--set name=value`.
+//! meets it does, and counts it). Neighbours: every room reads it; `config` fills it from `--set name=value` and files.
 
 /// Bounds of one shard and its connections. Every field can be set with `--set name=value`.
 #[derive(Clone, Debug, PartialEq, Eq)]

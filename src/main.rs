@@ -17,7 +17,10 @@ fn main() -> ExitCode {
 
 fn execute(command: Command) -> Result<(), Failure> {
     match command {
-        Command::Serve(config) => run(&config),
+        Command::Serve(config, _) => {
+            config.warnings.iter().for_each(|warning| eprintln!("ringmq: {warning}"));
+            run(&config)
+        }
         Command::Print(text) => {
             print!("{text}");
             Ok(())

@@ -3,14 +3,30 @@
 //! Duty: the types behind the command line, Mosquitto's configuration file and TOML, with each default in one place. Must not:
 //! open, bind or start anything. Neighbours: `cli` makes a `Config`, `runtime` does what it says.
 
-use std::net::SocketAddr;
+mod address;
+mod cpus;
+mod load;
+mod mistake;
+mod mosquitto;
+mod setting;
+mod toml;
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
+
+pub use load::{Arguments, File, Loudness, convert, load};
+pub use mistake::{Mistake, Mistakes, Place};
+pub use setting::list as list_limits;
+pub use toml::default_text;
 
 use crate::limits::Limits;
 use crate::wire::{ProtocolVersion, QoS};
 
+/// Port of MQTT.
+pub const PORT: u16 = 1883;
+
 /// Everything a broker is told.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// Where to listen, and how.
     pub listeners: Vec<Listener>,
@@ -22,6 +38,10 @@ pub struct Config {
     pub limits: Limits,
     /// Whether `held_bytes_per_shard_max` was chosen; else it is lowered to what the system has.
     pub is_held_bytes_set: bool,
+    /// What clients get besides.
+    pub offer: Offer,
+    /// What outlives the process.
+    pub persistence: Persistence,
     /// What is told to whom.
     pub logging: Logging,
     /// Pause between two publications of `$SYS`, seconds; 0 for none.
@@ -36,6 +56,85 @@ pub struct Config {
     pub hash_seed: Option<u64>,
     /// Whether clients may cause faults on purpose, for tests.
     pub is_faulty: bool,
+    /// What was told but does nothing, a line each.
+    pub warnings: Vec<String>,
+}
+
+impl Config {
+    /// ringmq's own defaults for shards on these cpus: both loopbacks, open to everybody there.
+    pub fn of_cpus(cpus: Vec<usize>) -> Self {
+        Self {
+            listeners: Listener::loopbacks(PORT),
+            securities: vec![Security { refuses_useless_subscriptions: true, ..Security::default() }],
+            cpus,
+            limits: Limits::default(),
+            is_held_bytes_set: false,
+            offer: Offer::default(),
+            persistence: Persistence::default(),
+            logging: Logging::default(),
+            sys_interval_secs: 10,
+            pid_file: None,
+            user: None,
+            is_daemon: false,
+            hash_seed: None,
+            is_faulty: false,
+            warnings: Vec::new(),
+        }
+    }
+}
+
+/// What clients get beyond what `Limits` bound.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Offer {
+    /// Whether messages may be retained [MQTT-3.2.2-13].
+    pub retains: bool,
+    /// Whether QoS 0 messages wait for sessions that are away.
+    pub queues_qos0: bool,
+    /// Whether a 3.x client with a keep alive above `Limits::keep_alive_secs_max` is refused; else it is let in.
+    pub refuses_long_keep_alive: bool,
+    /// Whether overlapping subscriptions give one copy each.
+    pub copies_per_subscription: bool,
+    /// Largest payload, bytes; a larger one is acknowledged and dropped. `None` for any that fits in a packet.
+    pub payload_bytes_max: Option<u32>,
+}
+
+impl Default for Offer {
+    fn default() -> Self {
+        Self {
+            retains: true,
+            queues_qos0: false,
+            refuses_long_keep_alive: false,
+            copies_per_subscription: false,
+            payload_bytes_max: None,
+        }
+    }
+}
+
+/// What outlives the process, as Mosquitto's options say it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Persistence {
+    /// Whether anything does.
+    pub is_on: bool,
+    /// The folder.
+    pub folder: PathBuf,
+    /// The file in it.
+    pub file: String,
+    /// Pause between two savings, seconds, or changes from one to the next; 0 saves at the end only.
+    pub save_interval: u32,
+    /// Whether `save_interval` counts changes.
+    pub counts_changes: bool,
+}
+
+impl Default for Persistence {
+    fn default() -> Self {
+        Self {
+            is_on: false,
+            folder: ".".into(),
+            file: "mosquitto.db".into(),
+            save_interval: 1800,
+            counts_changes: false,
+        }
+    }
 }
 
 /// Where to listen, and how.
@@ -210,6 +309,13 @@ impl Default for Logging {
 }
 
 impl Listener {
+    /// Plain MQTT on this port of both loopback addresses; the machine may lack the second.
+    pub fn loopbacks(port: u16) -> Vec<Self> {
+        let local: [IpAddr; 2] = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
+        let plain = |ip| Self::plain(ListenAddress::Tcp((ip, port).into()));
+        local.map(|ip| Self { is_optional: ip.is_ipv6(), ..plain(ip) }).to_vec()
+    }
+
     /// Plain MQTT on an address, for the first of the securities.
     pub fn plain(address: ListenAddress) -> Self {
         Self {

@@ -32,7 +32,7 @@ pub(crate) struct Room<'a> {
     pub(crate) prefix: String,
 }
 
-/// All that one broker with default limits can show. In-flight messages have a broker of their own in `matrix`.
+/// All that one broker can show that takes packets of 16 MiB. In-flight messages have a broker of their own in `matrix`.
 pub(crate) const FEATURES: [Feature; 16] = [
     Feature { name: "QoS 0, 1, 2 published and subscribed", since: 4, is_slow: false, check: every_qos },
     Feature { name: "retained: set, replayed, cleared", since: 4, is_slow: false, check: retained },
@@ -216,7 +216,7 @@ fn one_mebibyte(room: &Room<'_>) {
     large(room, 1 << 20, &["0", "1", "2"]);
 }
 
-/// The largest packet that the default limits take, by its payload.
+/// The largest packet that the broker is set to take, by its payload.
 fn sixteen_mebibytes(room: &Room<'_>) {
     let (fixed_header, packet_id, properties) = (5, 2, usize::from(room.column.version == 5));
     large(room, (16 << 20) - fixed_header - 2 - room.topic("large").len() - packet_id - properties, &["1"]);

@@ -1,21 +1,22 @@
-//! Setting: the limits by name, as the command line sets them.
+//! Setting: the limits by name, as the command line and TOML set them.
 //!
 //! Duty: know the name, unit and least value of every limit. Must not: know why a limit is there (`limits` says so).
-//! Neighbours: `cli` assigns and lists.
+//! Neighbours: `load` assigns what `--set` says, `toml` what a file says.
 
 use std::fmt::Write;
 
+use super::mistake::near;
 use crate::limits::{Limits, QueueFull, REMAINING_LENGTH_MAX};
 
 /// A limit that can be set.
-struct Setting {
-    name: &'static str,
-    unit: &'static str,
-    min: u64,
-    max: u64,
-    get: fn(&Limits) -> u64,
+pub(super) struct Setting {
+    pub(super) name: &'static str,
+    pub(super) unit: &'static str,
+    pub(super) min: u64,
+    pub(super) max: u64,
+    pub(super) get: fn(&Limits) -> u64,
     /// The value is between `min` and `max`.
-    set: fn(&mut Limits, u64),
+    pub(super) set: fn(&mut Limits, u64),
 }
 
 const U16_MAX: u64 = u16::MAX as u64;
@@ -24,7 +25,7 @@ const COUNT_MAX: u64 = usize::MAX as u64;
 /// Longest packet: a fixed header of five bytes and the greatest Remaining Length (section 2.1.4).
 const PACKET_MAX: u64 = REMAINING_LENGTH_MAX as u64 + 5;
 
-const SETTINGS: &[Setting] = &[
+pub(super) const SETTINGS: &[Setting] = &[
     Setting {
         name: "packet_bytes_max",
         unit: "bytes",
@@ -316,10 +317,10 @@ const SETTINGS: &[Setting] = &[
 ];
 
 /// The one that is chosen, not counted.
-const QUEUE_FULL: &str = "queue_full";
+pub(super) const QUEUE_FULL: &str = "queue_full";
 
-/// Names that resemble a wrong one are shown up to this many.
-const NEAR_NAMES_MAX: usize = 3;
+/// The limit that depends on the system unless it is set.
+pub(super) const HELD_BYTES: &str = "held_bytes_per_shard_max";
 
 /// Sets one limit as `name=value` says.
 ///
@@ -347,7 +348,7 @@ pub(super) fn assign(limits: &mut Limits, assignment: &str) -> Result<(), String
 }
 
 /// All limits with their defaults and units, a line each.
-pub(super) fn list() -> String {
+pub fn list() -> String {
     let defaults = Limits::default();
     let mut list = String::from("Limits for --set, with their defaults:\n");
     for setting in SETTINGS {
@@ -360,31 +361,12 @@ pub(super) fn list() -> String {
 }
 
 fn unknown(name: &str) -> String {
-    let mut near: Vec<_> = SETTINGS.iter().map(|setting| (distance(name, setting.name), setting.name)).collect();
-    near.sort_unstable();
-    let is_near = |&&(distance, near): &&(usize, &str)| distance <= near.len() / 2 || near.contains(name);
-    let names: Vec<_> = near.iter().filter(is_near).take(NEAR_NAMES_MAX).map(|(_, name)| *name).collect();
+    let names = near(name, SETTINGS.iter().map(|setting| setting.name));
     if names.is_empty() {
         format!("--set {name}: there is no such limit; `--set help` lists them")
     } else {
-        format!("--set {name}: there is no such limit; near it: {}; `--set help` lists all", names.join(", "))
+        format!("--set {name}: there is no such limit; near it: {names}; `--set help` lists all")
     }
-}
-
-/// Edits of one character between two names.
-fn distance(one: &str, other: &str) -> usize {
-    let other: Vec<char> = other.chars().collect();
-    let mut row: Vec<usize> = (0..=other.len()).collect();
-    for (at, character) in one.chars().take(64).enumerate() {
-        let mut diagonal = row[0];
-        row[0] = at + 1;
-        for column in 1..row.len() {
-            let replaced = diagonal + usize::from(other[column - 1] != character);
-            diagonal = row[column];
-            row[column] = replaced.min(row[column - 1] + 1).min(diagonal + 1);
-        }
-    }
-    row[other.len()]
 }
 
 #[cfg(test)]

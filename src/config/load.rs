@@ -1,0 +1,238 @@
+//! Load: from the command line and a file to one checked `Config`.
+//!
+//! Duty: what counts more: the command line before the file before the defaults. Must not: do anything but read files and look
+//! names up, so that it can be called again at any time. Neighbours: `cli` makes the `Arguments`; `mosquitto` and `toml` read.
+
+use std::path::{Path, PathBuf};
+
+use super::address::addresses_of;
+use super::cpus::{Wish, cpus_of, parse_cpus};
+use super::setting::{self, HELD_BYTES};
+use super::{Config, ListenAddress, Listener, Logging, Mistake, Mistakes, PORT, Security, mosquitto, toml};
+
+/// A configuration file and its format.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum File {
+    /// Mosquitto's.
+    Mosquitto(PathBuf),
+    /// ringmq's own.
+    Toml(PathBuf),
+}
+
+/// How much is told, whatever a file says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Loudness {
+    /// What the file says.
+    #[default]
+    Unchanged,
+    /// Everything.
+    Verbose,
+    /// Only errors.
+    Quiet,
+}
+
+/// The command line of a broker.
+#[derive(Clone, Debug, Default)]
+pub struct Arguments {
+    /// The file to read.
+    pub file: Option<File>,
+    /// Ports of the loopback addresses to listen on if the file has no listener; the first is that of `binds` without a port.
+    pub ports: Vec<u16>,
+    /// Addresses to listen on, whatever the file says.
+    pub binds: Vec<String>,
+    /// Number of shards.
+    pub shards: Option<usize>,
+    /// A list of cpus.
+    pub cpus: Option<String>,
+    /// Limits, `name=value`.
+    pub sets: Vec<String>,
+    /// How much is told.
+    pub loudness: Loudness,
+    /// Whether to go to the background.
+    pub is_daemon: bool,
+    /// Seed of every keyed hash.
+    pub hash_seed: Option<u64>,
+    /// Whether clients may cause faults on purpose.
+    pub is_faulty: bool,
+    /// The cpus that this process may run on.
+    pub allowed_cpus: Vec<usize>,
+}
+
+/// What a broker is told by its command line, and by the file that it names. Has no effects.
+///
+/// # Errors
+/// All mistakes that were found.
+pub fn load(arguments: &Arguments) -> Result<Config, Mistakes> {
+    let mut mistakes = Vec::new();
+    let mut shards = None;
+    let mut file_cpus = None;
+    let has_binds = !arguments.binds.is_empty();
+    let ports = if arguments.ports.is_empty() { &[PORT][..] } else { &arguments.ports };
+    let mut config = match &arguments.file {
+        None => without_file(ports),
+        Some(File::Mosquitto(file)) => {
+            mosquitto::read(file, Config::of_cpus(Vec::new()), ports, has_binds, &mut mistakes)
+        }
+        Some(File::Toml(file)) => {
+            let base = Config { listeners: loopbacks(ports), ..Config::of_cpus(Vec::new()) };
+            let told = toml::read(file, base, has_binds, &mut mistakes);
+            (shards, file_cpus) = (told.shards, told.cpus);
+            told.config
+        }
+    };
+    if has_binds {
+        config.listeners = listeners_of(&arguments.binds, ports[0], &mut mistakes);
+    }
+    for assignment in &arguments.sets {
+        if let Err(text) = setting::assign(&mut config.limits, assignment) {
+            mistakes.push(Mistake::unusable(text));
+        }
+        let name = assignment.split('=').next().unwrap_or_default();
+        config.is_held_bytes_set |= name.trim() == HELD_BYTES;
+    }
+    match arguments.cpus.as_deref().map(parse_cpus).transpose() {
+        Ok(list) => {
+            let is_asked = list.is_some() || arguments.shards.is_some();
+            let asked = Wish { list: list.as_deref(), shards: arguments.shards };
+            let wish = if is_asked { asked } else { Wish { list: file_cpus.as_deref(), shards } };
+            match cpus_of(wish, &arguments.allowed_cpus) {
+                Ok(cpus) => config.cpus = cpus,
+                Err(text) => mistakes.push(Mistake::unusable(text)),
+            }
+        }
+        Err(text) => mistakes.push(Mistake::unusable(text)),
+    }
+    set_loudness(&mut config.logging, arguments.loudness);
+    config.is_daemon = arguments.is_daemon;
+    config.hash_seed = arguments.hash_seed;
+    config.is_faulty = arguments.is_faulty;
+    Mistakes::of(mistakes)?;
+    Ok(config)
+}
+
+/// A file of Mosquitto's as one of ringmq's own, with a comment for each thing that has no equal.
+///
+/// # Errors
+/// What is wrong with the file.
+pub fn convert(file: &Path) -> Result<String, Mistakes> {
+    let mut mistakes = Vec::new();
+    let config = mosquitto::read(file, Config::of_cpus(Vec::new()), &[PORT], false, &mut mistakes);
+    Mistakes::of(mistakes)?;
+    Ok(toml::converted_text(&config, &config.warnings))
+}
+
+/// What a broker does that is told nothing: what Mosquitto would, for clients on this machine.
+fn without_file(ports: &[u16]) -> Config {
+    Config {
+        listeners: loopbacks(ports),
+        securities: vec![Security::default()],
+        limits: mosquitto::limits(),
+        ..Config::of_cpus(Vec::new())
+    }
+}
+
+fn loopbacks(ports: &[u16]) -> Vec<Listener> {
+    ports.iter().flat_map(|port| Listener::loopbacks(*port)).collect()
+}
+
+fn listeners_of(binds: &[String], port: u16, mistakes: &mut Vec<Mistake>) -> Vec<Listener> {
+    let mut listeners: Vec<Listener> = Vec::new();
+    for name in binds {
+        let addresses = addresses_of(name, port).unwrap_or_else(|text| {
+            mistakes.push(Mistake::unusable(format!("--bind {text}")));
+            Vec::new()
+        });
+        for address in addresses {
+            let listener = Listener::plain(ListenAddress::Tcp(address));
+            if !listeners.contains(&listener) {
+                listeners.push(listener);
+            }
+        }
+    }
+    listeners
+}
+
+fn set_loudness(logging: &mut Logging, loudness: Loudness) {
+    match loudness {
+        Loudness::Unchanged => {}
+        Loudness::Verbose => {
+            logging.tells_connections = true;
+            logging.tells_subscriptions = true;
+            logging.is_quiet = false;
+        }
+        Loudness::Quiet => {
+            logging.tells_connections = false;
+            logging.tells_subscriptions = false;
+            logging.is_quiet = true;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn arguments() -> Arguments {
+        Arguments { allowed_cpus: vec![0, 1], ..Arguments::default() }
+    }
+
+    fn addresses(arguments: &Arguments) -> Vec<String> {
+        let address = |listener: &Listener| match &listener.address {
+            ListenAddress::Tcp(address) => address.to_string(),
+            ListenAddress::Unix(path) => path.display().to_string(),
+        };
+        load(arguments).unwrap().listeners.iter().map(address).collect()
+    }
+
+    #[test]
+    fn without_arguments_the_broker_listens_on_both_loopbacks_and_takes_every_cpu() {
+        let config = load(&arguments()).unwrap();
+        assert_eq!(addresses(&arguments()), ["127.0.0.1:1883", "[::1]:1883"]);
+        assert_eq!(config.listeners.iter().map(|listener| listener.is_optional).collect::<Vec<_>>(), [false, true]);
+        assert_eq!(config.cpus, [0, 1]);
+        assert!(config.securities[0].allow_anonymous && config.warnings.is_empty());
+    }
+
+    #[test]
+    fn without_arguments_clients_are_told_what_mosquitto_tells_them() {
+        let limits = load(&arguments()).unwrap().limits;
+        assert_eq!((limits.topic_alias_max, limits.packet_bytes_max, limits.receive_maximum), (10, 2_000_000, 20));
+        assert!(limits.queued_messages_max >= 1_000_000 && limits.queued_bytes_max >= 256 << 20);
+    }
+
+    #[test]
+    fn every_port_is_one_of_both_loopbacks() {
+        let arguments = Arguments { ports: vec![2000, 2001], ..arguments() };
+        assert_eq!(addresses(&arguments), ["127.0.0.1:2000", "[::1]:2000", "127.0.0.1:2001", "[::1]:2001"]);
+    }
+
+    #[test]
+    fn addresses_take_the_port_of_the_line_unless_they_name_their_own() {
+        let bound = |names: &[&str]| Arguments {
+            ports: vec![2000],
+            binds: names.iter().map(|name| (*name).to_owned()).collect(),
+            ..arguments()
+        };
+        let names = ["0.0.0.0", "[::1]:2001", "::1", "[::]", "10.0.0.1:7"];
+        assert_eq!(addresses(&bound(&names)), ["0.0.0.0:2000", "[::1]:2001", "[::1]:2000", "[::]:2000", "10.0.0.1:7"]);
+        assert_eq!(addresses(&bound(&["10.0.0.1", "10.0.0.1"])).len(), 1);
+        for bad in ["127.0.0.1:x", "127.0.0.1:99999", "no.such.host.invalid"] {
+            let mistakes = load(&bound(&[bad])).unwrap_err();
+            assert_eq!(mistakes.first().exit_code, 1);
+            assert!(mistakes.first().text.contains(bad) && !mistakes.first().text.contains('\n'), "{mistakes:?}");
+        }
+    }
+
+    #[test]
+    fn limits_are_set_by_name() {
+        let with = |sets: &[&str]| {
+            load(&Arguments { sets: sets.iter().map(|set| (*set).to_owned()).collect(), ..arguments() })
+        };
+        let limits = with(&["topic_alias_max=7", "packet_bytes_max=1000"]).unwrap().limits;
+        assert_eq!((limits.topic_alias_max, limits.packet_bytes_max), (7, 1000));
+        assert!(!with(&[]).unwrap().is_held_bytes_set);
+        assert!(with(&["held_bytes_per_shard_max=5000000"]).unwrap().is_held_bytes_set);
+        let mistakes = with(&["nonsense=1", "zzz=2"]).unwrap_err();
+        assert_eq!((mistakes.first().exit_code, mistakes.iter().count()), (1, 2));
+    }
+}

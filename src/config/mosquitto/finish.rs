@@ -1,0 +1,195 @@
+//! Finish: from what a file has said to a `Config`.
+//!
+//! Duty: defaults that depend on other options, one listener per address, one `Security` for those who share it. Must not: read
+//! lines. Neighbours: `draft` gathered it.
+
+use super::draft::{Draft, Family, Rights, Station, TlsDraft};
+use crate::config::address::addresses_of;
+use crate::config::{
+    Config, Identity, ListenAddress, Listener, LogDestination, Mistake, PORT, Place, Security, Timestamp, Tls,
+    Transport,
+};
+
+/// Completes `draft`. Where the file has no listener the broker is for this machine only and listens on `ports`, unless
+/// `has_binds`: then whoever asks for more names the addresses.
+pub(super) fn finish(mut draft: Draft, ports: &[u16], has_binds: bool, mistakes: &mut Vec<Mistake>) -> Config {
+    set_queue(&mut draft);
+    set_logging(&mut draft);
+    let mut stations = std::mem::take(&mut draft.stations);
+    let default = stations.remove(0);
+    let is_local = stations.is_empty() && !default.is_touched && default.port.is_none() && default.host.is_none();
+    let mut config = std::mem::replace(&mut draft.config, Config::of_cpus(Vec::new()));
+    config.listeners.clear();
+    config.securities.clear();
+    if is_local || has_binds {
+        let security = security_of(&draft, &default, is_local && !has_binds);
+        config.securities.push(security);
+        let generated_id_prefix = rights_of(&draft, &default).id_prefix.clone();
+        let local = ports.iter().flat_map(|port| Listener::loopbacks(*port));
+        config.listeners =
+            local.map(|plain| Listener { generated_id_prefix: generated_id_prefix.clone(), ..plain }).collect();
+        return config;
+    }
+    if default.is_touched || default.port.is_some() || default.host.is_some() {
+        stations.push(default);
+    }
+    for station in &stations {
+        let security = security_of(&draft, station, false);
+        let index = config.securities.iter().position(|known| *known == security);
+        let index = index.unwrap_or_else(|| {
+            config.securities.push(security);
+            config.securities.len() - 1
+        });
+        let mut say = |text: String| mistakes.push(mistake(station, text));
+        let Some(tls) = tls_of(&station.tls, &mut config.warnings, station, &mut say) else { continue };
+        match addresses(station) {
+            Ok(addresses) => config.listeners.extend(addresses.into_iter().map(|(address, is_optional)| Listener {
+                address,
+                is_optional,
+                transport: transport_of(station),
+                tls: tls.clone(),
+                security: index,
+                generated_id_prefix: id_prefix(&draft, station),
+                ..station.listener.clone()
+            })),
+            Err(text) => say(text),
+        }
+    }
+    config
+}
+
+fn mistake(station: &Station, text: String) -> Mistake {
+    let text = format!("Error: {text}");
+    match &station.place {
+        Some(place) => Mistake::at(place, text),
+        None => Mistake { place: None, text, exit_code: 3 },
+    }
+}
+
+/// A file that speaks of queues gets Mosquitto's bounds of queues, another one ours.
+fn set_queue(draft: &mut Draft) {
+    if draft.queued_messages.is_none() && draft.queued_bytes.is_none() {
+        return;
+    }
+    let bound = |value: i64| usize::try_from(value).ok().filter(|value| *value > 0).unwrap_or(usize::MAX);
+    draft.config.limits.queued_messages_max = bound(draft.queued_messages.unwrap_or(1000));
+    draft.config.limits.queued_bytes_max = bound(draft.queued_bytes.unwrap_or(0));
+}
+
+fn set_logging(draft: &mut Draft) {
+    let is_notice = draft.logs_any(&["notice"]).unwrap_or(true);
+    let is_told = draft.logs_any(&["warning", "notice", "information"]).unwrap_or(true);
+    let subscriptions = draft.logs_any(&["subscribe"]).unwrap_or(false);
+    let destinations = draft.log_destinations();
+    let facility = draft.log_facility.map(|number| format!("local{number}"));
+    let logging = &mut draft.config.logging;
+    logging.tells_connections &= is_notice;
+    logging.tells_subscriptions = subscriptions;
+    logging.is_quiet = !is_told;
+    logging.destinations = destinations.unwrap_or_else(|| vec![LogDestination::Stderr]);
+    for destination in &mut logging.destinations {
+        if let (LogDestination::Syslog(name), Some(facility)) = (destination, &facility) {
+            name.clone_from(facility);
+        }
+    }
+    logging.timestamp = match (draft.has_timestamp, draft.timestamp_format.take()) {
+        (false, _) => Timestamp::None,
+        (true, None) => Timestamp::EpochSeconds,
+        (true, Some(format)) => Timestamp::Format(format),
+    };
+}
+
+fn rights_of<'a>(draft: &'a Draft, station: &'a Station) -> &'a Rights {
+    if draft.is_per_listener { &station.rights } else { &draft.rights }
+}
+
+fn id_prefix(draft: &Draft, station: &Station) -> Option<String> {
+    station.listener.generated_id_prefix.clone().or_else(|| rights_of(draft, station).id_prefix.clone())
+}
+
+fn security_of(draft: &Draft, station: &Station, is_local: bool) -> Security {
+    let rights = rights_of(draft, station);
+    Security {
+        allow_anonymous: station.anonymous.or(rights.anonymous).unwrap_or(is_local),
+        client_id_prefix: draft.client_id_prefix.clone(),
+        checks_retain_source: draft.checks_retain_source,
+        ..rights.rest.clone()
+    }
+}
+
+fn transport_of(station: &Station) -> Transport {
+    if station.is_websocket { Transport::WebSocket { origins: station.origins.clone() } } else { Transport::Mqtt }
+}
+
+/// `None` if something is wrong.
+fn tls_of(
+    draft: &TlsDraft,
+    warnings: &mut Vec<String>,
+    station: &Station,
+    say: &mut dyn FnMut(String),
+) -> Option<Option<Tls>> {
+    let (certificate, key) = match (&draft.certificate, &draft.key) {
+        (Some(certificate), Some(key)) => (certificate.clone(), key.clone()),
+        (None, None) if draft.requires_certificate => {
+            say("The 'require_certificate' option requires certfile and keyfile; nothing is encrypted without them"
+                .into());
+            return None;
+        }
+        (None, None) => {
+            let has_authority = draft.authority_file.is_some() || draft.authority_folder.is_some();
+            if has_authority || draft.revoked.is_some() || draft.is_tls13_only {
+                let place = station.place.as_ref().map(Place::to_string).unwrap_or_default();
+                warnings.push(format!(
+                    "{place}: Warning: the listener has no certfile and keyfile: what it sends and takes is not encrypted"
+                ));
+            }
+            return Some(None);
+        }
+        _ => {
+            say("Both certfile and keyfile must be given for a listener with TLS".into());
+            return None;
+        }
+    };
+    if draft.authority_file.is_some() && draft.authority_folder.is_some() {
+        say("Only one of cafile and capath can be given for a listener; put all certificates into one of them".into());
+        return None;
+    }
+    Some(Some(Tls {
+        certificate,
+        key,
+        client_authority: draft.authority_file.clone().or_else(|| draft.authority_folder.clone()),
+        revoked: draft.revoked.clone(),
+        requires_certificate: draft.requires_certificate,
+        identity: match (draft.common_name, draft.subject) {
+            (_, true) => Identity::Subject,
+            (true, false) => Identity::CommonName,
+            (false, false) => Identity::None,
+        },
+        is_tls13_only: draft.is_tls13_only,
+    }))
+}
+
+/// The addresses of a listener, and whether the machine may lack them.
+fn addresses(station: &Station) -> Result<Vec<(ListenAddress, bool)>, String> {
+    let port = station.port.unwrap_or(PORT);
+    let Some(host) = &station.host else {
+        let any = |name: &str| addresses_of(name, port).map(|found| ListenAddress::Tcp(found[0]));
+        return Ok(match station.family {
+            Some(Family::V4) => vec![(any("0.0.0.0")?, false)],
+            Some(Family::V6) => vec![(any("::")?, false)],
+            None => vec![(any("0.0.0.0")?, false), (any("::")?, true)],
+        });
+    };
+    // Mosquitto takes any name for a path after port 0; an IP address is nobody's path, and a free port is of use in tests.
+    if port == 0 && host.parse::<std::net::IpAddr>().is_err() {
+        return Ok(vec![(ListenAddress::Unix(host.into()), false)]);
+    }
+    let is_wanted = |address: &std::net::SocketAddr| match station.family {
+        None => true,
+        Some(family) => address.is_ipv4() == (family == Family::V4),
+    };
+    let found = addresses_of(host, port).map_err(|text| format!("Unable to listen on {text}"))?;
+    let mut wanted: Vec<_> = found.into_iter().filter(is_wanted).map(|it| (ListenAddress::Tcp(it), false)).collect();
+    wanted.dedup();
+    if wanted.is_empty() { Err(format!("{host} has no address of the socket_domain")) } else { Ok(wanted) }
+}

@@ -1,0 +1,354 @@
+//! Tests: files of Mosquitto's, and what is made of them.
+//!
+//! Duty: options, scopes, defaults, texts of mistakes. Must not: start a broker; `tests/configuration.rs` does. Neighbours:
+//! `config::toml` has tests of its own.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use super::*;
+use crate::config::{Identity, ListenAddress, Listener, LogDestination, Timestamp, Transport};
+use crate::limits::{Limits, QueueFull};
+use crate::wire::{ProtocolVersion, QoS};
+
+/// A folder of files, removed when dropped.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(files: &[(&str, &str)]) -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let folder = std::env::temp_dir().join(format!("ringmq-mosquitto-{}-{number}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        for (name, text) in files {
+            std::fs::write(folder.join(name), text).unwrap();
+        }
+        Self(folder)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn read_both(text: &str, has_binds: bool) -> (Config, Vec<Mistake>) {
+    let folder = Folder::new(&[("m.conf", text)]);
+    let mut mistakes = Vec::new();
+    let config = read(&folder.path("m.conf"), Config::of_cpus(Vec::new()), &[1883], has_binds, &mut mistakes);
+    (config, mistakes)
+}
+
+fn config(text: &str) -> Config {
+    let (config, mistakes) = read_both(text, false);
+    assert!(mistakes.is_empty(), "{text}: {mistakes:?}");
+    config
+}
+
+/// The mistakes, each with its line.
+fn mistakes(text: &str) -> Vec<String> {
+    let line = |mistake: &Mistake| mistake.place.as_ref().map_or(0, |place| place.line);
+    read_both(text, false).1.iter().map(|mistake| format!("{}: {}", line(mistake), mistake.text)).collect()
+}
+
+fn warnings(text: &str) -> Vec<String> {
+    let told = |warning: &String| warning.split_once("m.conf:").unwrap().1.replace(" Warning:", "");
+    config(text).warnings.iter().map(told).collect()
+}
+
+fn addresses(config: &Config) -> Vec<String> {
+    let name = |listener: &Listener| match &listener.address {
+        ListenAddress::Tcp(address) => address.to_string(),
+        ListenAddress::Unix(path) => format!("unix:{}", path.display()),
+    };
+    config.listeners.iter().map(name).collect()
+}
+
+#[test]
+fn an_empty_file_is_mosquittos_defaults_for_this_machine_only() {
+    let config = config("");
+    assert_eq!(addresses(&config), ["127.0.0.1:1883", "[::1]:1883"]);
+    assert!(config.securities[0].allow_anonymous && !config.securities[0].refuses_useless_subscriptions);
+    let limits = &config.limits;
+    assert_eq!((limits.topic_alias_max, limits.packet_bytes_max, limits.receive_maximum), (10, 2_000_000, 20));
+    assert_eq!((limits.inflight_messages_max, limits.queue_full), (20, QueueFull::DropNewest));
+    assert!(limits.queued_messages_max >= 1_000_000 && limits.queued_bytes_max >= 256 << 20);
+    assert_eq!(config.logging.timestamp, Timestamp::EpochSeconds);
+    assert!(config.logging.tells_connections && config.warnings.is_empty());
+}
+
+#[test]
+fn a_line_is_a_name_a_blank_and_a_value() {
+    let text =
+        "# a comment\r\n\r\n   \n  listener 1884   127.0.0.1  \r\nmax_packet_size   5000\r\nallow_anonymous true";
+    let config = config(text);
+    assert_eq!(addresses(&config), ["127.0.0.1:1884"]);
+    assert_eq!((config.limits.packet_bytes_max, config.securities[0].allow_anonymous), (5000, true));
+    assert_eq!(mistakes(" # no comment"), ["1: Error: Unknown configuration variable '#'"]);
+    assert!(mistakes("listener\t1884")[0].contains("Unknown configuration variable 'listener\t1884'"));
+}
+
+#[test]
+fn text_keeps_its_blanks_and_what_follows_a_flag_is_told() {
+    assert_eq!(config("password_file /a file").securities[0].password_file, Some("/a file".into()));
+    assert_eq!(warnings("allow_anonymous true # why"), ["1: what stands behind 'allow_anonymous true' is ignored"]);
+}
+
+#[test]
+fn mistakes_have_mosquittos_texts_and_all_are_found() {
+    let text = "foo 1\nmax_inflight 5\nallow_anonymous maybe\npassword_file\nacl_file a\nacl_file b\nmax_queued_messages x\n\
+                topic #\nlistener_allow_anonymous true\nplugin_opt_x y\nmax_packet_size 19\nlog_type loud\nconnection x\n\
+                topic # both\nlistener 0\nlistener 99999\nlistener 1885\nmax_qos 3\ntls_version tlsv1.1";
+    let found = mistakes(text);
+    let expected = [
+        "1: Error: Unknown configuration variable 'foo'",
+        "2: Error: Unknown configuration variable 'max_inflight'; near it: max_inflight_",
+        "3: Error: Invalid 'allow_anonymous' value (maybe): true or false",
+        "4: Error: Empty 'password_file' value in configuration.",
+        "6: Error: Duplicate 'acl_file' value in configuration.",
+        "7: Error: Invalid 'max_queued_messages' value (x): a number, 0 or more",
+        "8: Error: The 'topic' option requires a bridge to be defined first.",
+        "9: Error: The 'listener_allow_anonymous' option requires a listener to be defined first.",
+        "10: Error: The 'plugin_opt_x' option requires a plugin to be defined first.",
+        "11: Error: Invalid 'max_packet_size' value (19): a number, 20 to 268435455",
+        "12: Error: Invalid 'log_type' value (loud): one of",
+        "13: Error: 'connection' cannot be had: bridges are not supported yet",
+        "15: Error: A listener with port 0 must provide a Unix socket path.",
+        "16: Error: Invalid 'listener' value (99999): a port",
+        "18: Error: Invalid 'max_qos' value (3): a number, 0 to 2",
+        "19: Error: Invalid 'tls_version' value (tlsv1.1): tlsv1.2 or tlsv1.3",
+    ];
+    assert_eq!(found.len(), expected.len(), "{found:#?}");
+    for (found, expected) in found.iter().zip(expected) {
+        assert!(found.starts_with(expected), "{found}\n{expected}");
+    }
+}
+
+#[test]
+fn options_of_a_listener_bind_to_the_last_one() {
+    let text = "listener 1884 127.0.0.1\nmax_connections 5\nmount_point a/\nmax_qos 1\nmax_topic_alias 3\n\
+                listener 8080 127.0.0.1\nprotocol websockets\nwebsockets_origin https://a\nwebsockets_origin https://b\n\
+                accept_protocol_versions 4, 5\nuse_username_as_clientid true\nlistener 0 /run/m.sock\n\
+                listener_auto_id_prefix u-\nbind_interface lo\nenable_proxy_protocol 2\n";
+    let config = config(text);
+    assert_eq!(addresses(&config), ["127.0.0.1:1884", "127.0.0.1:8080", "unix:/run/m.sock"]);
+    let [plain, web, unix] = &config.listeners[..] else { panic!() };
+    assert_eq!((plain.connections_max, plain.mount_point.as_deref()), (Some(5), Some("a/")));
+    assert_eq!((plain.maximum_qos, plain.topic_alias_max), (QoS::AtLeastOnce, Some(3)));
+    assert_eq!(web.transport, Transport::WebSocket { origins: vec!["https://a".into(), "https://b".into()] });
+    assert_eq!(web.versions, [ProtocolVersion::V311, ProtocolVersion::V5]);
+    assert!(web.uses_user_name_as_client_id && web.connections_max.is_none());
+    assert_eq!((unix.generated_id_prefix.as_deref(), unix.interface.as_deref()), (Some("u-"), Some("lo")));
+    assert_eq!(unix.proxy_protocol, Some(2));
+    assert!(!config.securities[0].allow_anonymous, "a listener is open to those only who have a name");
+}
+
+#[test]
+fn a_listener_without_address_is_on_both_families_unless_one_is_asked_for() {
+    assert_eq!(addresses(&config("listener 1884")), ["0.0.0.0:1884", "[::]:1884"]);
+    assert_eq!(addresses(&config("listener 1884\nsocket_domain ipv4")), ["0.0.0.0:1884"]);
+    assert_eq!(addresses(&config("listener 1884\nsocket_domain ipv6")), ["[::]:1884"]);
+    assert!(
+        mistakes("listener 1884 127.0.0.1\nsocket_domain ipv6")[0].starts_with("1: Error: 127.0.0.1 has no address")
+    );
+}
+
+#[test]
+fn what_stands_before_every_listener_is_the_default_listeners() {
+    assert_eq!(addresses(&config("port 1885")), ["0.0.0.0:1885", "[::]:1885"]);
+    assert_eq!(addresses(&config("bind_address 127.0.0.1")), ["127.0.0.1:1883"]);
+    let both = config("max_connections 5\nlistener 1884 127.0.0.1\nsocket_domain ipv4");
+    assert_eq!(addresses(&both), ["127.0.0.1:1884", "0.0.0.0:1883", "[::]:1883"]);
+    assert_eq!(both.listeners[1].connections_max, Some(5));
+    assert!(!config("max_connections 5").securities[0].allow_anonymous);
+    assert!(config("per_listener_settings true\npassword_file p").securities[0].allow_anonymous);
+}
+
+#[test]
+fn rights_are_the_brokers_or_each_listeners() {
+    let lines = "listener 1 127.0.0.1\npassword_file p\nlistener 2 127.0.0.1\nallow_anonymous true\nauto_id_prefix x-\n\
+                 listener 3 127.0.0.1\npassword_file p\n";
+    let own = config(&format!("per_listener_settings true\n{lines}"));
+    assert_eq!(own.listeners.iter().map(|listener| listener.security).collect::<Vec<_>>(), [0, 1, 0]);
+    assert_eq!((own.securities[0].password_file.is_some(), own.securities[0].allow_anonymous), (true, false));
+    assert_eq!((own.securities[1].password_file.is_some(), own.securities[1].allow_anonymous), (false, true));
+    assert_eq!(own.listeners[1].generated_id_prefix.as_deref(), Some("x-"));
+    let shared = config(&lines.replace("listener 3 127.0.0.1\npassword_file p\n", ""));
+    assert_eq!(shared.securities.len(), 1);
+    assert!(shared.securities[0].password_file.is_some() && shared.securities[0].allow_anonymous);
+    let one_open = config("listener 1 127.0.0.1\nlistener 2 127.0.0.1\nlistener_allow_anonymous true\n");
+    assert_eq!(one_open.securities.iter().map(|security| security.allow_anonymous).collect::<Vec<_>>(), [false, true]);
+    let late = mistakes("allow_anonymous true\nper_listener_settings true");
+    assert_eq!(late, ["2: Error: per_listener_settings must be set before any other security settings."]);
+}
+
+#[test]
+fn certificates_make_a_listener_encrypted() {
+    let tls = |text: &str| config(&format!("listener 8883 127.0.0.1\n{text}")).listeners[0].tls.clone();
+    let full = "certfile c\nkeyfile k\ncafile a\ncrlfile r\nrequire_certificate true\nuse_subject_as_username true\ntls_version tlsv1.3";
+    let full = tls(full).unwrap();
+    assert_eq!((full.certificate, full.key), ("c".into(), "k".into()));
+    assert_eq!((full.client_authority, full.revoked), (Some("a".into()), Some("r".into())));
+    assert_eq!((full.requires_certificate, full.identity, full.is_tls13_only), (true, Identity::Subject, true));
+    let plain = tls("certfile c\nkeyfile k\ncapath d\nuse_identity_as_username true\ntls_version tlsv1.2").unwrap();
+    assert_eq!((plain.client_authority, plain.identity), (Some("d".into()), Identity::CommonName));
+    assert!(tls("").is_none());
+    for half in
+        ["certfile c", "keyfile k", "require_certificate true\ncafile a", "certfile c\nkeyfile k\ncafile a\ncapath d"]
+    {
+        assert!(mistakes(&format!("listener 8883 127.0.0.1\n{half}"))[0].starts_with("1: Error: "), "{half}");
+    }
+    assert!(warnings("listener 1 127.0.0.1\ncafile a")[0].contains("not encrypted"));
+    assert!(mistakes("listener 1 127.0.0.1\npsk_hint x")[0].contains("pre-shared keys"));
+}
+
+#[test]
+fn bounds_are_set() {
+    let text = "max_inflight_messages 7\nmax_keepalive 60\nmessage_size_limit 100\npersistent_client_expiration 2d\n\
+                allow_zero_length_clientid false\nclientid_prefixes dev-\ncheck_retain_source false\nretain_available false\n\
+                queue_qos0_messages true\nsys_interval 0\npid_file /p\nuser u\nallow_duplicate_messages true\n";
+    let config = config(text);
+    let Limits { inflight_messages_max, receive_maximum, keep_alive_secs_max, session_expiry_secs_max, .. } =
+        config.limits;
+    assert_eq!((inflight_messages_max, receive_maximum, keep_alive_secs_max), (7, 7, 60));
+    assert_eq!((session_expiry_secs_max, config.sys_interval_secs), (2 * 86_400, 0));
+    let security = &config.securities[0];
+    assert_eq!((security.allow_empty_client_id, security.checks_retain_source), (false, false));
+    assert_eq!(security.client_id_prefix.as_deref(), Some("dev-"));
+    let offer = &config.offer;
+    assert_eq!((offer.payload_bytes_max, offer.retains, offer.queues_qos0), (Some(100), false, true));
+    assert!(offer.copies_per_subscription && offer.refuses_long_keep_alive);
+    assert_eq!((config.pid_file, config.user), (Some("/p".into()), Some("u".into())));
+}
+
+#[test]
+fn nought_is_no_bound() {
+    assert_eq!(config("max_inflight_messages 0").limits.receive_maximum, u16::MAX);
+    assert_eq!(config("message_size_limit 0").offer.payload_bytes_max, None);
+    assert_eq!(config("listener 1 127.0.0.1\nmax_connections -1").listeners[0].connections_max, None);
+}
+
+#[test]
+fn a_file_that_bounds_queues_gets_mosquittos_rules_for_them() {
+    let queue = |text: &str| {
+        let limits = config(text).limits;
+        (limits.queued_messages_max, limits.queued_bytes_max)
+    };
+    assert_eq!(queue("max_queued_messages 5"), (5, usize::MAX));
+    assert_eq!(queue("max_queued_messages 0"), (usize::MAX, usize::MAX));
+    assert_eq!(queue("max_queued_bytes 5000"), (1000, 5000));
+    assert_eq!(queue("max_queued_bytes 5000\nmax_queued_messages 7"), (7, 5000));
+}
+
+#[test]
+fn times_have_units() {
+    let secs = |text: &str| config(&format!("persistent_client_expiration {text}")).limits.session_expiry_secs_max;
+    assert_eq!(
+        [secs("30s"), secs("5h"), secs("1w"), secs("2m"), secs("1y")],
+        [30, 18_000, 604_800, 5_184_000, 31_536_000]
+    );
+    assert_eq!(secs("999y"), u32::MAX, "longer than can be said is never");
+    for wrong in ["3", "x", "3x", "h", "-1d", "é"] {
+        let found = mistakes(&format!("persistent_client_expiration {wrong}"));
+        assert!(found[0].contains("Invalid 'persistent_client_expiration' value"), "{found:?}");
+    }
+}
+
+#[test]
+fn the_log_goes_where_it_is_told() {
+    let log = |text: &str| config(text).logging;
+    let named = log("log_dest file /l og\nlog_dest syslog\nlog_facility 3\nlog_dest topic\nlog_dest stdout");
+    let expected = [
+        LogDestination::File("/l og".into()),
+        LogDestination::Syslog("local3".into()),
+        LogDestination::Topic,
+        LogDestination::Stdout,
+    ];
+    assert_eq!(named.destinations, expected);
+    assert_eq!(log("log_dest stderr\nlog_dest none").destinations, []);
+    assert!(mistakes("log_dest file")[0].contains("Empty 'log_dest file'"));
+    assert_eq!(log("log_timestamp false").timestamp, Timestamp::None);
+    assert_eq!(log("log_timestamp_format %H:%M").timestamp, Timestamp::Format("%H:%M".into()));
+    let told = |log: crate::config::Logging| (log.tells_connections, log.tells_subscriptions, log.is_quiet);
+    assert_eq!(told(log("log_type all")), (true, true, false));
+    assert_eq!(told(log("log_type error")), (false, false, true));
+    assert_eq!(told(log("log_type subscribe\nlog_type notice")), (true, true, false));
+    assert_eq!(told(log("log_type all\nlog_type none")), (false, false, true));
+    assert_eq!(told(log("connection_messages false")), (false, false, false));
+}
+
+#[test]
+fn folders_are_read_in_the_order_of_their_bytes() {
+    let folder = Folder::new(&[
+        ("B.conf", "listener 1 127.0.0.1\nmount_point b/\n"),
+        ("a.conf", "listener 2 127.0.0.1\n"),
+        ("z.conf", "foo 1\ninclude_dir /nowhere\n"),
+        ("left.txt", "nonsense\n"),
+    ]);
+    let main = Folder::new(&[]);
+    let text = format!("listener 3 127.0.0.1\ninclude_dir {}\nmax_qos 1\n", folder.0.display());
+    std::fs::write(main.path("m.conf"), text).unwrap();
+    let mut mistakes = Vec::new();
+    let config = read(&main.path("m.conf"), Config::of_cpus(Vec::new()), &[1883], false, &mut mistakes);
+    assert_eq!(addresses(&config), ["127.0.0.1:3", "127.0.0.1:1", "127.0.0.1:2"]);
+    assert_eq!(config.listeners[0].maximum_qos, QoS::AtLeastOnce, "the file goes on where it was");
+    assert_eq!(config.listeners[1].mount_point.as_deref(), Some("b/"));
+    assert_eq!(mistakes.len(), 1);
+    assert_eq!(mistakes[0].place, Some(Place { file: folder.path("z.conf"), line: 1 }));
+    assert!(config.warnings[0].contains("'include_dir' in an included file is ignored"));
+    assert!(self::mistakes("include_dir /nowhere")[0].starts_with("1: Error: Unable to open include_dir '/nowhere'"));
+}
+
+#[test]
+fn plugins_that_come_with_mosquitto_are_built_in_and_others_are_refused() {
+    let text = "plugin /usr/lib/mosquitto_password_file.so\nplugin_opt_password_file p\nplugin_load acl /l/mosquitto_acl_file.so\n\
+                plugin_opt_acl_file a\nplugin_use acl\n";
+    let security = config(text).securities[0].clone();
+    assert_eq!((security.password_file, security.acl_file), (Some("p".into()), Some("a".into())));
+    assert!(mistakes("plugin /l/mosquitto_dynamic_security.so")[0].contains("not supported yet"));
+    assert!(mistakes("auth_plugin /l/mine.so")[0].contains("Unable to load plugin '/l/mine.so'"));
+    assert!(config("plugin mosquitto_persist_sqlite.so\nplugin_opt_sync normal").persistence.is_on);
+}
+
+#[test]
+fn a_bridge_is_one_mistake() {
+    let text = "connection up\naddress example.org\ntopic # both 0\nbridge_insecure true\nremote_username\n";
+    assert_eq!(mistakes(text), ["1: Error: 'connection' cannot be had: bridges are not supported yet"]);
+}
+
+#[test]
+fn what_has_no_effect_is_told_and_what_works_is_not() {
+    assert_eq!(warnings("persistence true\npersistence_location /var/lib/\n").len(), 2);
+    assert_eq!(warnings("persistence false\nretain_available true\nlog_dest stderr\nautosave_interval 1800"), [""; 0]);
+    assert!(warnings("memory_limit 100")[0].contains("use --set held_bytes_per_shard_max"));
+    assert!(warnings("listener 1 127.0.0.1\ndhparamfile x")[0].contains("OpenSSL"));
+    assert_eq!(
+        warnings("listener 1 127.0.0.1\nmax_connections 5\nallow_anonymous true\npassword_file p\nacl_file a"),
+        [""; 0]
+    );
+}
+
+#[test]
+fn addresses_of_the_command_line_close_a_broker_that_was_for_this_machine_only() {
+    assert!(read_both("", false).0.securities[0].allow_anonymous);
+    assert!(!read_both("", true).0.securities[0].allow_anonymous);
+    assert!(read_both("allow_anonymous true", true).0.securities[0].allow_anonymous);
+}
+
+#[test]
+fn every_option_is_known_once_and_takes_some_value() {
+    let names: Vec<_> = option::names().collect();
+    let mut known = names.clone();
+    known.sort_unstable();
+    known.dedup();
+    assert_eq!(known.len(), names.len());
+    for name in names {
+        assert!(option::find(name).is_some(), "{name}");
+    }
+    assert_eq!(option::find("plugin_opt_anything").unwrap().name, "plugin_opt_");
+}

@@ -1,0 +1,131 @@
+//! Key: every key of ringmq's own configuration file but the limits, in one table for each section.
+//!
+//! Duty: name, meaning, example, and the field behind it. Must not: read or print a file. Neighbours: `toml` reads by these
+//! tables, `print` writes by them, `config::setting` has those of `[limits]`.
+
+use ::toml::de::DeValue;
+
+use super::value::Value;
+use crate::config::{Config, Listener, Logging, Offer, Persistence, Security, Tls};
+
+/// A key of a section that fills a `T`.
+pub(super) struct Key<T> {
+    pub(super) name: &'static str,
+    /// A line for the reader.
+    pub(super) about: &'static str,
+    /// A value for a reader who is shown the key where it has none.
+    pub(super) example: &'static str,
+    pub(super) read: fn(&mut T, &DeValue<'_>) -> Result<(), String>,
+    pub(super) write: fn(&T) -> Option<String>,
+}
+
+macro_rules! keys {
+    ($($name:literal $about:literal ($example:literal) = $($field:ident).+;)*) => {
+        &[$(Key {
+            name: $name,
+            about: $about,
+            example: $example,
+            read: |target, value| {
+                target.$($field).+ = Value::read(value)?;
+                Ok(())
+            },
+            write: |target| target.$($field).+.write(),
+        }),*]
+    };
+}
+
+/// What a file says, before the cpus are known to be there.
+#[derive(Debug)]
+pub(super) struct Root {
+    pub(super) config: Config,
+    pub(super) shards: Option<usize>,
+    pub(super) cpus: Option<Vec<usize>>,
+}
+
+pub(super) const ROOT: &[Key<Root>] = keys! {
+    "shards" "Number of shards; one per cpu unless set." ("2") = shards;
+    "cpus" "The cpu of each shard, instead of `shards`." ("[0, 1]") = cpus;
+    "sys_interval_secs" "Pause between two publications of $SYS, seconds; 0 for none." ("10")
+        = config.sys_interval_secs;
+    "pid_file" "A file that names the process." ("\"/run/ringmq.pid\"") = config.pid_file;
+    "user" "Whom to become once everything is bound, if started as root." ("\"ringmq\"") = config.user;
+};
+
+pub(super) const SECURITY: &[Key<Security>] = keys! {
+    "allow_anonymous" "Whether a client may come without a user name; true unless set only if there is no [[listener]]." ("false")
+        = allow_anonymous;
+    "password_file" "Users and hashes of their passwords, in Mosquitto's format." ("\"/etc/ringmq/passwords\"") = password_file;
+    "acl_file" "Rights, in Mosquitto's format." ("\"/etc/ringmq/rights\"") = acl_file;
+    "allow_empty_client_id" "Whether a client may come without a client id." ("true") = allow_empty_client_id;
+    "client_id_prefix" "What every client id must begin with." ("\"sensor-\"") = client_id_prefix;
+    "refuse_useless_subscriptions" "Whether a subscription that can never match a topic its client may read is refused." ("true")
+        = refuses_useless_subscriptions;
+    "check_retain_source" "Whether the publisher of a retained message is asked for its right again when it is sent." ("true")
+        = checks_retain_source;
+};
+
+pub(super) const LOG: &[Key<Logging>] = keys! {
+    "destinations" "Where lines go: stderr, stdout, topic, syslog:FACILITY, file:PATH. All but stderr have no effect yet."
+        ("[\"stderr\"]") = destinations;
+    "connections" "Whether each connect and disconnect is told." ("true") = tells_connections;
+    "subscriptions" "Whether each subscription is told. No effect yet." ("true") = tells_subscriptions;
+    "quiet" "Whether only errors are told." ("true") = is_quiet;
+    "timestamp" "What stands before each line: none, epoch (seconds) or a format of strftime." ("\"epoch\"")
+        = timestamp;
+};
+
+pub(super) const OFFER: &[Key<Offer>] = keys! {
+    "retain" "Whether messages may be retained. No effect yet." ("true") = retains;
+    "queue_qos0" "Whether QoS 0 messages wait for sessions that are away. No effect yet." ("false") = queues_qos0;
+    "refuse_long_keep_alive" "Whether a 3.x client with a keep alive above keep_alive_secs_max is refused. No effect yet."
+        ("false") = refuses_long_keep_alive;
+    "copies_per_subscription" "Whether overlapping subscriptions give one copy each. No effect yet." ("false")
+        = copies_per_subscription;
+    "payload_bytes_max" "Largest payload, bytes; a larger one is acknowledged and dropped. No effect yet." ("1048576")
+        = payload_bytes_max;
+};
+
+pub(super) const PERSISTENCE: &[Key<Persistence>] = keys! {
+    "enabled" "Whether sessions and retained messages outlive the process. No effect yet." ("true") = is_on;
+    "folder" "Where they are kept." ("\"/var/lib/ringmq\"") = folder;
+    "file" "The file in the folder." ("\"mosquitto.db\"") = file;
+    "save_interval" "Pause between two savings, seconds; 0 saves at the end only." ("1800") = save_interval;
+    "count_changes" "Whether save_interval counts changes, not seconds." ("false") = counts_changes;
+};
+
+pub(super) const LISTENER: &[Key<Station>] = keys! {
+    "address" "IP:PORT, or unix:PATH for a Unix socket." ("\"0.0.0.0:1883\"") = listener.address;
+    "optional" "Whether the broker does without if the machine does not have the address." ("true") = listener.is_optional;
+    "websocket" "Whether MQTT comes in WebSocket frames." ("true") = is_websocket;
+    "origins" "Pages that may connect by WebSocket, as their Origin says it; all if empty." ("[\"https://example.org\"]")
+        = origins;
+    "proxy_protocol" "Version of the PROXY protocol that each connection begins with: 1 or 2." ("2") = listener.proxy_protocol;
+    "interface" "Network interface that connections must come by." ("\"eth0\"") = listener.interface;
+    "connections_max" "Connections at once." ("1000") = listener.connections_max;
+    "maximum_qos" "Highest QoS that clients may use: 0, 1 or 2." ("2") = listener.maximum_qos;
+    "topic_alias_max" "Topic Alias Maximum, instead of that in [limits]." ("10") = listener.topic_alias_max;
+    "mount_point" "What stands before each topic of its clients, unseen by them." ("\"site/\"") = listener.mount_point;
+    "versions" "Versions of MQTT: 3.1, 3.1.1 and 5.0; all if empty." ("[\"3.1.1\", \"5.0\"]") = listener.versions;
+    "user_name_as_client_id" "Whether the user name becomes the client id." ("true") = listener.uses_user_name_as_client_id;
+    "generated_id_prefix" "What stands before each client id that the broker makes." ("\"auto-\"")
+        = listener.generated_id_prefix;
+};
+
+pub(super) const TLS: &[Key<Tls>] = keys! {
+    "certificate" "The broker's certificate chain, PEM." ("\"/etc/ringmq/cert.pem\"") = certificate;
+    "key" "Its private key, PEM." ("\"/etc/ringmq/key.pem\"") = key;
+    "client_authority" "Certificates that sign the clients', PEM: a file or a directory." ("\"/etc/ringmq/ca.pem\"")
+        = client_authority;
+    "revoked" "Certificates of clients that are revoked, PEM." ("\"/etc/ringmq/crl.pem\"") = revoked;
+    "require_certificate" "Whether a client without a certificate is refused." ("true") = requires_certificate;
+    "identity" "What of a client's certificate is its user name: none, common-name or subject." ("\"common-name\"") = identity;
+    "tls13_only" "Whether TLS 1.2 is refused." ("true") = is_tls13_only;
+};
+
+/// A listener as a file says it.
+#[derive(Debug)]
+pub(super) struct Station {
+    pub(super) listener: Listener,
+    pub(super) is_websocket: bool,
+    pub(super) origins: Vec<String>,
+}

@@ -1,0 +1,115 @@
+//! Tests: ringmq's own file, written and read.
+//!
+//! Duty: that defaults and converted files are read as what they were written from; texts of mistakes. Must not: start a broker.
+//! Neighbours: `config::mosquitto` has tests of its own.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use super::*;
+use crate::config::{PORT, mosquitto};
+use crate::wire::QoS;
+
+fn with_file<T>(text: &str, read: impl FnOnce(&Path) -> T) -> T {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let file = std::env::temp_dir().join(format!("ringmq-toml-{}-{number}.toml", std::process::id()));
+    std::fs::write(&file, text).unwrap();
+    let result = read(&file);
+    std::fs::remove_file(&file).unwrap();
+    result
+}
+
+fn read_text(text: &str) -> (Told, Vec<String>) {
+    let mut mistakes = Vec::new();
+    let told = with_file(text, |file| read(file, Config::of_cpus(Vec::new()), false, &mut mistakes));
+    let line = |mistake: &Mistake| mistake.place.as_ref().map_or(0, |place| place.line);
+    (told, mistakes.iter().map(|mistake| format!("{}: {}", line(mistake), mistake.text)).collect())
+}
+
+fn config(text: &str) -> Config {
+    let (told, mistakes) = read_text(text);
+    assert_eq!(mistakes, [""; 0], "{text}");
+    told.config
+}
+
+#[test]
+fn the_printed_defaults_are_the_defaults() {
+    assert_eq!(config(&default_text()), Config::of_cpus(Vec::new()));
+    assert_eq!(config(""), Config::of_cpus(Vec::new()));
+}
+
+#[test]
+fn every_example_of_the_printed_defaults_is_read() {
+    let uncommented = |line: &str| match line.strip_prefix('#') {
+        Some(rest) if rest.starts_with(|letter: char| letter.is_ascii_lowercase() || letter == '[') => rest.to_owned(),
+        _ => line.to_owned(),
+    };
+    let text: Vec<_> = default_text().lines().map(uncommented).collect();
+    let (told, mistakes) = read_text(&text.join("\n"));
+    assert_eq!(mistakes, [""; 0]);
+    assert!(told.config.listeners[0].tls.is_some() && told.config.is_held_bytes_set && told.cpus.is_some());
+}
+
+#[test]
+fn a_converted_file_says_the_same() {
+    for text in [
+        "",
+        "allow_anonymous false\npassword_file p \"q\" \\\n",
+        "listener 1884 127.0.0.1\nmax_connections 5\nmount_point a/\nmax_qos 1\nlistener 0 /run/m.sock\n",
+        "listener 8080 127.0.0.1\nprotocol websockets\nwebsockets_origin https://a\naccept_protocol_versions 3,5\nauto_id_prefix x\n",
+        "listener 8883\ncertfile c\nkeyfile k\ncafile a\nrequire_certificate true\nuse_identity_as_username true\nacl_file r\n",
+        "per_listener_settings true\nlistener 1 127.0.0.1\npassword_file p\nlistener 2 127.0.0.1\nallow_anonymous true\n",
+        "max_queued_messages 0\nmax_inflight_messages 3\nlog_dest file /l\nlog_dest syslog\nlog_type all\nlog_timestamp_format %H\n",
+        "persistence true\nautosave_interval 5\nautosave_on_changes true\nretain_available false\nmessage_size_limit 9\nuser u\n",
+        "socket_domain ipv4\nenable_proxy_protocol 1\nclientid_prefixes d\ncheck_retain_source false\nsys_interval 0\npid_file /p\n",
+    ] {
+        let mut mistakes = Vec::new();
+        let read = |file: &Path| mosquitto::read(file, Config::of_cpus(Vec::new()), &[PORT], false, &mut mistakes);
+        let mut told = with_file(text, read);
+        assert!(mistakes.is_empty(), "{mistakes:?}");
+        let converted = converted_text(&told, &told.warnings);
+        assert_eq!(converted.matches("Warning: ").count(), told.warnings.len());
+        told.warnings.clear();
+        assert_eq!(config(&converted), told, "{text}\n{converted}");
+    }
+}
+
+#[test]
+fn a_listener_is_closed_unless_it_is_opened_and_useless_subscriptions_are_refused() {
+    let closed = config("[[listener]]\naddress = \"0.0.0.0\"\n");
+    assert_eq!(closed.listeners, [Listener::plain(ListenAddress::Tcp(([0, 0, 0, 0], 1883).into()))]);
+    assert!(!closed.securities[0].allow_anonymous && closed.securities[0].refuses_useless_subscriptions);
+    let own = "[security]\nallow_anonymous = true\n[[listener]]\naddress = \"[::1]:1\"\nmaximum_qos = 1\n\
+               [[listener]]\naddress = \"unix:/s\"\nsecurity = { password_file = \"p\" }\n";
+    let own = config(own);
+    assert_eq!(own.listeners.iter().map(|listener| listener.security).collect::<Vec<_>>(), [0, 1]);
+    assert!(own.securities[0].allow_anonymous && !own.securities[1].allow_anonymous);
+    assert_eq!(own.listeners[0].maximum_qos, QoS::AtLeastOnce);
+}
+
+#[test]
+fn all_mistakes_are_found_with_line_and_what_would_be_right() {
+    let text = "sys_interval = 5\n\n[limits]\npacket_byte_max = 1\nreceive_maximum = 0\nqueue_full = \"x\"\n[log]\nquiet = 1\n\
+                [nonsense]\n[[listener]]\nadress = \"0.0.0.0\"\n[[listener]]\naddress = \"1.2.3.4:x\"\norigins = [\"a\"]\n\
+                proxy_protocol = 3\n[listener.tls]\ncertificate = \"c\"\n";
+    let (_, found) = read_text(text);
+    let expected = [
+        "1: unknown key 'sys_interval'; near it: sys_interval_secs",
+        "4: unknown key 'limits.packet_byte_max'; near it: packet_bytes_max",
+        "5: 'limits.receive_maximum': a number from 1 to 65535 is wanted (messages)",
+        "6: 'limits.queue_full': one of reject",
+        "8: 'log.quiet': true or false is wanted",
+        "9: unknown key 'nonsense'",
+        "10: a listener needs an 'address'",
+        "11: unknown key 'listener.adress'; near it: address",
+        "12: 'listener.proxy_protocol': 1 or 2 is wanted",
+        "12: 'listener.origins' is of listeners with websocket = true only",
+        "13: 'listener.address': 1.2.3.4:x: its port is no number",
+        "16: 'listener.tls' needs 'certificate' and 'key'",
+    ];
+    assert_eq!(found.len(), expected.len(), "{found:#?}");
+    for (found, expected) in found.iter().zip(expected) {
+        assert!(found.starts_with(expected), "{found}\n{expected}");
+    }
+    assert!(read_text("a = = 1").1[0].starts_with("1: "));
+}

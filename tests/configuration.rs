@@ -1,0 +1,299 @@
+//! Configuration: the broker as a process with files of Mosquitto's and of its own.
+//!
+//! Duty: exit codes, texts and where it listens, the same as Mosquitto's where that is what is promised. Must not: speak MQTT.
+//! Neighbours: `process` starts it without files; `config` has the tests of every option.
+#![cfg(feature = "runtime")]
+
+use std::io::{BufRead, BufReader};
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// A folder of files, removed when dropped.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(files: &[(&str, &str)]) -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let folder = std::env::temp_dir().join(format!("ringmq-configuration-{}-{number}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        for (name, text) in files {
+            let path = folder.join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        }
+        Self(folder)
+    }
+
+    fn ringmq(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ringmq"));
+        command.args(arguments).current_dir(&self.0).stdin(Stdio::null()).stderr(Stdio::piped()).stdout(Stdio::piped());
+        command
+    }
+
+    /// Exit code, standard output and standard error of one that ends by itself.
+    fn run(&self, arguments: &[&str]) -> (Option<i32>, String, String) {
+        let Output { status, stdout, stderr } = self.ringmq(arguments).output().unwrap();
+        (status.code(), String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
+    }
+
+    fn serve(&self, arguments: &[&str]) -> Broker {
+        let mut broker = Broker { process: self.ringmq(arguments).spawn().unwrap(), lines: Vec::new() };
+        let log = BufReader::new(broker.process.stderr.take().unwrap()).lines();
+        for line in log.map_while(Result::ok) {
+            let is_last = line.contains(" listening on ");
+            broker.lines.push(line);
+            if is_last {
+                return broker;
+            }
+        }
+        panic!("{:?}", broker.lines);
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A broker, stopped when dropped.
+struct Broker {
+    process: Child,
+    /// What it said until it listened.
+    lines: Vec<String>,
+}
+
+impl Broker {
+    fn addresses(&self) -> Vec<&str> {
+        let line = self.lines.last().unwrap().split_once(" listening on ").unwrap().1;
+        line.split_once(';').unwrap().0.split(", ").collect()
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// Exit code of Mosquitto with this file; `None` if it serves. Its port is in use, so that it ends by itself in any case.
+fn mosquitto(folder: &Folder, file: &str) -> Option<i32> {
+    let path = format!("{}:/usr/sbin:/usr/local/sbin", std::env::var_os("PATH").unwrap_or_default().display());
+    let mut command = Command::new("mosquitto");
+    command.args(["-c", file]).current_dir(&folder.0).env("PATH", path).stdin(Stdio::null());
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    command.status().expect("`scripts/test setup` installs mosquitto").code()
+}
+
+#[test]
+fn a_file_of_mosquittos_says_where_to_listen() {
+    let folder = Folder::new(&[
+        (
+            "m.conf",
+            "per_listener_settings false\r\nlistener 0 127.0.0.1\r\nallow_anonymous true\r\ninclude_dir conf.d\r\n",
+        ),
+        ("conf.d/more.conf", "listener 0 127.0.0.1\nmax_connections 10\n"),
+    ]);
+    let broker = folder.serve(&["-c", "m.conf", "-p", "1"]);
+    assert_eq!(broker.lines.len(), 1, "{:?}", broker.lines);
+    let addresses = broker.addresses();
+    assert_eq!(addresses.len(), 2, "{addresses:?}");
+    addresses.iter().for_each(|address| drop(TcpStream::connect(address).unwrap()));
+}
+
+#[test]
+fn without_a_listener_in_the_file_the_port_is_that_of_the_command_line() {
+    let folder =
+        Folder::new(&[("m.conf", "max_queued_messages 10\n"), ("r.toml", "[limits]\nqueued_messages_max = 10\n")]);
+    for file in [["-c", "m.conf"], ["--config-file", "m.conf"], ["--config", "r.toml"]] {
+        let broker = folder.serve(&[file[0], file[1], "-p", "0"]);
+        assert!(broker.addresses()[0].starts_with("127.0.0.1:"), "{:?}", broker.lines);
+    }
+}
+
+#[test]
+fn addresses_and_limits_of_the_command_line_count_more_than_the_file() {
+    let folder = Folder::new(&[("m.conf", "listener 1 192.0.2.1\nmax_packet_size 5000\n"), ("r.toml", "shards = 1\n")]);
+    let broker = folder.serve(&["-c", "m.conf", "--bind", "127.0.0.1:0", "--set", "packet_bytes_max=6000"]);
+    assert!(broker.addresses()[0].starts_with("127.0.0.1:"), "{:?}", broker.lines);
+    let broker = folder.serve(&["--config", "r.toml", "--bind", "127.0.0.1:0"]);
+    assert!(broker.lines[0].contains("; 1 shard on cpu "), "{:?}", broker.lines);
+}
+
+/// O01: a wrong configuration ends the start with one line that names file, line and option, and exit code 3.
+#[test]
+fn a_wrong_line_is_one_line_and_exit_code_3() {
+    for (text, expected) in [
+        ("\nfoo 1\n", "m.conf:2: Error: Unknown configuration variable 'foo'"),
+        (
+            "max_packet_sizes 1\n",
+            "m.conf:1: Error: Unknown configuration variable 'max_packet_sizes'; near it: max_packet_size",
+        ),
+        ("allow_anonymous maybe\nfoo 1\n", "m.conf:1: Error: Invalid 'allow_anonymous' value (maybe)"),
+        ("password_file\n", "m.conf:1: Error: Empty 'password_file' value in configuration."),
+        ("pid_file a\npid_file b\n", "m.conf:2: Error: Duplicate 'pid_file' value in configuration."),
+        ("address a\n", "m.conf:1: Error: The 'address' option requires a bridge to be defined first."),
+        ("connection a\naddress b\n", "m.conf:1: Error: 'connection' cannot be had: bridges"),
+        ("listener 1 127.0.0.1\npsk_hint a\n", "m.conf:2: Error: 'psk_hint' cannot be had: TLS with pre-shared keys"),
+        ("plugin /l/mine.so\n", "m.conf:1: Error: Unable to load plugin '/l/mine.so'"),
+    ] {
+        let folder = Folder::new(&[("m.conf", text)]);
+        for arguments in [&["-c", "m.conf"][..], &["-c", "m.conf", "--test-config"]] {
+            let (code, _, error) = folder.run(arguments);
+            assert_eq!(code, Some(3), "{text}: {error}");
+            assert!(error.strip_prefix("ringmq: ").is_some_and(|error| error.starts_with(expected)), "{error}");
+            assert_eq!(error.lines().count(), 1, "{error}");
+        }
+    }
+}
+
+#[test]
+fn a_file_that_cannot_be_opened_is_exit_code_1() {
+    let folder = Folder::new(&[]);
+    let (code, _, error) = folder.run(&["-c", "none.conf"]);
+    assert_eq!(code, Some(1));
+    assert!(error.contains("Error: Unable to open config file 'none.conf'."), "{error}");
+    let (code, _, error) = folder.run(&["--config", "none.toml"]);
+    assert_eq!((code, error.contains("none.toml")), (Some(1), true), "{error}");
+}
+
+#[test]
+fn a_good_file_passes_the_test_without_a_start() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let text = format!("listener {port} 127.0.0.1\nmemory_limit 5\n");
+    let folder = Folder::new(&[("m.conf", &text)]);
+    let (code, told, error) = folder.run(&["-c", "m.conf", "--test-config"]);
+    assert_eq!((code, error.as_str()), (Some(0), ""));
+    assert!(told.starts_with("m.conf:2: Warning: 'memory_limit' is not supported: "), "{told}");
+    assert!(told.ends_with("\nConfiguration file is OK.\n"), "{told}");
+    let (code, _, error) = folder.run(&["-c", "m.conf"]);
+    assert_eq!(code, Some(1), "the port is in use: {error}");
+    assert!(error.starts_with("ringmq: m.conf:2: Warning: 'memory_limit'"), "{error}");
+}
+
+#[test]
+fn a_check_says_all_mistakes_of_all_files() {
+    let folder = Folder::new(&[
+        ("m.conf", "foo 1\ninclude_dir d\nmax_qos 3\n"),
+        ("d/a.conf", "bar 1\n"),
+        ("r.toml", "nonsense = 1\n[limits]\nreceive_maximum = 0\n[log]\nquite = true\n"),
+    ]);
+    let (code, _, error) = folder.run(&["check", "-c", "m.conf"]);
+    assert_eq!(code, Some(3));
+    let places: Vec<_> =
+        error.lines().map(|line| line.strip_prefix("ringmq: ").unwrap().split(": ").next().unwrap()).collect();
+    assert_eq!(places, ["m.conf:1", "d/a.conf:1", "m.conf:3"], "{error}");
+    let (code, _, error) = folder.run(&["check", "--config", "r.toml"]);
+    assert_eq!((code, error.lines().count()), (Some(3), 3), "{error}");
+    assert!(error.contains("r.toml:3: 'limits.receive_maximum': a number from 1 to 65535"), "{error}");
+    assert!(error.contains("r.toml:5: unknown key 'log.quite'; near it: quiet"), "{error}");
+}
+
+#[test]
+fn printed_files_are_files_to_start_from() {
+    let folder = Folder::new(&[("m.conf", "listener 0 127.0.0.1\nmax_inflight_messages 5\npersistence true\n")]);
+    for arguments in [&["config", "default"][..], &["config", "convert", "m.conf"]] {
+        let (code, text, error) = folder.run(arguments);
+        assert_eq!((code, error.as_str()), (Some(0), ""));
+        std::fs::write(folder.0.join("r.toml"), text).unwrap();
+        let (code, told, error) = folder.run(&["check", "--config", "r.toml"]);
+        assert_eq!((code, error.as_str()), (Some(0), ""), "{told}");
+    }
+    let broker = folder.serve(&["--config", "r.toml"]);
+    assert!(broker.addresses()[0].starts_with("127.0.0.1:"), "{:?}", broker.lines);
+    let text = std::fs::read_to_string(folder.0.join("r.toml")).unwrap();
+    assert!(text.contains("# m.conf:3: Warning: 'persistence' has no effect yet"), "{text}");
+}
+
+/// The files that Debian installs, as they are in its package of Mosquitto, but for where the folders are: the log and the name of
+/// the process go where they say.
+#[test]
+fn files_as_debian_has_them_start_the_broker() {
+    let main = "# Place your local configuration in conf.d\n\npid_file run/mosquitto.pid\n\npersistence true\n\
+                persistence_location lib/\n\nlog_dest file log/mosquitto.log\n\ninclude_dir conf.d\n";
+    let folder = Folder::new(&[
+        ("mosquitto.conf", main),
+        ("conf.d/README", "All files here that end in .conf are read.\n"),
+        ("run/README", ""),
+        ("log/README", ""),
+    ]);
+    let mut process = folder.ringmq(&["-c", "mosquitto.conf", "-p", "0"]).spawn().unwrap();
+    let read = |file| std::fs::read_to_string(folder.0.join(file)).unwrap_or_default();
+    while !read("log/mosquitto.log").contains(" listening on ") && process.try_wait().unwrap().is_none() {
+        std::thread::yield_now();
+    }
+    let (log, pid) = (read("log/mosquitto.log"), read("run/mosquitto.pid"));
+    assert_eq!(pid, format!("{}\n", process.id()), "{log}");
+    let is_stamped = |line: &str| line.split(": ").next().is_some_and(|stamp| stamp.parse::<u64>().is_ok());
+    assert!(log.lines().all(is_stamped), "{log}");
+    assert!(Command::new("kill").arg(process.id().to_string()).status().unwrap().success());
+    let output = process.wait_with_output().unwrap();
+    assert!(output.status.success());
+    let told = String::from_utf8(output.stderr).unwrap();
+    let told: Vec<_> = told.lines().filter_map(|line| line.split('\'').nth(1)).collect();
+    assert!(told.iter().all(|name| ["persistence", "persistence_location"].contains(name)), "{told:?}");
+    assert!(read("log/mosquitto.log").contains("ringmq has stopped") && read("run/mosquitto.pid").is_empty());
+}
+
+/// With `-d` the command ends when the broker serves, or says why it cannot; the broker goes on by itself.
+#[test]
+fn in_the_background_a_start_is_told_like_any_other() {
+    let folder = Folder::new(&[("m.conf", "pid_file pid\nlog_dest none\n")]);
+    assert_eq!(folder.run(&["-d", "-c", "m.conf", "-p", "0"]), (Some(0), String::new(), String::new()));
+    let pid = std::fs::read_to_string(folder.0.join("pid")).unwrap();
+    assert!(Command::new("kill").arg(pid.trim()).status().unwrap().success(), "it runs");
+    while folder.0.join("pid").exists() {
+        std::thread::yield_now();
+    }
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let (code, _, error) = folder.run(&["-d", "-c", "m.conf", "-p", &port]);
+    assert!(code == Some(1) && error.contains("in use"), "{code:?} {error}");
+}
+
+/// What is promised to be as in Mosquitto is asked of Mosquitto.
+#[test]
+fn mosquitto_refuses_and_takes_the_same_files() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let listener = format!("listener {} 127.0.0.1\n", taken.local_addr().unwrap().port());
+    for (text, code) in [
+        ("foo 1\n", 3),
+        (" # no comment\n", 3),
+        ("listener\t1884\n", 3),
+        ("allow_anonymous maybe\n", 3),
+        ("password_file\n", 3),
+        ("pid_file a\npid_file b\n", 3),
+        ("topic #\n", 3),
+        ("listener 0\n", 3),
+        ("max_packet_size 19\n", 3),
+        ("max_qos 3\n", 3),
+        ("log_dest nowhere\n", 3),
+        ("log_type loud\n", 3),
+        ("protocol mqtts\n", 3),
+        ("socket_domain ipx\n", 3),
+        ("persistent_client_expiration 3x\n", 3),
+        ("allow_anonymous true\nper_listener_settings true\n", 3),
+        ("plugin_opt_x y\n", 3),
+        ("max_topic_alias 70000\n", 3),
+        // What both take ends at the port that is in use.
+        ("", 1),
+        ("  max_connections 5\n", 1),
+        ("#foo 1\n\n   \n", 1),
+        ("allow_anonymous 1\r\nmax_keepalive 60\r\n", 1),
+        ("allow_anonymous true # why\n", 1),
+        ("persistent_client_expiration 2m\nsys_interval 0\nset_tcp_nodelay true\n", 1),
+        ("max_topic_alias 0\nmount_point a/\nsocket_domain ipv4\n", 1),
+    ] {
+        // What is wrong in itself is without a listener, so that no other mistake can be the one that is found.
+        let text = if code == 1 { format!("{listener}{text}") } else { text.to_owned() };
+        let folder = Folder::new(&[("m.conf", &text)]);
+        assert_eq!(mosquitto(&folder, "m.conf"), Some(code), "Mosquitto: {text}");
+        let (own, _, error) = folder.run(&["-c", "m.conf"]);
+        assert_eq!(own, Some(code), "{text}: {error}");
+    }
+}
