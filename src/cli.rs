@@ -3,13 +3,13 @@
 //! Duty: parse, check, choose defaults; say in one line what is wrong and what would be right. Must not: open or start
 //! anything. Neighbours: `main` runs what comes out; `cli::setting` names the limits.
 
+mod bind;
 mod setting;
-
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 
 use clap::Parser;
 
-use crate::config::{Config, ListenAddress, Listener, Logging, Security};
+use self::bind::Bind;
+use crate::config::{Config, Logging, Security};
 use crate::limits::{Limits, SHARDS_MAX};
 use crate::runtime::{Failure, allowed_cpus};
 
@@ -26,13 +26,8 @@ pub enum Command {
 #[derive(Debug, Parser)]
 #[command(name = "ringmq", version, after_help = AFTER_HELP)]
 struct Arguments {
-    /// Port of every address that does not name its own
-    #[arg(short, long, default_value_t = 1883)]
-    port: u16,
-
-    /// Address to listen on: IP, IP:PORT or host name; repeatable [default: 127.0.0.1 and ::1]
-    #[arg(long, value_name = "ADDR")]
-    bind: Vec<String>,
+    #[command(flatten)]
+    bind: Bind,
 
     /// Number of shards [default: one per cpu]
     #[arg(long, value_name = "N", conflicts_with = "cpus")]
@@ -81,7 +76,7 @@ fn command_of(arguments: Arguments) -> Result<Command, Failure> {
         setting::assign(&mut limits, assignment).map_err(Failure::usage)?;
     }
     Ok(Command::Serve(Box::new(Config {
-        listeners: listeners_of(&arguments.bind, arguments.port)?,
+        listeners: arguments.bind.listeners()?,
         securities: vec![Security::default()],
         cpus: cpus_of(&arguments, &allowed_cpus())?,
         limits,
@@ -94,45 +89,6 @@ fn command_of(arguments: Arguments) -> Result<Command, Failure> {
         hash_seed: arguments.hash_seed,
         is_faulty: std::env::var_os(FAULTS).is_some_and(|value| value == "1"),
     })))
-}
-
-fn listeners_of(names: &[String], port: u16) -> Result<Vec<Listener>, Failure> {
-    if names.is_empty() {
-        let local: [IpAddr; 2] = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
-        let plain = |ip| Listener::plain(ListenAddress::Tcp((ip, port).into()));
-        return Ok(local.map(|ip| Listener { is_optional: ip.is_ipv6(), ..plain(ip) }).to_vec());
-    }
-    let mut listeners: Vec<Listener> = Vec::new();
-    for name in names {
-        for address in addresses_of(name, port)? {
-            let listener = Listener::plain(ListenAddress::Tcp(address));
-            if !listeners.contains(&listener) {
-                listeners.push(listener);
-            }
-        }
-    }
-    Ok(listeners)
-}
-
-fn addresses_of(name: &str, port: u16) -> Result<Vec<SocketAddr>, Failure> {
-    let unbracketed = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(name);
-    if let Ok(ip) = unbracketed.parse::<IpAddr>() {
-        return Ok(vec![(ip, port).into()]);
-    }
-    if let Ok(address) = name.parse::<SocketAddr>() {
-        return Ok(vec![address]);
-    }
-    let (host, port) = match name.rsplit_once(':') {
-        Some((host, own_port)) => (host, own_port.parse().map_err(|_| bad_address(name, "its port is no number"))?),
-        None => (name, port),
-    };
-    let found = (host, port).to_socket_addrs().map_err(|error| bad_address(name, &error.to_string()))?;
-    let addresses: Vec<_> = found.collect();
-    if addresses.is_empty() { Err(bad_address(name, "no address has that name")) } else { Ok(addresses) }
-}
-
-fn bad_address(name: &str, why: &str) -> Failure {
-    Failure::usage(format!("--bind {name}: {why}; write an address such as 127.0.0.1, [::1]:1884 or a host name"))
 }
 
 /// The cpu of each shard.
@@ -179,6 +135,7 @@ fn parse_cpus(list: &str, allowed: &[usize]) -> Result<Vec<usize>, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{Identity, ListenAddress, Listener, Transport};
 
     fn config(line: &str) -> Result<Config, Failure> {
         let arguments =
@@ -216,6 +173,48 @@ mod tests {
             assert_eq!(failure.exit_code, 1);
             assert!(failure.text.contains(bad) && !failure.text.contains('\n'), "{failure}");
         }
+    }
+
+    #[test]
+    fn an_address_says_what_is_spoken_there() {
+        let line = "ringmq --tls-cert c.pem --tls-key k.pem --bind mqtts://127.0.0.1:8883 --bind ws://[::1]:8080 \
+                    --bind wss://127.0.0.1:8443 --bind unix:/run/x.sock --bind mqtt://127.0.0.1";
+        assert_eq!(
+            addresses(line),
+            ["127.0.0.1:8883", "[::1]:8080", "127.0.0.1:8443", "/run/x.sock", "127.0.0.1:1883"]
+        );
+        let listeners = config(line).unwrap().listeners;
+        let is_web = |listener: &Listener| matches!(listener.transport, Transport::WebSocket { .. });
+        assert_eq!(listeners.iter().map(is_web).collect::<Vec<_>>(), [false, true, true, false, false]);
+        let is_encrypted = listeners.iter().map(|listener| listener.tls.is_some()).collect::<Vec<_>>();
+        assert_eq!(is_encrypted, [true, false, true, false, false]);
+        let with_clients = config("ringmq --tls-cert c --tls-key k --tls-ca a --bind mqtts://127.0.0.1:1").unwrap();
+        let tls = with_clients.listeners[0].tls.as_ref().unwrap();
+        assert!(tls.requires_certificate && tls.identity == Identity::CommonName);
+        for bad in [
+            "--bind mqtts://127.0.0.1:8883",
+            "--bind ws://127.0.0.1",
+            "--bind http://127.0.0.1:80",
+            "--bind unix:",
+            "--bind 127.0.0.1?proxy=3",
+            "--bind 127.0.0.1?connections=0",
+            "--bind 127.0.0.1?origin=https://x",
+            "--bind 127.0.0.1?colour=red",
+            "--tls-cert c --tls-key k",
+        ] {
+            let failure = config(&format!("ringmq {bad}")).unwrap_err();
+            assert!(failure.exit_code == 1 && !failure.text.contains('\n'), "{failure}");
+        }
+    }
+
+    #[test]
+    fn an_address_has_options_of_its_own() {
+        let line = "ringmq --bind ws://127.0.0.1:80?connections=7&origin=https://a&origin=https://b --bind ::1?proxy=2";
+        let listeners = config(line).unwrap().listeners;
+        let origins = ["https://a", "https://b"].map(ToOwned::to_owned).to_vec();
+        assert_eq!(listeners[0].transport, Transport::WebSocket { origins });
+        assert_eq!((listeners[0].connections_max, listeners[0].proxy_protocol), (Some(7), None));
+        assert_eq!((listeners[1].connections_max, listeners[1].proxy_protocol), (None, Some(2)));
     }
 
     #[test]

@@ -17,7 +17,8 @@ fn main() -> ExitCode {
 
 fn execute(command: Command) -> Result<(), Failure> {
     match command {
-        Command::Serve(config) => run(&config),
+        // What the command line says stays; the files that it names may have changed.
+        Command::Serve(config) => run(&config, &mut || Ok((*config).clone())),
         Command::Print(text) => {
             print!("{text}");
             Ok(())

@@ -16,9 +16,11 @@ mod accepting;
 mod address_rates;
 mod buffers;
 mod carry;
+mod changing;
 mod clock;
 mod closing;
 mod connection;
+mod crowd;
 mod driver;
 mod eventfd;
 mod failure;
@@ -30,6 +32,7 @@ mod memory;
 mod mesh;
 mod operation;
 mod panic_policy;
+mod peer;
 mod placement;
 mod probe;
 mod reading;
@@ -39,11 +42,13 @@ mod signal;
 mod slots;
 mod spin;
 mod start;
+mod unix_path;
+mod wrapping;
 mod writing;
 
-pub use failure::{EXIT_INTERNAL, EXIT_SYSTEM, EXIT_USAGE, Failure};
+pub use failure::{EXIT_CONFIG, EXIT_INTERNAL, EXIT_SYSTEM, EXIT_USAGE, Failure};
 pub use placement::allowed_cpus;
-pub use start::run;
+pub use start::{Reload, run};
 
 /// What `flag` is made of; its model test puts other ones in their place.
 mod atomics {

@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use glommio::{GlommioError, LocalExecutor, LocalExecutorBuilder, Placement};
 
+use super::accepting::Entrance;
+use super::changing::{self, Change, Changing};
 use super::clock::Clock;
 use super::driver::{Bounds, Driver, Parts};
 use super::failure::Failure;
@@ -35,6 +37,9 @@ const EXECUTOR_BYTES: usize = 64 << 10;
 /// How long a stop may take in all; each driver bounds its own part below this.
 const STOP_SECS: u64 = 8;
 
+/// Makes the configuration again.
+pub type Reload<'a> = dyn FnMut() -> Result<Config, Failure> + 'a;
+
 /// What reaches the main thread.
 enum Notice {
     Ready,
@@ -42,26 +47,32 @@ enum Notice {
     Signal(Signal),
 }
 
-/// Serves until told to stop.
+/// Serves until told to stop. `reload`: what the broker is to be told when it is told to read its configuration again.
 ///
 /// # Errors
 /// The broker cannot start, or one of its shards has failed.
-pub fn run(config: &Config) -> Result<(), Failure> {
+pub fn run(config: &Config, reload: &mut Reload<'_>) -> Result<(), Failure> {
     panic_policy::install();
     probe::raise_limits();
     probe::check_io_uring()?;
-    let listeners = listener::listen(&config.listeners, config.cpus.len())?;
+    let listeners = listener::listen(&config.listeners, &config.limits, config.cpus.len())?;
     let (journal, journal_end) = Journal::start().map_err(|error| cannot_start(&error))?;
     let mut config = config.clone();
     let memory = if config.is_held_bytes_set { None } else { Memory::of_process() };
     let told = fit_held_bytes(&mut config.limits, config.cpus.len(), memory);
-    let result = serve(&config, &told, listeners, journal);
+    let result = serve(&config, reload, &told, listeners, journal);
     journal_end.close();
     result
 }
 
 /// `held`: what is to be told of the memory held.
-fn serve(config: &Config, held: &str, listeners: Listeners, journal: Journal) -> Result<(), Failure> {
+fn serve(
+    config: &Config,
+    reload: &mut Reload<'_>,
+    held: &str,
+    listeners: Listeners,
+    journal: Journal,
+) -> Result<(), Failure> {
     let (notify, notices) = unbounded();
     let told = notify.clone();
     signal::tell_signals(move |signal| drop(told.send(Notice::Signal(signal))))
@@ -71,14 +82,17 @@ fn serve(config: &Config, held: &str, listeners: Listeners, journal: Journal) ->
     }
     let line = format!("{}; {held}", announcement(config, &listeners));
     let is_stopping = Arc::new(AtomicBool::new(false));
-    let caller = start_shards(config, listeners, &journal, &is_stopping, &notify)?;
+    let Listeners { bound, by_shard, .. } = listeners;
+    let (caller, shards) = start_shards(config, by_shard, &journal, &is_stopping, &notify)?;
+    // Dropped last: with it go the files of Unix sockets.
+    let mut changing = Changing::new(bound, shards, caller.clone());
     let broker = Broker { shards: config.cpus.len(), notices, is_stopping, caller, journal };
     if broker.await_ready()? {
         broker.journal.line(line);
         if config.is_faulty {
             broker.journal.line("RINGMQ_FAULTS=1: any client can cause a panic (PUBLISH to $fault/panic)".into());
         }
-        broker.await_end()?;
+        broker.await_end(&mut || changing.apply(&reload()?))?;
         broker.journal.line("ringmq has stopped".into());
     }
     Ok(())
@@ -86,17 +100,18 @@ fn serve(config: &Config, held: &str, listeners: Listeners, journal: Journal) ->
 
 fn start_shards(
     config: &Config,
-    listeners: Listeners,
+    entrances: Vec<Vec<Option<Entrance>>>,
     journal: &Journal,
     is_stopping: &Arc<AtomicBool>,
     notify: &Sender<Notice>,
-) -> Result<Caller, Failure> {
+) -> Result<(Caller, Vec<Sender<Change>>), Failure> {
+    let mut changes = Vec::new();
     let shards = config.cpus.len();
     let clock = Clock::start();
     let large_payloads = LargePayloads::default();
     let hash_seed = config.hash_seed.map_or_else(random_seed, Ok)?;
     let (ends, caller) = mesh::connect_shards(shards).map_err(|error| cannot_start(&error))?;
-    for ((index, mesh), sockets) in ends.into_iter().enumerate().zip(listeners.by_shard) {
+    for ((index, mesh), entrances) in ends.into_iter().enumerate().zip(entrances) {
         let id = ShardId(index as u16);
         let shard_config = ShardConfig {
             shard: id,
@@ -111,7 +126,12 @@ fn start_shards(
             id,
             config: shard_config,
             shards,
-            listeners: sockets,
+            entrances,
+            changes: {
+                let (change, changing) = changing::channel();
+                changes.push(change);
+                changing
+            },
             bounds: Bounds::from(&config.limits),
             mesh,
             clock,
@@ -123,7 +143,7 @@ fn start_shards(
         let builder = thread::Builder::new().name(format!("ringmq-{index}"));
         builder.spawn(move || run_shard(cpu, parts, &notify)).map_err(|error| cannot_start(&error))?;
     }
-    Ok(caller)
+    Ok((caller, changes))
 }
 
 /// The life of a shard's thread.
@@ -175,7 +195,7 @@ impl Broker {
             match self.notices.recv() {
                 Ok(Notice::Ready) => ready += 1,
                 Ok(Notice::Signal(Signal::Stop(_))) => return Ok(false),
-                Ok(Notice::Signal(Signal::Ignored(_))) => {}
+                Ok(Notice::Signal(Signal::Reload | Signal::Ignored(_))) => {}
                 Ok(Notice::Ended(id, result)) => return Err(ended_early(id, result)),
                 Err(_) => return Err(Failure::internal("nobody reports to the main thread")),
             }
@@ -184,7 +204,7 @@ impl Broker {
     }
 
     /// Serves until a signal; then waits for every shard to stop. The failure of one shard ends all at once.
-    fn await_end(&self) -> Result<(), Failure> {
+    fn await_end(&self, reload: &mut dyn FnMut() -> Result<String, Failure>) -> Result<(), Failure> {
         let mut running = self.shards;
         let mut stop_by = None;
         while running > 0 {
@@ -200,6 +220,10 @@ impl Broker {
                     stop_by = Some(Instant::now() + Duration::from_secs(STOP_SECS));
                     self.stop_shards();
                 }
+                Some(Notice::Signal(Signal::Reload)) => self.journal.line(match reload() {
+                    Ok(told) => format!("Reloaded: {told}"),
+                    Err(failure) => format!("Not reloaded, nothing has changed: {failure}"),
+                }),
                 Some(Notice::Signal(Signal::Ignored(name))) => self.journal.line(format!("{name} is ignored")),
                 Some(Notice::Ended(_, Ok(()))) if stop_by.is_some() => running -= 1,
                 Some(Notice::Ended(id, result)) => return Err(ended_early(id, result)),
@@ -223,7 +247,7 @@ fn ended_early(id: ShardId, result: Result<(), Failure>) -> Failure {
 
 fn announcement(config: &Config, listeners: &Listeners) -> String {
     let list = |items: Vec<String>, separator| items.join(separator);
-    let addresses = list(listeners.addresses.iter().map(ToString::to_string).collect(), ", ");
+    let addresses = list(listeners.bound.iter().flatten().map(|bound| bound.place.to_string()).collect(), ", ");
     let cpus = list(config.cpus.iter().map(ToString::to_string).collect(), ",");
     let (shards, version) = (config.cpus.len(), env!("CARGO_PKG_VERSION"));
     let plural = |count| if count == 1 { "" } else { "s" };

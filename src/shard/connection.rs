@@ -120,9 +120,23 @@ pub(super) struct Connections {
     live: usize,
     /// Sum of what the connections have announced, bytes.
     announced_bytes: usize,
+    /// Users that certificates have named, by slot.
+    certified: HashMap<u32, Box<str>>,
 }
 
 impl Connections {
+    /// A certificate has named the user of a connection.
+    pub(super) fn certify(&mut self, id: ConnectionId, user: Box<str>) {
+        if self.get_mut(id).is_some() {
+            self.certified.insert(id.slot, user);
+        }
+    }
+
+    /// The user of a connection by its certificate.
+    pub(super) fn certified(&self, id: ConnectionId) -> Option<&str> {
+        self.certified.get(&id.slot).map(|user| &**user)
+    }
+
     pub(super) fn insert(&mut self, connection: Connection) {
         let index = connection.id.slot as usize;
         if index >= self.by_slot.len() {
@@ -156,6 +170,9 @@ impl Connections {
         let announced_bytes = self.get_mut(id)?.announced_bytes;
         self.announced_bytes -= announced_bytes as usize;
         self.live -= 1;
+        if !self.certified.is_empty() {
+            self.certified.remove(&id.slot);
+        }
         self.by_slot[id.slot as usize].take()
     }
 
