@@ -19,6 +19,20 @@ mod flag;
 #[path = "../src/runtime/mesh.rs"]
 mod mesh;
 
+/// Where a connection comes from, as far as the bench goes.
+mod peer {
+    #[derive(Debug)]
+    pub(crate) struct Origin;
+
+    #[cfg(test)]
+    #[allow(dead_code, reason = "only the tests of `mesh`, which do not run here, make one")]
+    impl Origin {
+        pub(crate) fn plain(_peer: std::net::SocketAddr, _listener: u16) -> Self {
+            Self
+        }
+    }
+}
+
 /// What `flag` is made of.
 mod atomics {
     pub(super) use std::sync::atomic::{AtomicBool, Ordering, fence};

@@ -7,14 +7,16 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{Arguments, Config, File, Loudness, Mistake, Mistakes, convert, default_text, list_limits, load};
+use crate::config::{
+    Arguments, Binds, Config, File, Loudness, Mistake, Mistakes, convert, default_text, list_limits, load,
+};
 use crate::runtime::{Failure, allowed_cpus};
 
 /// What the command line asks for.
 #[derive(Clone, Debug)]
 pub enum Command {
     /// Serve. The arguments say the same again when the configuration is loaded anew.
-    Serve(Box<Config>, Arguments),
+    Serve(Box<Config>, Box<Arguments>),
     /// Print this text on standard output.
     Print(String),
 }
@@ -36,7 +38,7 @@ struct CommandLine {
 #[derive(Debug, Subcommand)]
 enum Action {
     /// Say all mistakes of a configuration at once
-    Check(Serve),
+    Check(Box<Serve>),
     /// Print configuration files
     #[command(subcommand)]
     Config(Print),
@@ -69,9 +71,24 @@ struct Serve {
     #[arg(short, long)]
     port: Vec<u16>,
 
-    /// Address to listen on, whatever the file says: IP, IP:PORT or host name; repeatable [default: 127.0.0.1 and ::1]
+    /// Address to listen on, whatever the file says: IP, IP:PORT or host name, or one of mqtts://IP:PORT, ws://IP:PORT,
+    /// wss://IP:PORT, unix:/PATH; repeatable [default: 127.0.0.1 and ::1]. Behind it may stand ?connections=N for the most
+    /// connections at once, ?proxy=1 or ?proxy=2 if a proxy names the client by the PROXY protocol, ?origin=URL for pages that may
+    /// use a WebSocket; joined by &
     #[arg(long, value_name = "ADDR")]
     bind: Vec<String>,
+
+    /// Certificate chain for mqtts:// and wss://, PEM
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+
+    /// Private key of the certificate, PEM
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+
+    /// Certificates that sign those of clients, PEM: each client must have one, and its common name is the user name
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_ca: Option<PathBuf>,
 
     /// Number of shards [default: one per cpu]
     #[arg(long, value_name = "N", conflicts_with = "cpus")]
@@ -138,9 +155,17 @@ fn command_of(line: CommandLine) -> Result<Command, Failure> {
             if line.test_config {
                 return Ok(Command::Print(with_warnings(&config, "Configuration file is OK.\n")));
             }
-            Ok(Command::Serve(Box::new(config), arguments))
+            Ok(Command::Serve(Box::new(config), Box::new(arguments)))
         }
     }
+}
+
+/// The configuration as the same command line makes it now.
+///
+/// # Errors
+/// The first mistake.
+pub fn load_again(arguments: &Arguments) -> Result<Config, Failure> {
+    load(arguments).map_err(|mistakes| first(&mistakes))
 }
 
 fn arguments_of(serve: &Serve) -> Result<Arguments, Failure> {
@@ -151,7 +176,12 @@ fn arguments_of(serve: &Serve) -> Result<Arguments, Failure> {
     Ok(Arguments {
         file: mosquitto.or_else(|| serve.config.clone().map(File::Toml)),
         ports: serve.port.clone(),
-        binds: serve.bind.clone(),
+        binds: Binds {
+            names: serve.bind.clone(),
+            certificate: serve.tls_cert.clone(),
+            key: serve.tls_key.clone(),
+            client_authority: serve.tls_ca.clone(),
+        },
         shards: serve.shards,
         cpus: serve.cpus.clone(),
         sets: serve.set.clone(),
@@ -196,10 +226,19 @@ fn all(mistakes: &Mistakes) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{Identity, ListenAddress, Listener, Transport};
 
     fn command(line: &str) -> Result<Command, Failure> {
         let words = line.split_whitespace();
         command_of(CommandLine::try_parse_from(words).map_err(|error| failure(2, error.to_string()))?)
+    }
+
+    fn addresses(line: &str) -> Vec<String> {
+        let address = |listener: &Listener| match &listener.address {
+            ListenAddress::Tcp(address) => address.to_string(),
+            ListenAddress::Unix(path) => path.display().to_string(),
+        };
+        config(line).listeners.iter().map(address).collect()
     }
 
     fn config(line: &str) -> Config {
@@ -212,7 +251,7 @@ mod tests {
     #[test]
     fn without_options_the_broker_takes_the_port_of_mqtt_and_every_cpu() {
         let config = config("ringmq");
-        assert_eq!(config.listeners, crate::config::Listener::loopbacks(crate::config::PORT));
+        assert_eq!(config.listeners, Listener::loopbacks(crate::config::PORT));
         assert_eq!(config.cpus, allowed_cpus());
     }
 
@@ -227,7 +266,49 @@ mod tests {
         for both in ["ringmq -v -q", "ringmq -c a --config b", "ringmq --nonsense"] {
             assert_eq!(command(both).unwrap_err().exit_code, 2, "{both}");
         }
-        assert!(command("ringmq -d").unwrap_err().text.contains("not supported yet"));
+        assert!(config("ringmq -d").is_daemon);
+    }
+
+    #[test]
+    fn an_address_says_what_is_spoken_there() {
+        let line = "ringmq --tls-cert c.pem --tls-key k.pem --bind mqtts://127.0.0.1:8883 --bind ws://[::1]:8080 \
+                    --bind wss://127.0.0.1:8443 --bind unix:/run/x.sock --bind mqtt://127.0.0.1";
+        assert_eq!(
+            addresses(line),
+            ["127.0.0.1:8883", "[::1]:8080", "127.0.0.1:8443", "/run/x.sock", "127.0.0.1:1883"]
+        );
+        let listeners = config(line).listeners;
+        let is_web = |listener: &Listener| matches!(listener.transport, Transport::WebSocket { .. });
+        assert_eq!(listeners.iter().map(is_web).collect::<Vec<_>>(), [false, true, true, false, false]);
+        let is_encrypted = listeners.iter().map(|listener| listener.tls.is_some()).collect::<Vec<_>>();
+        assert_eq!(is_encrypted, [true, false, true, false, false]);
+        let with_clients = config("ringmq --tls-cert c --tls-key k --tls-ca a --bind mqtts://127.0.0.1:1");
+        let tls = with_clients.listeners[0].tls.as_ref().unwrap();
+        assert!(tls.requires_certificate && tls.identity == Identity::CommonName);
+        for bad in [
+            "--bind mqtts://127.0.0.1:8883",
+            "--bind ws://127.0.0.1",
+            "--bind http://127.0.0.1:80",
+            "--bind unix:",
+            "--bind 127.0.0.1?proxy=3",
+            "--bind 127.0.0.1?connections=0",
+            "--bind 127.0.0.1?origin=https://x",
+            "--bind 127.0.0.1?colour=red",
+            "--tls-cert c --tls-key k",
+        ] {
+            let failure = command(&format!("ringmq {bad}")).unwrap_err();
+            assert!(failure.exit_code == 1 && !failure.text.contains('\n'), "{failure}");
+        }
+    }
+
+    #[test]
+    fn an_address_has_options_of_its_own() {
+        let line = "ringmq --bind ws://127.0.0.1:80?connections=7&origin=https://a&origin=https://b --bind ::1?proxy=2";
+        let listeners = config(line).listeners;
+        let origins = ["https://a", "https://b"].map(ToOwned::to_owned).to_vec();
+        assert_eq!(listeners[0].transport, Transport::WebSocket { origins });
+        assert_eq!((listeners[0].connections_max, listeners[0].proxy_protocol), (Some(7), None));
+        assert_eq!((listeners[1].connections_max, listeners[1].proxy_protocol), (None, Some(2)));
     }
 
     #[test]

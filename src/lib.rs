@@ -9,6 +9,7 @@
 //! - `session` (second floor): what one client owes and is owed.
 //! - `shard` (third floor): all state of one core; input goes in, an outbox of actions comes out.
 //! - `config`: what a broker is told to do, as one checked value.
+//! - `transport`: what may stand between a socket and MQTT: TLS, WebSocket, a PROXY header; bytes into bytes.
 //! - `runtime` (fourth floor): the only room that knows glommio, io_uring, sockets and the clock.
 //! - `cli` and `main`: from the command line to an exit code.
 //!
@@ -36,4 +37,6 @@ pub mod seldom;
 pub mod session;
 pub mod shard;
 pub mod topic;
+#[cfg(feature = "runtime")]
+mod transport;
 pub mod wire;

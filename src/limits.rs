@@ -16,6 +16,12 @@ pub struct Limits {
     pub accepts_per_address_per_sec_max: u32,
     /// New connections that one turn of a shard takes; the others wait for the next one.
     pub accepts_per_turn_max: usize,
+    /// Steps of TLS handshakes that one turn takes; the others wait for the next one.
+    pub tls_handshakes_per_turn_max: usize,
+    /// Longest head of the HTTP request that opens a WebSocket, bytes.
+    pub upgrade_bytes_max: usize,
+    /// Longest message of a client's WebSocket, all its frames together, bytes. It may hold many packets.
+    pub websocket_message_bytes_max: usize,
     /// Received bytes of one connection that one turn handles while others wait.
     pub turn_bytes_per_connection_max: usize,
     /// Time from accept to a complete CONNECT, milliseconds.
@@ -120,6 +126,9 @@ impl Default for Limits {
             preauth_bytes_total_max: 16 << 20,
             accepts_per_address_per_sec_max: 0,
             accepts_per_turn_max: 64,
+            tls_handshakes_per_turn_max: 8,
+            upgrade_bytes_max: 8192,
+            websocket_message_bytes_max: 32 << 20,
             turn_bytes_per_connection_max: 128 << 10,
             connect_timeout_ms: 10_000,
             client_id_bytes_max: 256,

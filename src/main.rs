@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use ringmq::cli::{Command, parse_command_line};
+use ringmq::cli::{Command, load_again, parse_command_line};
 use ringmq::runtime::{Failure, run};
 
 fn main() -> ExitCode {
@@ -17,9 +17,10 @@ fn main() -> ExitCode {
 
 fn execute(command: Command) -> Result<(), Failure> {
     match command {
-        Command::Serve(config, _) => {
+        Command::Serve(config, arguments) => {
             config.warnings.iter().for_each(|warning| eprintln!("ringmq: {warning}"));
-            run(&config)
+            // What the command line says stays; the files that it names may have changed.
+            run(&config, &mut || load_again(&arguments))
         }
         Command::Print(text) => {
             print!("{text}");

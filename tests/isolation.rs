@@ -5,6 +5,7 @@
 #![cfg(feature = "runtime")]
 #![allow(clippy::disallowed_methods, reason = "tests of a process need threads and clocks")]
 
+#[allow(dead_code, reason = "only some of it is used here")]
 #[path = "live/broker.rs"]
 mod broker;
 #[allow(dead_code, reason = "only some of it is used here")]

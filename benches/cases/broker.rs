@@ -109,7 +109,11 @@ impl Broker {
         });
         core.lines[slot as usize].generation = self.generations;
         let id = ConnectionId { slot, generation: self.generations };
-        core.shard.handle(self.now, Input::Opened { connection: id, accepted_at: self.now }, &mut core.outbox);
+        core.shard.handle(
+            self.now,
+            Input::Opened { connection: id, accepted_at: self.now, listener: 0 },
+            &mut core.outbox,
+        );
         Client { shard, id }
     }
 

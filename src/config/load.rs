@@ -5,10 +5,10 @@
 
 use std::path::{Path, PathBuf};
 
-use super::address::addresses_of;
+use super::bind::Binds;
 use super::cpus::{Wish, cpus_of, parse_cpus};
 use super::setting::{self, HELD_BYTES};
-use super::{Config, ListenAddress, Listener, Logging, Mistake, Mistakes, PORT, Security, mosquitto, toml};
+use super::{Config, Listener, Logging, Mistake, Mistakes, PORT, Security, mosquitto, toml};
 
 /// A configuration file and its format.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,7 +39,7 @@ pub struct Arguments {
     /// Ports of the loopback addresses to listen on if the file has no listener; the first is that of `binds` without a port.
     pub ports: Vec<u16>,
     /// Addresses to listen on, whatever the file says.
-    pub binds: Vec<String>,
+    pub binds: Binds,
     /// Number of shards.
     pub shards: Option<usize>,
     /// A list of cpus.
@@ -66,7 +66,7 @@ pub fn load(arguments: &Arguments) -> Result<Config, Mistakes> {
     let mut mistakes = Vec::new();
     let mut shards = None;
     let mut file_cpus = None;
-    let has_binds = !arguments.binds.is_empty();
+    let has_binds = !arguments.binds.names.is_empty();
     let ports = if arguments.ports.is_empty() { &[PORT][..] } else { &arguments.ports };
     let mut config = match &arguments.file {
         None => without_file(ports),
@@ -80,8 +80,10 @@ pub fn load(arguments: &Arguments) -> Result<Config, Mistakes> {
             told.config
         }
     };
+    let (listeners, wrong) = arguments.binds.listeners(ports[0]);
+    mistakes.extend(wrong.into_iter().map(Mistake::unusable));
     if has_binds {
-        config.listeners = listeners_of(&arguments.binds, ports[0], &mut mistakes);
+        config.listeners = listeners;
     }
     for assignment in &arguments.sets {
         if let Err(text) = setting::assign(&mut config.limits, assignment) {
@@ -135,23 +137,6 @@ fn loopbacks(ports: &[u16]) -> Vec<Listener> {
     ports.iter().flat_map(|port| Listener::loopbacks(*port)).collect()
 }
 
-fn listeners_of(binds: &[String], port: u16, mistakes: &mut Vec<Mistake>) -> Vec<Listener> {
-    let mut listeners: Vec<Listener> = Vec::new();
-    for name in binds {
-        let addresses = addresses_of(name, port).unwrap_or_else(|text| {
-            mistakes.push(Mistake::unusable(format!("--bind {text}")));
-            Vec::new()
-        });
-        for address in addresses {
-            let listener = Listener::plain(ListenAddress::Tcp(address));
-            if !listeners.contains(&listener) {
-                listeners.push(listener);
-            }
-        }
-    }
-    listeners
-}
-
 fn set_loudness(logging: &mut Logging, loudness: Loudness) {
     match loudness {
         Loudness::Unchanged => {}
@@ -171,6 +156,7 @@ fn set_loudness(logging: &mut Logging, loudness: Loudness) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::ListenAddress;
 
     fn arguments() -> Arguments {
         Arguments { allowed_cpus: vec![0, 1], ..Arguments::default() }
@@ -210,7 +196,7 @@ mod tests {
     fn addresses_take_the_port_of_the_line_unless_they_name_their_own() {
         let bound = |names: &[&str]| Arguments {
             ports: vec![2000],
-            binds: names.iter().map(|name| (*name).to_owned()).collect(),
+            binds: Binds { names: names.iter().map(|name| (*name).to_owned()).collect(), ..Binds::default() },
             ..arguments()
         };
         let names = ["0.0.0.0", "[::1]:2001", "::1", "[::]", "10.0.0.1:7"];

@@ -4,6 +4,7 @@
 //! open, bind or start anything. Neighbours: `cli` makes a `Config`, `runtime` does what it says.
 
 mod address;
+mod bind;
 mod cpus;
 mod load;
 mod mistake;
@@ -14,6 +15,7 @@ mod toml;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
+pub use bind::Binds;
 pub use load::{Arguments, File, Loudness, convert, load};
 pub use mistake::{Mistake, Mistakes, Place};
 pub use setting::list as list_limits;

@@ -32,12 +32,16 @@ impl Driver {
         if connection.phase != Phase::Open {
             return;
         }
-        let has_unsent = connection.sending.is_some() || self.outbox.egress.at(id.slot).has_queued();
         connection.phase = Phase::Flushing;
+        let has_more = connection.has_more_to_say();
+        let has_unsent = connection.sending.is_some() || has_more || self.outbox.egress.at(id.slot).has_queued();
         connection.pause = Pause::None;
         connection.carry.give_up();
         if has_unsent {
             self.closing.push_back((close_by, id));
+            if has_more {
+                self.resend.push(id.slot);
+            }
             self.want_bytes(id);
         } else {
             self.kill(id);
@@ -48,7 +52,10 @@ impl Driver {
     pub(super) fn go_on_closing(&mut self, id: ConnectionId) {
         let Some(connection) = self.slots.get(id) else { return };
         if connection.phase != Phase::Flushing {
-            return;
+            return self.go_on_unclosed(id);
+        }
+        if connection.has_more_to_say() {
+            return self.resend.push(id.slot);
         }
         let is_shut = !connection.is_broken && shutdown(connection, Shutdown::Write);
         if connection.has_ended || !is_shut {
@@ -59,6 +66,16 @@ impl Driver {
         }
     }
 
+    /// All bytes are sent of a connection that is not being closed.
+    fn go_on_unclosed(&mut self, id: ConnectionId) {
+        let Some(connection) = self.slots.get(id) else { return };
+        if connection.phase == Phase::Leaving {
+            if connection.is_broken { self.kill(id) } else { self.leave(id) }
+        } else if connection.has_more_to_say() {
+            self.resend.push(id.slot);
+        }
+    }
+
     /// The peer sends no more.
     pub(super) fn end_reading(&mut self, id: ConnectionId) {
         let Some(connection) = self.slots.get(id) else { return };
@@ -66,7 +83,7 @@ impl Driver {
         match connection.phase {
             // What is parked is offered first; without a pause `reading` ends it now.
             Phase::Open if connection.pause != Pause::None && connection.carry.is_empty() => self.lose(id),
-            Phase::Open | Phase::Flushing => {}
+            Phase::Open | Phase::Leaving | Phase::Flushing => {}
             Phase::Lingering => self.kill(id),
             Phase::Dead => self.release_if_quiet(id),
         }
@@ -112,7 +129,9 @@ impl Driver {
             let id = self.dead[at];
             let Some(connection) = self.slots.get(id) else { continue };
             if connection.is_quiet() {
+                let listener = connection.listener();
                 self.slots.close(id);
+                self.leave_listener(listener);
                 self.outbox.egress.close(id.slot);
             } else if !std::mem::replace(&mut connection.is_ending, true) {
                 self.end_operations(id);

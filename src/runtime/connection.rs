@@ -7,16 +7,19 @@ use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use super::carry::Carry;
+use super::peer::{Origin, Peer};
 use super::ring::FirstBurst;
+use super::wrapping::Sealed;
 use crate::id::Millis;
 use crate::seldom::Seldom;
 use crate::shard::Flush;
+use crate::transport::Transport;
 
 /// One network connection. There may be a million that say nothing, so it is small.
 #[derive(Debug)]
 pub(super) struct Connection {
     socket: OwnedFd,
-    peer: Peer,
+    line: Line,
     /// When it was accepted, here or by another shard.
     pub(super) accepted_at: Millis,
     /// Received bytes that the shard has not used up.
@@ -51,11 +54,12 @@ pub(super) struct Connection {
     pub(super) is_ending: bool,
 }
 
-/// The other end. Most have a short address.
+/// Where it comes from. Most come by plain TCP, from a short address.
 #[derive(Debug)]
-enum Peer {
-    V4(SocketAddrV4),
-    V6(Box<SocketAddrV6>),
+enum Line {
+    V4(SocketAddrV4, u16),
+    V6(Box<(SocketAddrV6, u16)>),
+    Other(Box<Origin>),
 }
 
 /// How far the life of a connection has come.
@@ -63,6 +67,8 @@ enum Peer {
 pub(super) enum Phase {
     /// The shard knows it.
     Open,
+    /// It goes to another shard as soon as the kernel has nothing of it.
+    Leaving,
     /// The shard has ended it; its egress is being sent.
     Flushing,
     /// All is sent and our side shut; what still comes is thrown away until the peer ends too. Closing at once, with bytes
@@ -81,6 +87,8 @@ pub(super) enum Pause {
     Mesh,
     /// Its own egress to drain.
     Drain,
+    /// Its part of a turn for a TLS handshake.
+    Handshake,
 }
 
 /// The receive operation that the kernel has.
@@ -107,6 +115,8 @@ pub(super) struct Sending {
     pub(super) sent: usize,
     /// The pieces of a flush with payloads spliced in.
     pub(super) pieces: Option<Box<Pieces>>,
+    /// What a transport has made of it; `sent` then counts what was sealed and sent.
+    pub(super) sealed: Option<Sealed>,
 }
 
 /// A message in pieces, as the kernel reads it.
@@ -150,14 +160,16 @@ impl Pieces {
 
 impl Connection {
     /// A connection of which the kernel has nothing yet.
-    pub(super) fn new(socket: OwnedFd, peer: SocketAddr, accepted_at: Millis) -> Self {
-        let peer = match peer {
-            SocketAddr::V4(peer) => Peer::V4(peer),
-            SocketAddr::V6(peer) => Peer::V6(Box::new(peer)),
+    pub(super) fn new(socket: OwnedFd, origin: Origin, accepted_at: Millis) -> Self {
+        let listener = origin.listener;
+        let line = match (origin.peer, &origin.transport) {
+            (Peer::Internet(SocketAddr::V4(peer)), None) => Line::V4(peer, listener),
+            (Peer::Internet(SocketAddr::V6(peer)), None) => Line::V6(Box::new((peer, listener))),
+            _ => Line::Other(Box::new(origin)),
         };
         Self {
             socket,
-            peer,
+            line,
             accepted_at,
             carry: Seldom::new(),
             sending: None,
@@ -178,11 +190,44 @@ impl Connection {
     }
 
     /// The other end.
-    pub(super) fn peer(&self) -> SocketAddr {
-        match &self.peer {
-            Peer::V4(peer) => (*peer).into(),
-            Peer::V6(peer) => (**peer).into(),
+    pub(super) fn peer(&self) -> Peer {
+        match &self.line {
+            Line::V4(peer, _) => Peer::Internet((*peer).into()),
+            Line::V6(line) => Peer::Internet(line.0.into()),
+            Line::Other(origin) => origin.peer,
         }
+    }
+
+    /// A proxy has named the other end.
+    pub(super) fn set_peer(&mut self, peer: Peer) {
+        if let Line::Other(origin) = &mut self.line {
+            origin.peer = peer;
+        }
+    }
+
+    /// Index of the listener that it came by.
+    pub(super) fn listener(&self) -> u16 {
+        match &self.line {
+            Line::V4(_, listener) => *listener,
+            Line::V6(line) => line.1,
+            Line::Other(origin) => origin.listener,
+        }
+    }
+
+    /// What stands between socket and MQTT.
+    #[inline]
+    pub(super) fn transport(&mut self) -> Option<&mut Transport> {
+        match &mut self.line {
+            Line::V4(..) | Line::V6(_) => None,
+            Line::Other(origin) => origin.transport.as_deref_mut(),
+        }
+    }
+
+    /// Whether its transport has something to say: its own bytes, or that nothing follows.
+    pub(super) fn has_more_to_say(&mut self) -> bool {
+        let (is_flushing, is_broken) = (self.phase == Phase::Flushing, self.is_broken);
+        let Some(transport) = self.transport() else { return false };
+        !is_broken && (transport.has_output() || (is_flushing && !transport.has_said_farewell()))
     }
 
     /// The socket.
@@ -215,15 +260,20 @@ impl Connection {
         match self.phase {
             Phase::Open => self.pause == Pause::None && !self.has_ended,
             Phase::Flushing | Phase::Lingering => !self.has_ended,
-            Phase::Dead => false,
+            Phase::Leaving | Phase::Dead => false,
         }
     }
 
-    /// The socket and the unread bytes, for another shard.
-    pub(super) fn into_parts(mut self) -> (OwnedFd, Vec<u8>) {
+    /// The socket, where it comes from, and the unread bytes, for another shard.
+    pub(super) fn into_parts(mut self) -> (OwnedFd, Origin, Vec<u8>) {
         debug_assert!(self.is_quiet(), "nothing moves while in flight");
+        let (peer, listener) = (self.peer(), self.listener());
         let unread = if self.carry.is_empty() { Vec::new() } else { std::mem::take(&mut *self.carry).into_bytes() };
-        (self.socket, unread)
+        let origin = match self.line {
+            Line::Other(origin) => *origin,
+            Line::V4(..) | Line::V6(_) => Origin { peer, listener, transport: None },
+        };
+        (self.socket, origin, unread)
     }
 }
 

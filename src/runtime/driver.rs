@@ -7,14 +7,17 @@
 use std::collections::VecDeque;
 use std::hint;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use super::accepting::{Listener, Waiting};
+use crossbeam_channel::Receiver;
+
+use super::accepting::{Entrance, Listener, Waiting};
 use super::address_rates::AddressRates;
 use super::board::{Board, Figures, Order};
+use super::changing::Change;
 use super::clock::Clock;
 use super::mesh::Mesh;
 use super::operation::Operation;
@@ -22,6 +25,7 @@ use super::report::{Report, connection_of};
 use super::ring::{Completion, Ring};
 use super::slots::Slots;
 use super::spin::SpinRecord;
+use super::wrapping::Wrapping;
 use crate::id::{ConnectionId, Millis, ShardId};
 use crate::limits::{Limits, MESH_BATCHES_MAX};
 use crate::shard::{Input, Outbox, Shard, ShardConfig};
@@ -50,6 +54,8 @@ pub(super) struct Bounds {
     pub(super) accepts_per_turn_max: usize,
     /// Connections of one address in a second; 0 for any number.
     pub(super) accepts_per_address_per_sec_max: u32,
+    /// Steps of TLS handshakes in one turn.
+    pub(super) tls_handshakes_per_turn_max: usize,
     /// Received bytes of one connection in one turn, while others wait.
     pub(super) turn_bytes_per_connection_max: usize,
 }
@@ -60,6 +66,7 @@ impl From<&Limits> for Bounds {
             connections_per_shard_max: limits.connections_per_shard_max,
             accepts_per_turn_max: limits.accepts_per_turn_max,
             accepts_per_address_per_sec_max: limits.accepts_per_address_per_sec_max,
+            tls_handshakes_per_turn_max: limits.tls_handshakes_per_turn_max,
             turn_bytes_per_connection_max: limits.turn_bytes_per_connection_max,
         }
     }
@@ -73,12 +80,14 @@ pub(super) struct Parts {
     pub(super) config: ShardConfig,
     /// How many there are.
     pub(super) shards: usize,
-    /// Sockets to accept on.
-    pub(super) listeners: Vec<OwnedFd>,
+    /// Where to accept, by index of listener.
+    pub(super) entrances: Vec<Option<Entrance>>,
     /// What is too much.
     pub(super) bounds: Bounds,
     /// The way to the other shards.
     pub(super) mesh: Mesh,
+    /// What changes of the listeners; a call to the mesh follows.
+    pub(super) changes: Receiver<Change>,
     /// The clock of all shards.
     pub(super) clock: Clock,
     /// Seed of the table of addresses; secret.
@@ -99,7 +108,8 @@ pub(super) struct Driver {
     pub(super) shard: Shard,
     pub(super) outbox: Outbox,
     pub(super) mesh: Mesh,
-    pub(super) listeners: Vec<Listener>,
+    pub(super) listeners: Vec<Option<Listener>>,
+    pub(super) changes: Receiver<Change>,
     pub(super) bounds: Bounds,
     pub(super) report: Report,
     /// The moment of this turn.
@@ -121,6 +131,10 @@ pub(super) struct Driver {
     pub(super) large_sends: VecDeque<ConnectionId>,
     /// When to look which buffers for sending nobody has needed for a while.
     pub(super) cool_at: Option<Millis>,
+    /// What wrapped connections need.
+    pub(super) wrapping: Wrapping,
+    /// Connections that go to another shard when their last bytes are sent.
+    pub(super) leaving: Vec<(ConnectionId, ShardId)>,
     /// Connections being closed and when that has to end, soonest first.
     pub(super) closing: VecDeque<(Millis, ConnectionId)>,
     /// Connections that have ended, to be closed at the end of the turn.
@@ -162,7 +176,8 @@ impl Driver {
             shard: Shard::new(parts.config),
             outbox: Outbox::new(parts.shards),
             mesh: parts.mesh,
-            listeners: parts.listeners.into_iter().map(Listener::new).collect(),
+            listeners: parts.entrances.into_iter().map(|entrance| entrance.map(Listener::new)).collect(),
+            changes: parts.changes,
             bounds: parts.bounds,
             report: parts.report,
             now: parts.clock.now(),
@@ -175,6 +190,8 @@ impl Driver {
             resend: Vec::new(),
             large_sends: VecDeque::new(),
             cool_at: None,
+            wrapping: Wrapping::default(),
+            leaving: Vec::new(),
             closing: VecDeque::new(),
             dead: Vec::new(),
             address_rates: AddressRates::new(parts.bounds.accepts_per_address_per_sec_max, parts.address_seed),
@@ -226,6 +243,7 @@ impl Driver {
         self.turn_number = self.turn_number.wrapping_add(1);
         self.open_waiting();
         let had_completions = self.complete_operations();
+        self.step_handshakes();
         let had_mesh = self.take_mesh();
         self.pass_deadlines();
         self.read_board();
@@ -274,7 +292,10 @@ impl Driver {
             Operation::Receive(id) => received = self.complete_receive(id, completion, true),
             Operation::Send(id) => self.complete_send(id, completion.result),
             Operation::Accept(listener) => self.complete_accept(listener, completion.result, completion.has_more),
-            Operation::Wake => self.ring.await_wake(self.mesh.eventfd().as_fd()),
+            Operation::Wake => {
+                self.ring.await_wake(self.mesh.eventfd().as_fd());
+                self.take_changes();
+            }
             Operation::Cancel => {}
         }
         // At once: what comes next of a connection that the shard has ended is not for the shard any more.
@@ -417,6 +438,7 @@ impl Driver {
 
     fn has_news(&mut self) -> bool {
         let is_waiting = !self.waiting.is_empty() || !self.put_off.is_empty() || !self.large_sends.is_empty();
+        let is_waiting = is_waiting || self.wrapping.has_handshakes();
         is_waiting || self.ring.has_news() || self.mesh.has_news() || self.can_resume()
     }
 

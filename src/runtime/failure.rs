@@ -8,6 +8,8 @@ use std::io;
 
 /// Exit code: wrong usage, or an address that cannot be had.
 pub const EXIT_USAGE: u8 = 1;
+/// Exit code: a configuration that cannot be.
+pub const EXIT_CONFIG: u8 = 3;
 /// Exit code: a fault of the broker itself.
 pub const EXIT_INTERNAL: u8 = 70;
 /// Exit code: the system is not configured for the broker.
@@ -26,6 +28,11 @@ impl Failure {
     /// Wrong usage, or an address that cannot be had.
     pub(crate) fn usage(text: impl Into<String>) -> Self {
         Self { exit_code: EXIT_USAGE, text: text.into() }
+    }
+
+    /// A configuration that cannot be.
+    pub(crate) fn config(text: impl Into<String>) -> Self {
+        Self { exit_code: EXIT_CONFIG, text: text.into() }
     }
 
     /// A fault of the broker itself.

@@ -1,33 +1,79 @@
 //! Listener: sockets to accept on.
 //!
 //! Duty: bind every address once per shard, or say why that cannot be; refuse a port that another broker has, which
-//! SO_REUSEPORT alone would share with it. Must not: accept. Neighbours: `start` hands the sockets to the shards.
+//! SO_REUSEPORT alone would share with it; give each listener what its connections speak. Must not: accept. Neighbours: `start`
+//! hands the sockets to the shards, `unix_path` has those of the file system.
 
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
+use super::accepting::Entrance;
+use super::crowd::Crowd;
 use super::failure::Failure;
-use crate::config::{ListenAddress, Listener};
+use super::unix_path::{self, UnixPath};
+use crate::config::{ListenAddress, Listener, Transport};
+use crate::limits::Limits;
+use crate::transport::Setup;
 
 /// New connections that the kernel keeps waiting per socket.
-const BACKLOG: i32 = 4096;
+pub(super) const BACKLOG: i32 = 4096;
 
-/// A port in use is tried again so often, with this pause (20 ms were seen to pass after a kill with 3000 connections).
-const PORT_TRIES: u32 = 25;
-const PORT_PAUSE: Duration = Duration::from_millis(20);
+/// A port or path in use is tried again so often, with this pause (20 ms were seen to pass after a kill with 3000 connections).
+pub(super) const LISTENER_TRIES: u32 = 25;
+pub(super) const LISTENER_PAUSE: Duration = Duration::from_millis(20);
+
+/// A listener that is bound, for all shards.
+#[derive(Debug)]
+pub(super) struct Bound {
+    /// What it was made from.
+    pub(super) listener: Listener,
+    /// Where it listens, with its true port.
+    pub(super) place: Place,
+    crowd: Arc<Crowd>,
+    /// The file of a Unix socket, removed with this.
+    _file: Option<UnixPath>,
+}
+
+impl Bound {
+    /// It is to be as `listener` says, which has the same address.
+    pub(super) fn change(&mut self, listener: &Listener) {
+        self.crowd.bound(listener.connections_max);
+        self.place.scheme = scheme_of(listener);
+        self.listener = listener.clone();
+    }
+}
+
+/// Where a listener listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    scheme: &'static str,
+    address: ListenAddress,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.scheme)?;
+        match &self.address {
+            ListenAddress::Tcp(address) => address.fmt(formatter),
+            ListenAddress::Unix(path) => write!(formatter, "unix:{}", path.display()),
+        }
+    }
+}
 
 /// The sockets of all shards.
 #[derive(Debug)]
 pub(super) struct Listeners {
-    /// Addresses listened on, with their true ports.
-    pub(super) addresses: Vec<SocketAddr>,
-    /// One set of sockets per shard, each in order of address.
-    pub(super) by_shard: Vec<Vec<OwnedFd>>,
+    /// By index of listener; `None` for an optional one whose address the machine does not have.
+    pub(super) bound: Vec<Option<Bound>>,
+    /// One set per shard, each by index of listener.
+    pub(super) by_shard: Vec<Vec<Option<Entrance>>>,
     /// Optional addresses that the machine does not have, and why.
     pub(super) missing: Vec<(SocketAddr, io::Error)>,
 }
@@ -35,28 +81,29 @@ pub(super) struct Listeners {
 /// Binds every address once for each of `shards` shards.
 ///
 /// # Errors
-/// An address is in use, not there, or not permitted.
-pub(super) fn listen(binds: &[Listener], shards: usize) -> Result<Listeners, Failure> {
+/// An address is in use, not there, or not permitted; a certificate cannot be used.
+pub(super) fn listen(wanted: &[Listener], limits: &Limits, shards: usize) -> Result<Listeners, Failure> {
     let mut listeners =
-        Listeners { addresses: Vec::new(), by_shard: (0..shards).map(|_| Vec::new()).collect(), missing: Vec::new() };
-    for bind in binds {
-        let ListenAddress::Tcp(wanted) = bind.address else {
-            return Err(Failure::usage("unix sockets are not supported yet"));
-        };
-        match find_port(wanted) {
-            Ok(address) => {
-                for sockets in &mut listeners.by_shard {
-                    let socket = bind_socket(address, true).map_err(|error| cannot_listen(wanted, &error))?;
-                    socket.listen(BACKLOG).map_err(|error| cannot_listen(wanted, &error))?;
-                    sockets.push(socket.into());
+        Listeners { bound: Vec::new(), by_shard: (0..shards).map(|_| Vec::new()).collect(), missing: Vec::new() };
+    // All files are read before anything is bound.
+    let setups = wanted.iter().map(|listener| setup_of(listener, limits)).collect::<Result<Vec<_>, _>>()?;
+    for (listener, setup) in wanted.iter().zip(setups) {
+        match bind(listener, setup, shards) {
+            Ok((bound, entrances)) => {
+                listeners.bound.push(Some(bound));
+                for (of_shard, entrance) in listeners.by_shard.iter_mut().zip(entrances) {
+                    of_shard.push(Some(entrance));
                 }
-                listeners.addresses.push(address);
             }
-            Err(error) if bind.is_optional && is_missing(&error) => listeners.missing.push((wanted, error)),
-            Err(error) => return Err(cannot_listen(wanted, &error)),
+            Err(CannotBind::Missing(address, error)) => {
+                listeners.bound.push(None);
+                listeners.by_shard.iter_mut().for_each(|of_shard| of_shard.push(None));
+                listeners.missing.push((address, error));
+            }
+            Err(CannotBind::Failed(failure)) => return Err(failure),
         }
     }
-    if listeners.addresses.is_empty() {
+    if listeners.bound.iter().all(Option::is_none) {
         return Err(Failure::usage(
             "no address to listen on: none of the default addresses is there; name one by --bind",
         ));
@@ -64,15 +111,86 @@ pub(super) fn listen(binds: &[Listener], shards: usize) -> Result<Listeners, Fai
     Ok(listeners)
 }
 
+/// What the connections of a listener speak.
+///
+/// # Errors
+/// A certificate cannot be used.
+pub(super) fn setup_of(listener: &Listener, limits: &Limits) -> Result<Arc<Setup>, Failure> {
+    Setup::of(listener, limits).map(Arc::new).map_err(|error| {
+        let text = error.to_string();
+        if error.is_missing { Failure::usage(text) } else { Failure::config(text) }
+    })
+}
+
+/// Why a listener has no socket.
+pub(super) enum CannotBind {
+    /// It is optional, and the machine does not have its address.
+    Missing(SocketAddr, io::Error),
+    /// All else.
+    Failed(Failure),
+}
+
+impl From<Failure> for CannotBind {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+/// Binds one listener for each of `shards` shards.
+pub(super) fn bind(
+    listener: &Listener,
+    setup: Arc<Setup>,
+    shards: usize,
+) -> Result<(Bound, Vec<Entrance>), CannotBind> {
+    let crowd = Arc::new(Crowd::new(listener.connections_max));
+    let (address, sockets, file) = match &listener.address {
+        ListenAddress::Unix(path) => {
+            let (file, sockets) = unix_path::listen(path, shards)?;
+            (listener.address.clone(), sockets, Some(file))
+        }
+        ListenAddress::Tcp(wanted) => match bind_port(*wanted, listener.interface.as_deref(), shards) {
+            Ok((address, sockets)) => (ListenAddress::Tcp(address), sockets, None),
+            Err(error) if listener.is_optional && is_missing(&error) => {
+                return Err(CannotBind::Missing(*wanted, error));
+            }
+            Err(error) => return Err(cannot_listen(*wanted, &error).into()),
+        },
+    };
+    let entrance = |socket| Entrance { socket, setup: Arc::clone(&setup), crowd: Arc::clone(&crowd) };
+    let entrances = sockets.into_iter().map(entrance).collect();
+    let place = Place { scheme: scheme_of(listener), address };
+    Ok((Bound { listener: listener.clone(), place, crowd, _file: file }, entrances))
+}
+
+fn scheme_of(listener: &Listener) -> &'static str {
+    match (&listener.transport, listener.tls.is_some()) {
+        (Transport::Mqtt, false) => "",
+        (Transport::Mqtt, true) => "mqtts://",
+        (Transport::WebSocket { .. }, false) => "ws://",
+        (Transport::WebSocket { .. }, true) => "wss://",
+    }
+}
+
+fn bind_port(wanted: SocketAddr, interface: Option<&str>, shards: usize) -> io::Result<(SocketAddr, Vec<OwnedFd>)> {
+    let address = find_port(wanted)?;
+    let mut sockets = Vec::with_capacity(shards);
+    for _ in 0..shards {
+        let socket = bind_socket(address, true, interface)?;
+        socket.listen(BACKLOG)?;
+        sockets.push(socket.into());
+    }
+    Ok((address, sockets))
+}
+
 /// Binds without SO_REUSEPORT, which fails if anybody else has the port; the socket is closed again. The kernel takes down
 /// the rings of an ended process, and with them its listeners, a little after its end: a restart has to wait for that.
 fn find_port(address: SocketAddr) -> io::Result<SocketAddr> {
-    let mut tries_left = PORT_TRIES;
+    let mut tries_left = LISTENER_TRIES;
     loop {
         match try_port(address) {
             Err(error) if error.raw_os_error() == Some(libc::EADDRINUSE) && tries_left > 0 => {
                 tries_left -= 1;
-                thread::sleep(PORT_PAUSE);
+                thread::sleep(LISTENER_PAUSE);
             }
             tried => return tried,
         }
@@ -80,12 +198,12 @@ fn find_port(address: SocketAddr) -> io::Result<SocketAddr> {
 }
 
 fn try_port(address: SocketAddr) -> io::Result<SocketAddr> {
-    let socket = bind_socket(address, false)?;
+    let socket = bind_socket(address, false, None)?;
     socket.listen(1)?;
     socket.local_addr()?.as_socket().ok_or_else(|| io::ErrorKind::AddrNotAvailable.into())
 }
 
-fn bind_socket(address: SocketAddr, is_shared: bool) -> io::Result<Socket> {
+fn bind_socket(address: SocketAddr, is_shared: bool, interface: Option<&str>) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
@@ -94,6 +212,9 @@ fn bind_socket(address: SocketAddr, is_shared: bool) -> io::Result<Socket> {
     socket.set_reuse_port(is_shared)?;
     // Accepted sockets inherit it: no system call per connection.
     socket.set_tcp_nodelay(true)?;
+    if let Some(interface) = interface {
+        socket.bind_device(Some(interface.as_bytes()))?;
+    }
     socket.bind(&SockAddr::from(address))?;
     Ok(socket)
 }
@@ -112,6 +233,8 @@ fn cannot_listen(address: SocketAddr, error: &io::Error) -> Failure {
         }
         Some(libc::EADDRNOTAVAIL) => "this machine does not have the address; `ip addr` lists those it has".into(),
         Some(libc::EAFNOSUPPORT) => "this machine does not speak that protocol family".into(),
+        Some(libc::ENODEV) => "this machine does not have the interface; `ip link` lists those it has".into(),
+        Some(libc::EPERM) => "the interface is not permitted; grant CAP_NET_RAW".into(),
         Some(libc::EACCES) => {
             format!("port {port} is not permitted; choose one from 1024 on, or grant CAP_NET_BIND_SERVICE")
         }
@@ -130,18 +253,29 @@ mod tests {
         Listener::plain(ListenAddress::Tcp((Ipv4Addr::LOCALHOST, port).into()))
     }
 
+    fn try_listen(wanted: &[Listener], shards: usize) -> Result<Listeners, Failure> {
+        listen(wanted, &Limits::default(), shards)
+    }
+
+    fn address(listeners: &Listeners, at: usize) -> SocketAddr {
+        match listeners.bound[at].as_ref().unwrap().place.address {
+            ListenAddress::Tcp(address) => address,
+            ListenAddress::Unix(_) => unreachable!("only TCP is asked for here"),
+        }
+    }
+
     #[test]
     fn all_shards_listen_on_one_port() {
-        let listeners = listen(&[local(0)], 3).unwrap();
+        let listeners = try_listen(&[local(0)], 3).unwrap();
         assert_eq!(listeners.by_shard.iter().map(Vec::len).collect::<Vec<_>>(), [1, 1, 1]);
-        assert_ne!(listeners.addresses[0].port(), 0);
-        TcpStream::connect(listeners.addresses[0]).unwrap();
+        assert_ne!(address(&listeners, 0).port(), 0);
+        TcpStream::connect(address(&listeners, 0)).unwrap();
     }
 
     #[test]
     fn a_second_broker_on_the_port_is_refused() {
-        let first = listen(&[local(0)], 2).unwrap();
-        let failure = listen(&[local(first.addresses[0].port())], 2).unwrap_err();
+        let first = try_listen(&[local(0)], 2).unwrap();
+        let failure = try_listen(&[local(address(&first, 0).port())], 2).unwrap_err();
         assert_eq!(failure.exit_code, 1);
         assert!(failure.text.contains("in use"), "{failure}");
     }
@@ -149,18 +283,18 @@ mod tests {
     #[test]
     fn a_missing_address_is_an_error_unless_it_is_optional() {
         let mut elsewhere = Listener::plain(ListenAddress::Tcp((Ipv4Addr::new(192, 0, 2, 1), 0).into()));
-        assert!(listen(&[local(0), elsewhere.clone()], 1).unwrap_err().text.contains("does not have the address"));
+        assert!(try_listen(&[local(0), elsewhere.clone()], 1).unwrap_err().text.contains("does not have the address"));
         elsewhere.is_optional = true;
-        let listeners = listen(&[local(0), elsewhere], 1).unwrap();
-        assert_eq!((listeners.addresses.len(), listeners.missing.len()), (1, 1));
+        let listeners = try_listen(&[local(0), elsewhere], 1).unwrap();
+        assert_eq!((listeners.bound.iter().flatten().count(), listeners.missing.len()), (1, 1));
     }
 
     #[test]
     fn the_same_port_of_both_families_can_be_had() {
-        let first = listen(&[local(0)], 1).unwrap();
-        let address = ListenAddress::Tcp((Ipv6Addr::LOCALHOST, first.addresses[0].port()).into());
+        let first = try_listen(&[local(0)], 1).unwrap();
+        let address = ListenAddress::Tcp((Ipv6Addr::LOCALHOST, address(&first, 0).port()).into());
         let same_port = Listener { is_optional: true, ..Listener::plain(address) };
-        let both = listen(&[same_port], 1);
+        let both = try_listen(&[same_port], 1);
         assert!(both.is_ok() || both.is_err_and(|failure| failure.text.starts_with("no address")));
     }
 }

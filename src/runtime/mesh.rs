@@ -7,7 +7,6 @@
 //! One bounded channel per ordered pair. A batch that meets a full one stays in the outbox and grows there; its shard is
 //! woken when there is room again.
 
-use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
@@ -15,6 +14,7 @@ use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
 use super::eventfd::EventFd;
 use super::flag::Flag;
+use super::peer::Origin;
 use crate::id::{Millis, ShardId};
 use crate::limits::MESH_BATCHES_MAX;
 use crate::shard::MeshBatch;
@@ -24,8 +24,8 @@ use crate::shard::MeshBatch;
 pub(super) struct Handoff {
     /// The socket; nothing of it is in flight.
     pub(super) socket: OwnedFd,
-    /// The other end.
-    pub(super) peer: SocketAddr,
+    /// Where it comes from, with the state of its transport.
+    pub(super) origin: Origin,
     /// When it was accepted.
     pub(super) accepted_at: Millis,
     /// Bytes that were received and not used up.
@@ -303,7 +303,8 @@ mod tests {
         let (socket, peer) = listener.accept().unwrap();
         let (mut ends, _caller) = connect_shards(2).unwrap();
         let unread = b"CONNECT".to_vec();
-        ends[0].hand_over(ShardId(1), Handoff { socket: socket.into(), peer, accepted_at: Millis(1), unread });
+        let origin = Origin::plain(peer, 0);
+        ends[0].hand_over(ShardId(1), Handoff { socket: socket.into(), origin, accepted_at: Millis(1), unread });
         ends[0].push(&mut [MeshBatch::default(), MeshBatch::default()]);
         drop(ends);
         assert_eq!(std::io::Read::read(&mut client, &mut [0; 8]).unwrap(), 0);

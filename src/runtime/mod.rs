@@ -19,9 +19,11 @@ mod announcer;
 mod board;
 mod buffers;
 mod carry;
+mod changing;
 mod clock;
 mod closing;
 mod connection;
+mod crowd;
 mod driver;
 mod eventfd;
 mod failure;
@@ -33,6 +35,7 @@ mod memory;
 mod mesh;
 mod operation;
 mod panic_policy;
+mod peer;
 mod placement;
 mod probe;
 mod process;
@@ -44,12 +47,14 @@ mod slots;
 mod spin;
 mod start;
 mod sys;
+mod unix_path;
 mod watchdog;
+mod wrapping;
 mod writing;
 
-pub use failure::{EXIT_INTERNAL, EXIT_SYSTEM, EXIT_USAGE, Failure};
+pub use failure::{EXIT_CONFIG, EXIT_INTERNAL, EXIT_SYSTEM, EXIT_USAGE, Failure};
 pub use placement::allowed_cpus;
-pub use start::run;
+pub use start::{Reload, run};
 
 /// What `flag` is made of; its model test puts other ones in their place.
 mod atomics {

@@ -38,6 +38,13 @@ impl Driver {
             connection.feed(self.turn_number, received);
             self.bytes_received += received as u64;
         }
+        let is_wrapped = connection.transport().is_some();
+        if is_wrapped && let Some(buffer) = completion.buffer {
+            self.keep_raw(&buffer, received);
+            self.ring.give_back(buffer);
+            self.take_raw(id);
+            return received;
+        }
         let taken = match &completion.buffer {
             Some(buffer) => {
                 let new = self.ring.received(buffer, received);
@@ -71,7 +78,7 @@ impl Driver {
     }
 
     /// Does what the shard wants after received bytes.
-    fn follow(&mut self, id: ConnectionId, next: Next) {
+    pub(super) fn follow(&mut self, id: ConnectionId, next: Next) {
         match next {
             Next::Read { .. } => {}
             Next::AwaitMesh => self.pause(id, Pause::Mesh),
@@ -87,6 +94,10 @@ impl Driver {
         if connection.phase == Phase::Dead {
             return self.release_if_quiet(id);
         }
+        let is_over = connection.transport().is_some_and(|transport| transport.is_over());
+        if is_over && connection.phase == Phase::Open && connection.pause == Pause::None {
+            return self.lose_politely(id);
+        }
         self.want_bytes(id);
     }
 
@@ -100,7 +111,7 @@ impl Driver {
         match pause {
             Pause::Mesh => self.awaiting_mesh.push_back(id),
             // What the egress has reported before the pause is not reported again.
-            Pause::Drain | Pause::None => {}
+            Pause::Drain | Pause::Handshake | Pause::None => {}
         }
     }
 
@@ -140,10 +151,29 @@ impl Driver {
     }
 
     fn hand_over(&mut self, id: ConnectionId, to: ShardId) {
+        let close_by = self.close_by();
+        let Some(connection) = self.slots.get(id) else { return };
+        if connection.is_quiet() {
+            return self.hand_over_now(id, to);
+        }
+        // The last bytes of a handshake are still being sent.
+        connection.phase = Phase::Leaving;
+        self.leaving.push((id, to));
+        self.closing.push_back((close_by, id));
+    }
+
+    /// Nothing of a connection is in flight any more that belongs elsewhere.
+    pub(super) fn leave(&mut self, id: ConnectionId) {
+        let Some(at) = self.leaving.iter().position(|(leaving, _)| *leaving == id) else { return };
+        let (_, to) = self.leaving.swap_remove(at);
+        self.hand_over_now(id, to);
+    }
+
+    fn hand_over_now(&mut self, id: ConnectionId, to: ShardId) {
         let Some(connection) = self.slots.close(id) else { return };
-        let (peer, accepted_at) = (connection.peer(), connection.accepted_at);
-        let (socket, unread) = connection.into_parts();
-        self.mesh.hand_over(to, Handoff { socket, peer, accepted_at, unread });
+        let accepted_at = connection.accepted_at;
+        let (socket, origin, unread) = connection.into_parts();
+        self.mesh.hand_over(to, Handoff { socket, origin, accepted_at, unread });
     }
 
     /// Notes that a connection may need a receive operation at the end of the turn.
@@ -169,7 +199,9 @@ impl Driver {
                     continue;
                 }
                 // A connection that may still move to another shard must have nothing in flight after its bytes came.
-                if connection.is_settled || is_alone || connection.phase != Phase::Open {
+                // A TLS handshake goes step by step, so that what is not its turn yet stays in the socket.
+                let is_free = is_alone && !connection.transport().is_some_and(|transport| transport.is_handshaking());
+                if connection.is_settled || is_free || connection.phase != Phase::Open {
                     self.ring.receive_many(id, connection.socket());
                     connection.receiving = Receiving::Many;
                     connection.first_burst = FirstBurst::default();
@@ -183,7 +215,7 @@ impl Driver {
 }
 
 /// Offers the shard what a connection has, `new` last, until it wants something else than more bytes.
-fn take_bytes(
+pub(super) fn take_bytes(
     shard: &mut Shard,
     outbox: &mut Outbox,
     now: Millis,

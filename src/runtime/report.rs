@@ -4,9 +4,9 @@
 //! cause at will. Must not: block, or know why the shard decided so. Neighbours: the driver gives events, `journal` writes.
 
 use std::fmt::Write;
-use std::net::SocketAddr;
 
 use super::journal::Journal;
+use super::peer::Peer;
 use crate::id::{ConnectionId, Millis, ShardId};
 use crate::shard::{Cause, Counters, Event};
 use crate::wire::{ProtocolVersion, ReasonCode};
@@ -28,6 +28,12 @@ pub(super) struct Tally {
     pub(super) accepts_put_off: u64,
     /// Connections closed at once (`accepts_per_address_per_sec_max`).
     pub(super) refused_addresses: u64,
+    /// Connections closed at once, as their listener had as many as it takes.
+    pub(super) refused_listener_connections: u64,
+    /// Connections closed as they broke the rules of TLS, WebSocket or the PROXY protocol.
+    pub(super) transport_faults: u64,
+    /// Turns that left TLS handshakes for the next (`tls_handshakes_per_turn_max`).
+    pub(super) handshakes_put_off: u64,
     /// Connections closed at once (`connections_per_shard_max`).
     pub(super) refused_connections: u64,
     /// Turns that had served others while received bytes waited for the next (`turn_bytes_per_connection_max`).
@@ -70,7 +76,7 @@ impl Report {
     }
 
     /// Tells of an event.
-    pub(super) fn event(&mut self, now: Millis, event: &Event, peer: Option<SocketAddr>) {
+    pub(super) fn event(&mut self, now: Millis, event: &Event, peer: Option<Peer>) {
         let is_trouble = matches!(
             event,
             Event::Disconnected { cause: Cause::Broker(reason, _), .. } | Event::Refused { cause: Cause::Broker(reason, _), .. }
@@ -106,25 +112,39 @@ impl Report {
     }
 
     /// Tells that a connection was turned away because the shard has no more room.
-    pub(super) fn too_many_connections(&mut self, now: Millis, peer: SocketAddr) {
+    pub(super) fn too_many_connections(&mut self, now: Millis, peer: Peer) {
         self.tally.refused_connections += 1;
         self.refused(now, peer, "connections_per_shard_max is reached");
     }
 
     /// Tells that a connection was turned away because its address has opened too many in a short time.
-    pub(super) fn address_too_often(&mut self, now: Millis, peer: SocketAddr) {
+    pub(super) fn address_too_often(&mut self, now: Millis, peer: Peer) {
         self.tally.refused_addresses += 1;
         self.refused(now, peer, "accepts_per_address_per_sec_max is reached");
     }
 
-    fn refused(&mut self, now: Millis, peer: SocketAddr, what: &str) {
+    /// Tells that a connection was turned away because its listener has as many as it takes.
+    pub(super) fn listener_is_full(&mut self, now: Millis, peer: Peer) {
+        self.tally.refused_listener_connections += 1;
+        self.refused(now, peer, "the listener has as many connections as it takes");
+    }
+
+    /// Tells that a connection was closed because of what its transport has heard.
+    pub(super) fn transport_failed(&mut self, now: Millis, peer: Peer, what: &str) {
+        self.tally.transport_faults += 1;
+        if self.is_verbose || self.may_tell(now) {
+            self.journal.line(format!("Connection from {peer} closed by shard {}: {}", self.shard.0, printable(what)));
+        }
+    }
+
+    fn refused(&mut self, now: Millis, peer: Peer, what: &str) {
         if self.is_verbose || self.may_tell(now) {
             self.journal.line(format!("Connection from {peer} refused on shard {}: {what}", self.shard.0));
         }
     }
 
     /// Tells of a panic that a connection caused and that ended only that connection. `times`: which one it is.
-    pub(super) fn panicked(&mut self, now: Millis, peer: Option<SocketAddr>, times: u64, text: &str) {
+    pub(super) fn panicked(&mut self, now: Millis, peer: Option<Peer>, times: u64, text: &str) {
         if self.is_verbose || self.may_tell(now) {
             let peer = peer.map_or_else(|| "unknown".into(), |peer| peer.to_string());
             let (shard, text) = (self.shard.0, printable(text));
@@ -145,11 +165,22 @@ impl Report {
 
     /// Tells at the end which bounds have bitten, if any.
     pub(super) fn sum_up(&self, counters: &Counters) {
-        let Tally { accepts_put_off, refused_addresses, refused_connections, turns_over_budget } = self.tally;
+        let Tally {
+            accepts_put_off,
+            refused_addresses,
+            refused_listener_connections,
+            transport_faults,
+            handshakes_put_off,
+            refused_connections,
+            turns_over_budget,
+        } = self.tally;
         let bitten = [
             ("accepts_put_off", accepts_put_off),
             ("refused_addresses", refused_addresses),
             ("refused_at_accept", refused_connections),
+            ("refused_listener_connections", refused_listener_connections),
+            ("transport_faults", transport_faults),
+            ("handshakes_put_off", handshakes_put_off),
             ("turns_over_budget", turns_over_budget),
         ];
         let bitten = bitten.map(|(name, times)| (name.to_owned(), times)).into_iter().chain(counters.troubles());
@@ -200,7 +231,7 @@ pub(super) fn connection_of(event: &Event) -> ConnectionId {
     }
 }
 
-fn describe(event: &Event, peer: Option<SocketAddr>, shard: ShardId) -> String {
+fn describe(event: &Event, peer: Option<Peer>, shard: ShardId) -> String {
     let peer = peer.map_or_else(|| "unknown".into(), |peer| peer.to_string());
     let shard = shard.0;
     match event {

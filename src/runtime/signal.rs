@@ -15,6 +15,8 @@ pub(super) enum Signal {
     Stop(i32),
     /// Open the files of the log again.
     ReopenLog,
+    /// Read files and configuration again.
+    Reload,
     /// Nothing yet. With its name.
     Ignored(&'static str),
 }
@@ -29,7 +31,7 @@ pub(super) fn tell_signals(told: impl Fn(Signal) + Send + 'static) -> io::Result
     thread::Builder::new().name("ringmq-signals".into()).spawn(move || {
         for signal in &mut signals {
             told(match signal {
-                SIGHUP => Signal::Ignored("SIGHUP"),
+                SIGHUP => Signal::Reload,
                 SIGUSR1 => Signal::Ignored("SIGUSR1"),
                 SIGUSR2 => Signal::Ignored("SIGUSR2"),
                 number if number == rotated => Signal::ReopenLog,

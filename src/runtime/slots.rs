@@ -66,6 +66,7 @@ impl Slots {
 mod tests {
     use std::net::{Ipv4Addr, TcpStream};
 
+    use super::super::peer::Origin;
     use super::*;
     use crate::id::Millis;
 
@@ -73,7 +74,7 @@ mod tests {
         let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let peer = stream.local_addr().unwrap();
-        Connection::new(stream.into(), peer, Millis(0))
+        Connection::new(stream.into(), Origin::plain(peer, 0), Millis(0))
     }
 
     #[test]

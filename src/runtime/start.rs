@@ -14,8 +14,10 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 use glommio::{GlommioError, LocalExecutor, LocalExecutorBuilder, Placement};
 use sd_notify::NotifyState;
 
+use super::accepting::Entrance;
 use super::announcer::Announcer;
 use super::board::Board;
+use super::changing::{self, Change, Changing};
 use super::clock::Clock;
 use super::driver::{Bounds, Driver, Parts};
 use super::failure::Failure;
@@ -40,6 +42,9 @@ const EXECUTOR_BYTES: usize = 64 << 10;
 /// How long a stop may take in all; each driver bounds its own part below this.
 const STOP_SECS: u64 = 8;
 
+/// Makes the configuration again.
+pub type Reload<'a> = dyn FnMut() -> Result<Config, Failure> + 'a;
+
 /// What reaches the main thread.
 enum Notice {
     Ready,
@@ -47,15 +52,15 @@ enum Notice {
     Signal(Signal),
 }
 
-/// Serves until told to stop.
+/// Serves until told to stop. `reload`: what the broker is to be told when it is told to read its configuration again.
 ///
 /// # Errors
 /// The broker cannot start, or one of its shards has failed.
-pub fn run(config: &Config) -> Result<(), Failure> {
+pub fn run(config: &Config, reload: &mut Reload<'_>) -> Result<(), Failure> {
     panic_policy::install();
     // While there is one thread.
     let mut starter = if config.is_daemon { Some(process::go_to_background()?) } else { None };
-    let result = prepare(config, &mut starter);
+    let result = prepare(config, reload, &mut starter);
     if let (Err(failure), Some(starter)) = (&result, starter) {
         starter.tell_failure(failure);
     }
@@ -63,10 +68,10 @@ pub fn run(config: &Config) -> Result<(), Failure> {
 }
 
 /// Takes what the system has for the broker, then serves. `starter`: who is to be told when it does.
-fn prepare(config: &Config, starter: &mut Option<Starter>) -> Result<(), Failure> {
+fn prepare(config: &Config, reload: &mut Reload<'_>, starter: &mut Option<Starter>) -> Result<(), Failure> {
     probe::raise_limits();
     probe::check_io_uring()?;
-    let listeners = listener::listen(&config.listeners, config.cpus.len())?;
+    let listeners = listener::listen(&config.listeners, &config.limits, config.cpus.len())?;
     let (journal, journal_end) = Journal::start(&config.logging)?;
     let _pid_file = config.pid_file.as_deref().map(PidFile::write).transpose()?;
     if let Some(user) = config.user.as_deref().filter(|_| process::is_root()) {
@@ -75,7 +80,7 @@ fn prepare(config: &Config, starter: &mut Option<Starter>) -> Result<(), Failure
     let mut config = config.clone();
     let memory = if config.is_held_bytes_set { None } else { Memory::of_process() };
     let told = fit_held_bytes(&mut config.limits, config.cpus.len(), memory);
-    let result = serve(&config, &told, listeners, journal, starter);
+    let result = serve(&config, (reload, starter), &told, listeners, journal);
     journal_end.close();
     result
 }
@@ -83,10 +88,10 @@ fn prepare(config: &Config, starter: &mut Option<Starter>) -> Result<(), Failure
 /// `held`: what is to be told of the memory held.
 fn serve(
     config: &Config,
+    (reload, starter): (&mut Reload<'_>, &mut Option<Starter>),
     held: &str,
     listeners: Listeners,
     journal: Journal,
-    starter: &mut Option<Starter>,
 ) -> Result<(), Failure> {
     let (notify, notices) = unbounded();
     let told = notify.clone();
@@ -98,11 +103,14 @@ fn serve(
     let line = format!("{}; {held}", announcement(config, &listeners));
     let is_stopping = Arc::new(AtomicBool::new(false));
     let board = Arc::new(Board::new(config.cpus.len()));
-    let caller = start_shards(config, listeners, &journal, (&is_stopping, &board), &notify)?;
+    let Listeners { bound, by_shard, .. } = listeners;
+    let (caller, shards) = start_shards(config, by_shard, &journal, (&is_stopping, &board), &notify)?;
     journal.publish_on(Arc::clone(&board), caller.clone());
     let announcer = (config.sys_interval_secs > 0)
         .then(|| Announcer::new(Arc::clone(&board), caller.clone(), config.sys_interval_secs));
     let watchdog = Watchdog::wanted(board, caller.clone());
+    // Dropped last: with it go the files of Unix sockets.
+    let mut changing = Changing::new(bound, shards, caller.clone());
     let mut broker = Broker { shards: config.cpus.len(), notices, is_stopping, caller, journal, announcer, watchdog };
     if broker.await_ready()? {
         broker.journal.line(line);
@@ -113,7 +121,7 @@ fn serve(
         if config.is_faulty {
             broker.journal.line("RINGMQ_FAULTS=1: any client can cause a panic (PUBLISH to $fault/panic)".into());
         }
-        broker.await_end()?;
+        broker.await_end(&mut || changing.apply(&reload()?))?;
         broker.journal.line("ringmq has stopped".into());
     }
     Ok(())
@@ -121,17 +129,18 @@ fn serve(
 
 fn start_shards(
     config: &Config,
-    listeners: Listeners,
+    entrances: Vec<Vec<Option<Entrance>>>,
     journal: &Journal,
     (is_stopping, board): (&Arc<AtomicBool>, &Arc<Board>),
     notify: &Sender<Notice>,
-) -> Result<Caller, Failure> {
+) -> Result<(Caller, Vec<Sender<Change>>), Failure> {
+    let mut changes = Vec::new();
     let shards = config.cpus.len();
     let clock = Clock::start();
     let large_payloads = LargePayloads::default();
     let hash_seed = config.hash_seed.map_or_else(random_seed, Ok)?;
     let (ends, caller) = mesh::connect_shards(shards).map_err(|error| cannot_start(&error))?;
-    for ((index, mesh), sockets) in ends.into_iter().enumerate().zip(listeners.by_shard) {
+    for ((index, mesh), entrances) in ends.into_iter().enumerate().zip(entrances) {
         let id = ShardId(index as u16);
         let shard_config = ShardConfig {
             shard: id,
@@ -146,7 +155,12 @@ fn start_shards(
             id,
             config: shard_config,
             shards,
-            listeners: sockets,
+            entrances,
+            changes: {
+                let (change, changing) = changing::channel();
+                changes.push(change);
+                changing
+            },
             bounds: Bounds::from(&config.limits),
             mesh,
             clock,
@@ -159,7 +173,7 @@ fn start_shards(
         let builder = thread::Builder::new().name(format!("ringmq-{index}"));
         builder.spawn(move || run_shard(cpu, parts, &notify)).map_err(|error| cannot_start(&error))?;
     }
-    Ok(caller)
+    Ok((caller, changes))
 }
 
 /// The life of a shard's thread.
@@ -213,7 +227,7 @@ impl Broker {
             match self.notices.recv() {
                 Ok(Notice::Ready) => ready += 1,
                 Ok(Notice::Signal(Signal::Stop(_))) => return Ok(false),
-                Ok(Notice::Signal(Signal::Ignored(_) | Signal::ReopenLog)) => {}
+                Ok(Notice::Signal(Signal::Reload | Signal::ReopenLog | Signal::Ignored(_))) => {}
                 Ok(Notice::Ended(id, result)) => return Err(ended_early(id, result)),
                 Err(_) => return Err(Failure::internal("nobody reports to the main thread")),
             }
@@ -222,7 +236,7 @@ impl Broker {
     }
 
     /// Serves until a signal; then waits for every shard to stop. The failure of one shard ends all at once.
-    fn await_end(&mut self) -> Result<(), Failure> {
+    fn await_end(&mut self, reload: &mut dyn FnMut() -> Result<String, Failure>) -> Result<(), Failure> {
         let mut running = self.shards;
         let mut stop_by = None;
         while running > 0 {
@@ -243,6 +257,13 @@ impl Broker {
                     self.stop_shards();
                 }
                 Some(Notice::Signal(Signal::ReopenLog)) => self.journal.reopen(),
+                Some(Notice::Signal(Signal::Reload)) => {
+                    self.journal.reopen();
+                    self.journal.line(match reload() {
+                        Ok(told) => format!("Reloaded: {told}"),
+                        Err(failure) => format!("Not reloaded, nothing has changed: {failure}"),
+                    });
+                }
                 Some(Notice::Signal(Signal::Ignored(name))) => self.journal.line(format!("{name} is ignored")),
                 Some(Notice::Ended(_, Ok(()))) if stop_by.is_some() => running -= 1,
                 Some(Notice::Ended(id, result)) => return Err(ended_early(id, result)),
@@ -283,7 +304,7 @@ fn ended_early(id: ShardId, result: Result<(), Failure>) -> Failure {
 
 fn announcement(config: &Config, listeners: &Listeners) -> String {
     let list = |items: Vec<String>, separator| items.join(separator);
-    let addresses = list(listeners.addresses.iter().map(ToString::to_string).collect(), ", ");
+    let addresses = list(listeners.bound.iter().flatten().map(|bound| bound.place.to_string()).collect(), ", ");
     let cpus = list(config.cpus.iter().map(ToString::to_string).collect(), ",");
     let (shards, version) = (config.cpus.len(), env!("CARGO_PKG_VERSION"));
     let plural = |count| if count == 1 { "" } else { "s" };

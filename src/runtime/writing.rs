@@ -65,6 +65,9 @@ impl Driver {
 
     fn start_send(&mut self, id: ConnectionId, is_at_once: bool) {
         let Some(connection) = self.slots.get(id) else { return };
+        if connection.transport().is_some() {
+            return self.start_wrapped_send(id, is_at_once);
+        }
         let egress = self.outbox.egress.at(id.slot);
         if connection.phase == Phase::Dead || connection.sending.is_some() || !egress.has_queued() {
             return;
@@ -77,7 +80,7 @@ impl Driver {
         if connection.is_broken || sent == len {
             return self.finish_send(id, flush, len);
         }
-        connection.sending = Some(Box::new(Sending { flush, len, sent, pieces: None }));
+        connection.sending = Some(Box::new(Sending { flush, len, sent, pieces: None, sealed: None }));
         send_rest(&mut self.ring, id, connection);
         self.account_sent(id, sent);
     }
@@ -91,6 +94,9 @@ impl Driver {
         let Some(mut sending) = connection.sending.take() else { return };
         if connection.phase == Phase::Dead {
             return self.release_if_quiet(id);
+        }
+        if sending.sealed.is_some() {
+            return self.complete_wrapped_send(id, sending, result);
         }
         let sent = usize::try_from(result).unwrap_or(0);
         let is_retried = matches!(-result, libc::EINTR | libc::EAGAIN);
@@ -109,7 +115,7 @@ impl Driver {
     }
 
     /// The last `rest` bytes of a flush are sent, or thrown away.
-    fn finish_send(&mut self, id: ConnectionId, flush: Flush, rest: usize) {
+    pub(super) fn finish_send(&mut self, id: ConnectionId, flush: Flush, rest: usize) {
         self.outbox.egress.keep_buffer(id.slot, flush);
         self.account_sent(id, rest);
         if self.outbox.egress.at(id.slot).has_queued() {
@@ -119,7 +125,7 @@ impl Driver {
         }
     }
 
-    fn account_sent(&mut self, id: ConnectionId, sent: usize) {
+    pub(super) fn account_sent(&mut self, id: ConnectionId, sent: usize) {
         self.bytes_sent += sent as u64;
         let is_low = self.outbox.egress.sent(id.slot, sent);
         let Some(connection) = self.slots.get(id) else { return };
@@ -153,7 +159,7 @@ impl Driver {
 }
 
 /// Sends what the socket takes at once, and says how many bytes that was.
-fn send_now(connection: &mut Connection, bytes: &[u8]) -> usize {
+pub(super) fn send_now(connection: &mut Connection, bytes: &[u8]) -> usize {
     let sent = SockRef::from(&connection.socket()).send_with_flags(bytes, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL);
     match sent {
         Ok(sent) => sent,

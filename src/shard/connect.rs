@@ -63,8 +63,11 @@ impl Shard {
                 return Err(self.refuse_silently(id, error.reason, error.what, outbox));
             }
         };
+        let certified = self.connections.certified(id).map(Box::<str>::from);
         let connect = match wire::decode(&frame, ProtocolVersion::V5, Sender::Client) {
-            Ok(Packet::Connect(connect)) => connect,
+            Ok(Packet::Connect(connect)) => {
+                Connect { user_name: certified.as_deref().or(connect.user_name), ..connect }
+            }
             Ok(_) => return Err(self.refuse_silently(id, ReasonCode::ProtocolError, "not a CONNECT", outbox)),
             Err(error) => {
                 let audience = audience_of(&frame);

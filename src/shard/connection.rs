@@ -122,9 +122,23 @@ pub(super) struct Connections {
     admitted: usize,
     /// Sum of what the connections have announced, bytes.
     announced_bytes: usize,
+    /// Users that certificates have named, by slot.
+    certified: HashMap<u32, Box<str>>,
 }
 
 impl Connections {
+    /// A certificate has named the user of a connection.
+    pub(super) fn certify(&mut self, id: ConnectionId, user: Box<str>) {
+        if self.get_mut(id).is_some() {
+            self.certified.insert(id.slot, user);
+        }
+    }
+
+    /// The user of a connection by its certificate.
+    pub(super) fn certified(&self, id: ConnectionId) -> Option<&str> {
+        self.certified.get(&id.slot).map(|user| &**user)
+    }
+
     pub(super) fn insert(&mut self, connection: Connection) {
         let index = connection.id.slot as usize;
         if index >= self.by_slot.len() {
@@ -173,6 +187,9 @@ impl Connections {
         self.announced_bytes -= announced_bytes as usize;
         self.admitted -= usize::from(is_admitted);
         self.live -= 1;
+        if !self.certified.is_empty() {
+            self.certified.remove(&id.slot);
+        }
         self.by_slot[id.slot as usize].take()
     }
 

@@ -19,6 +19,15 @@ pub enum Input {
         connection: ConnectionId,
         /// When it was accepted; the time for CONNECT runs from here.
         accepted_at: Millis,
+        /// Index of the listener it came by.
+        listener: u16,
+    },
+    /// The client has proved by a certificate who it is. Comes before the first byte, and again on the shard that takes it over.
+    Certified {
+        /// The connection.
+        connection: ConnectionId,
+        /// Its user name, whatever CONNECT says.
+        user: Box<str>,
     },
     /// The network connection ended without the shard's wish. Not sent for connections that the shard closed.
     Closed {

@@ -127,7 +127,8 @@ impl Shard {
     pub fn handle(&mut self, now: Millis, input: Input, outbox: &mut Outbox) {
         self.budget.look(outbox.egress.unsent_bytes());
         match input {
-            Input::Opened { connection, accepted_at } => self.open(connection, accepted_at, outbox),
+            Input::Opened { connection, accepted_at, .. } => self.open(connection, accepted_at, outbox),
+            Input::Certified { connection, user } => self.connections.certify(connection, user),
             Input::Closed { connection } => self.connection_lost(now, connection, outbox),
             Input::Drained { connection } => self.drained(now, connection, outbox),
             Input::Mesh { from, batch } => self.mesh_batch(now, from, batch, outbox),
@@ -302,7 +303,7 @@ mod tests {
         let mut outbox = Outbox::new(2);
         for slot in 0..4 {
             let connection = ConnectionId { slot, generation: 0 };
-            shard.handle(Millis(0), Input::Opened { connection, accepted_at: Millis(0) }, &mut outbox);
+            shard.handle(Millis(0), Input::Opened { connection, accepted_at: Millis(0), listener: 0 }, &mut outbox);
         }
         assert_eq!((shard.counters().refused_connections, shard.sizes().connections), (3, 1));
         assert_eq!(outbox.closes.len(), 3);
@@ -322,7 +323,7 @@ mod tests {
         connect.encode(&mut bytes);
         for generation in 0..1000 {
             let connection = ConnectionId { slot: 0, generation };
-            shard.handle(Millis(0), Input::Opened { connection, accepted_at: Millis(0) }, &mut outbox);
+            shard.handle(Millis(0), Input::Opened { connection, accepted_at: Millis(0), listener: 0 }, &mut outbox);
             shard.receive(Millis(0), connection, Received { bytes: &bytes, shared: None }, &mut outbox);
             shard.handle(Millis(0), Input::Closed { connection }, &mut outbox);
         }

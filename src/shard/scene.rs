@@ -59,7 +59,7 @@ impl Scene {
     }
 
     pub(super) fn open(&mut self, id: ConnectionId, connect: Connect<'_>) {
-        self.shard.handle(NOW, Input::Opened { connection: id, accepted_at: NOW }, &mut self.outbox);
+        self.shard.handle(NOW, Input::Opened { connection: id, accepted_at: NOW, listener: 0 }, &mut self.outbox);
         let mut bytes = Vec::new();
         connect.encode(&mut bytes);
         self.say(id, &bytes);

@@ -253,7 +253,7 @@ impl World {
             is_open: true,
             is_reading: true,
         });
-        self.handle(0, Input::Opened { connection: id, accepted_at: self.now });
+        self.handle(0, Input::Opened { connection: id, accepted_at: self.now, listener: 0 });
         self.settle();
         line
     }
@@ -338,7 +338,7 @@ impl World {
             let id = self.seat(owner.index(), line);
             let record = &mut self.lines[line];
             (record.shard, record.id, record.next) = (owner.index(), id, Next::Read { needed: None });
-            self.handle(owner.index(), Input::Opened { connection: id, accepted_at: self.now });
+            self.handle(owner.index(), Input::Opened { connection: id, accepted_at: self.now, listener: 0 });
         }
     }
 

@@ -29,12 +29,22 @@ impl Broker {
         Self::start_after("", shards, settings)
     }
 
+    /// The same with other options, too.
+    pub(crate) fn start_with(options: &[String], shards: usize, settings: &[&str]) -> Self {
+        Self::start_as("", options, shards, settings)
+    }
+
     /// The same from a shell that has done `preparation` first.
     pub(crate) fn start_after(preparation: &str, shards: usize, settings: &[&str]) -> Self {
+        Self::start_as(preparation, &[], shards, settings)
+    }
+
+    fn start_as(preparation: &str, options: &[String], shards: usize, settings: &[&str]) -> Self {
         let mut command = Command::new("sh");
         command.args(["-c", &format!("{preparation}\nexec \"$0\" \"$@\""), env!("CARGO_BIN_EXE_ringmq")]);
         command.args(["-p", "0", "--bind", "127.0.0.1", "--shards", &shards.to_string()]);
         command.args(["--hash-seed", &HASH_SEED.to_string()]);
+        command.args(options);
         command.args(settings.iter().flat_map(|setting| ["--set", setting]));
         command.env("RINGMQ_FAULTS", "1").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut process = command.spawn().unwrap();
@@ -51,6 +61,13 @@ impl Broker {
     /// Where it listens.
     pub(crate) fn address(&self) -> SocketAddr {
         (Ipv4Addr::LOCALHOST, self.port).into()
+    }
+
+    /// The port of its listener that speaks this (`mqtts://`).
+    pub(crate) fn port_of(&self, scheme: &str) -> u16 {
+        let first = self.log.lock().unwrap()[0].clone();
+        let place = first.split([' ', ',', ';']).find_map(|word| word.strip_prefix(scheme));
+        place.and_then(|place| place.rsplit_once(':')?.1.parse().ok()).unwrap_or_else(|| panic!("{first}"))
     }
 
     /// A client id that lives on this shard.

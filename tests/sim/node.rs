@@ -206,7 +206,7 @@ impl Node {
                 silence_millis_max: None,
                 is_admitted: false,
             });
-            self.feed(Input::Opened { connection: id, accepted_at }, around);
+            self.feed(Input::Opened { connection: id, accepted_at, listener: 0 }, around);
             self.offer(slot, around);
         }
     }

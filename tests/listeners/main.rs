@@ -1,0 +1,80 @@
+//! Listeners of the real binary: TLS, WebSocket, Unix sockets, each with foreign clients, and certificates that change.
+//!
+//! Duty: rows T of `cases.tsv` that need sockets; each foreign client once over each transport. Must not: test MQTT (`conformance` and
+//! `interop` do). Neighbours: `tests/live` is the broker from outside; `scripts/test setup` installs the clients.
+#![cfg(feature = "runtime")]
+#![allow(clippy::disallowed_methods, reason = "tests of a process need threads and clocks")]
+
+#[allow(dead_code, reason = "only some of it is used here")]
+#[path = "../live/broker.rs"]
+mod broker;
+#[allow(dead_code)]
+#[path = "../live/client.rs"]
+mod client;
+#[allow(dead_code)]
+#[path = "../conformance/packets.rs"]
+mod packets;
+
+mod admission;
+mod papers;
+mod tls;
+mod unix;
+mod web;
+
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, Command, Stdio};
+
+/// Runs a program to its end; what it printed.
+#[track_caller]
+fn run(program: &str, arguments: &[&str]) -> (bool, String) {
+    let output = Command::new(program).args(arguments).stdin(Stdio::null()).output();
+    let output = output.unwrap_or_else(|error| panic!("{program}: {error}; run `scripts/test setup`"));
+    let printed = [output.stdout, output.stderr].concat();
+    (output.status.success(), String::from_utf8_lossy(&printed).into_owned())
+}
+
+/// A mosquitto_sub that waits for one message.
+struct Subscriber(Child);
+
+impl Subscriber {
+    /// Returns when it has subscribed.
+    fn start(arguments: &[&str], topic: &str) -> Self {
+        let mut command = Command::new("stdbuf");
+        command.args(["-oL", "mosquitto_sub", "-d", "-C", "1", "-t", topic, "-F", "GOT %p"]).args(arguments);
+        let process = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+        let mut subscriber = Self(process.expect("`scripts/test setup` installs mosquitto_sub"));
+        subscriber.line_with("received SUBACK");
+        subscriber
+    }
+
+    /// The next line with this word.
+    #[track_caller]
+    fn line_with(&mut self, word: &str) -> String {
+        let mut output = BufReader::with_capacity(1, self.0.stdout.as_mut().unwrap());
+        let mut seen = String::new();
+        loop {
+            let mut line = String::new();
+            if output.read_line(&mut line).unwrap() == 0 {
+                let mut errors = String::new();
+                self.0.stderr.as_mut().unwrap().read_to_string(&mut errors).unwrap();
+                panic!("no {word} in {seen}{errors}");
+            }
+            if line.contains(word) {
+                return line;
+            }
+            seen += &line;
+        }
+    }
+
+    #[track_caller]
+    fn expect(mut self, payload: &str) {
+        assert_eq!(self.line_with("GOT "), format!("GOT {payload}\n"));
+    }
+}
+
+impl Drop for Subscriber {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
