@@ -56,8 +56,9 @@ const HELD_BYTES: &str = "held_bytes_per_shard_max=";
 /// Set to 1, it lets clients cause faults on purpose, for tests.
 const FAULTS: &str = "RINGMQ_FAULTS";
 
-const AFTER_HELP: &str = "Anybody who reaches an address may connect: there is no authentication yet.\n\
-    Exit codes: 0 stopped by a signal, 1 wrong setting or address, 2 wrong usage, 70 internal error, 78 system not suitable.";
+const AFTER_HELP: &str = "Anybody who reaches an address may connect: there is no authentication yet but --tls-ca.\n\
+    Exit codes: 0 stopped by a signal, 1 wrong setting, address or file, 2 wrong usage,\n\
+    3 bad certificate or key, 70 internal error, 78 system not suitable.";
 
 /// Reads the command line of this process. Prints help, version and errors of usage itself, and ends the process then.
 ///
