@@ -3,6 +3,7 @@
 //! Duty: parse addresses with what is spoken there; say in one line what is wrong and what would be right. Must not: open a file or
 //! a socket. Neighbours: `cli` has the options, `load` calls, `address` knows names.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use super::address::addresses_of;
@@ -68,7 +69,10 @@ impl Binds {
             "wss" => (true, true),
             _ => return Err(format!("{name}: this is not spoken here; mqtt, mqtts, ws and wss are")),
         };
-        let port = (scheme == "mqtt").then_some(port);
+        // The usual port of MQTT is none of the others'.
+        if scheme != "mqtt" && !names_port(address) {
+            return Err(format!("{name}: its port is missing; write it behind a colon"));
+        }
         let tls = if is_encrypted { Some(self.tls(name)?) } else { None };
         let transport = if is_web { Transport::WebSocket { origins: Vec::new() } } else { Transport::Mqtt };
         let listener = |address| Listener {
@@ -76,12 +80,7 @@ impl Binds {
             tls: tls.clone(),
             ..Listener::plain(ListenAddress::Tcp(address))
         };
-        // The usual port of MQTT is none of the others'.
-        let addresses = addresses_of(address, port.unwrap_or(0))?;
-        if port.is_none() && addresses.iter().any(|address| address.port() == 0) {
-            return Err(format!("{name}: its port is missing; write it behind a colon"));
-        }
-        Ok(addresses.into_iter().map(listener).collect())
+        Ok(addresses_of(address, port)?.into_iter().map(listener).collect())
     }
 
     fn tls(&self, name: &str) -> Result<Tls, String> {
@@ -99,6 +98,12 @@ impl Binds {
             is_tls13_only: false,
         })
     }
+}
+
+/// Whether an address has a port of its own.
+fn names_port(address: &str) -> bool {
+    let is_bare = address.parse::<IpAddr>().is_ok() || address.ends_with(']');
+    !is_bare && address.contains(':')
 }
 
 fn set_option(name: &str, listener: &mut Listener, option: &str) -> Result<(), String> {

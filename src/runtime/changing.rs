@@ -137,3 +137,73 @@ impl Driver {
         self.arm_listeners();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+    use std::path::PathBuf;
+
+    use super::super::mesh::connect_shards;
+    use super::*;
+    use crate::config::{ListenAddress, Tls};
+    use crate::limits::Limits;
+
+    fn config(listeners: Vec<Listener>) -> Config {
+        Config { listeners, ..Config::of_cpus(vec![0, 1]) }
+    }
+
+    fn local(last: u8) -> Listener {
+        Listener::plain(ListenAddress::Tcp((Ipv4Addr::new(127, 0, 0, last), 0).into()))
+    }
+
+    fn told(shards: &[Receiver<Change>]) -> Vec<Vec<String>> {
+        let word = |change: Change| match change {
+            Change::Open(place, _) => format!("open {place}"),
+            Change::Speak(place, _) => format!("speak {place}"),
+            Change::Close(place) => format!("close {place}"),
+        };
+        shards.iter().map(|shard| shard.try_iter().map(word).collect()).collect()
+    }
+
+    /// Listeners of 127.0.0.1 and 127.0.0.2 on two shards.
+    fn started() -> (Changing, Vec<Receiver<Change>>) {
+        let listeners = listener::listen(&[local(1), local(2)], &Limits::default(), 2).unwrap();
+        let (senders, receivers) = [channel(), channel()].into_iter().unzip();
+        let (_ends, caller) = connect_shards(2).unwrap();
+        (Changing::new(listeners.bound, senders, caller), receivers)
+    }
+
+    #[test]
+    fn listeners_come_and_go_and_those_that_stay_keep_their_index() {
+        let (mut changing, shards) = started();
+        let mut stays = local(2);
+        stays.connections_max = Some(1);
+        assert_eq!(changing.apply(&config(vec![local(3), stays])).unwrap(), "1 listeners added, 1 removed");
+        let expected = ["close 0", "speak 1", "open 2"].map(ToOwned::to_owned).to_vec();
+        assert_eq!(told(&shards), [expected.clone(), expected]);
+        assert_eq!(changing.apply(&config(vec![local(2), local(3)])).unwrap(), "0 listeners added, 0 removed");
+        assert_eq!(told(&shards)[0], ["speak 1", "speak 2"]);
+    }
+
+    #[test]
+    fn a_listener_that_cannot_be_changes_nothing() {
+        let (mut changing, shards) = started();
+        let none = PathBuf::from("/nonexistent/file");
+        let tls = Tls {
+            certificate: none.clone(),
+            key: none,
+            client_authority: None,
+            revoked: None,
+            requires_certificate: false,
+            identity: crate::config::Identity::None,
+            is_tls13_only: false,
+        };
+        let without_files = Listener { tls: Some(tls), ..local(2) };
+        let elsewhere = Listener::plain(ListenAddress::Tcp((Ipv4Addr::new(192, 0, 2, 1), 0).into()));
+        for bad in [without_files, elsewhere] {
+            assert!(changing.apply(&config(vec![local(3), bad])).is_err());
+            assert_eq!(told(&shards), [Vec::<String>::new(), Vec::new()]);
+        }
+        assert!(changing.bound.iter().all(Option::is_some));
+    }
+}

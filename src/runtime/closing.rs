@@ -52,7 +52,10 @@ impl Driver {
     pub(super) fn go_on_closing(&mut self, id: ConnectionId) {
         let Some(connection) = self.slots.get(id) else { return };
         if connection.phase != Phase::Flushing {
-            return self.go_on_unclosed(id);
+            if connection.phase == Phase::Leaving || connection.transport().is_some() {
+                self.go_on_unclosed(id);
+            }
+            return;
         }
         if connection.has_more_to_say() {
             return self.resend.push(id.slot);
@@ -66,7 +69,7 @@ impl Driver {
         }
     }
 
-    /// All bytes are sent of a connection that is not being closed.
+    /// All bytes are sent of a connection that is not being closed, but goes elsewhere or has a transport.
     fn go_on_unclosed(&mut self, id: ConnectionId) {
         let Some(connection) = self.slots.get(id) else { return };
         if connection.phase == Phase::Leaving {
@@ -109,6 +112,9 @@ impl Driver {
         let Some(connection) = self.slots.get(id) else { return };
         if connection.phase == Phase::Dead {
             return;
+        }
+        if connection.phase == Phase::Leaving {
+            self.leaving.retain(|(leaving, _)| *leaving != id);
         }
         connection.phase = Phase::Dead;
         connection.carry.give_up();

@@ -38,7 +38,7 @@ fn code_of(bytes: &[u8]) -> u16 {
 }
 
 proptest! {
-    /// [MQTT-6.0.0-2], case T06: frames are cut anywhere, also inside a header, and mean the same.
+    /// [MQTT-6.0.0-2], [v3.1.1 MQTT-6.0.0-2], case T06: frames are cut anywhere, also inside a header, and mean the same.
     #[test]
     fn frames_cut_anywhere_carry_the_same_data(
         messages in vec((vec(any::<u8>(), 0..300), any::<[u8; 4]>(), 0_u8..3), 1..12),
@@ -81,7 +81,7 @@ fn a_frame_without_a_mask_is_refused() {
     assert_eq!(code_of(&[0x82, 0x02, 0xc0, 0x00, 0, 0]), PROTOCOL_ERROR);
 }
 
-/// [MQTT-6.0.0-1]: other data than binary closes the connection.
+/// [MQTT-6.0.0-1], [v3.1.1 MQTT-6.0.0-1]: other data than binary closes the connection.
 #[test]
 fn a_text_frame_is_refused_as_data_that_is_not_accepted() {
     assert_eq!(code_of(&frame(FIN | TEXT, b"hello", [1, 2, 3, 4])), UNACCEPTABLE_DATA);

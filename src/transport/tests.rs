@@ -346,7 +346,7 @@ fn files_that_cannot_be_used_are_named_with_the_remedy() {
         (TlsFiles { certificate: path("none.pem"), ..papers.tls() }, "none.pem", "no such file", true),
         (TlsFiles { key: path("none.key"), ..papers.tls() }, "none.key", "no such file", true),
         (TlsFiles { certificate: path("empty.pem"), ..papers.tls() }, "empty.pem", "BEGIN CERTIFICATE", false),
-        (TlsFiles { certificate: path("cut.pem"), ..papers.tls() }, "cut.pem", "PEM", false),
+        (TlsFiles { certificate: path("cut.pem"), ..papers.tls() }, "cut.pem", "cut off", false),
         (TlsFiles { key: path("broker.pem"), ..papers.tls() }, "broker.pem", "PRIVATE KEY", false),
         (TlsFiles { key: path("anna.key"), ..papers.tls() }, "anna.key", "does not belong", false),
         (TlsFiles { key: path("locked.key"), ..papers.tls() }, "locked.key", "openssl pkey", false),

@@ -189,7 +189,7 @@ mod tests {
         text.split(' ').nth(1).unwrap_or("none").to_owned()
     }
 
-    /// [MQTT-6.0.0-3], [MQTT-6.0.0-4]: the client offers `mqtt`, the server selects it; the key of the example of RFC 6455.
+    /// [MQTT-6.0.0-3], [MQTT-6.0.0-4], [v3.1.1 MQTT-6.0.0-4]: the client offers `mqtt`, the server selects it; the key is that of RFC 6455.
     #[test]
     fn a_good_request_is_answered_with_the_key_and_the_subprotocol() {
         let mut out = Vec::new();

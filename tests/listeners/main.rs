@@ -17,6 +17,7 @@ mod packets;
 
 mod admission;
 mod papers;
+mod stuck;
 mod tls;
 mod unix;
 mod web;

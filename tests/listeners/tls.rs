@@ -11,14 +11,14 @@ use super::packets::{Q0, Say, V311, lasting, qos0, qos1, subscribe, will};
 use super::papers::Papers;
 use super::{Subscriber, run};
 
-type Stream = StreamOwned<ClientConnection, TcpStream>;
+pub(super) type Stream = StreamOwned<ClientConnection, TcpStream>;
 
 fn broker(papers: &Papers, shards: usize, settings: &[&str], more: &[&str]) -> Broker {
     let options = papers.options(&[&["--bind", "mqtts://127.0.0.1:0"], more].concat());
     Broker::start_with(&options, shards, settings)
 }
 
-fn dial(papers: &Papers, broker: &Broker) -> Stream {
+pub(super) fn dial(papers: &Papers, broker: &Broker) -> Stream {
     let socket = TcpStream::connect(("127.0.0.1", broker.port_of("mqtts://"))).unwrap();
     socket.set_read_timeout(Some(TIMEOUT)).unwrap();
     socket.set_nodelay(true).unwrap();

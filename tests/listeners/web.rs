@@ -47,7 +47,7 @@ fn mqtt_js_talks_over_websocket_with_and_without_tls() {
     run(command, &papers, &broker);
 }
 
-fn dial(broker: &Broker) -> TcpStream {
+pub(super) fn dial(broker: &Broker) -> TcpStream {
     let socket = TcpStream::connect(("127.0.0.1", broker.port_of("ws://"))).unwrap();
     socket.set_read_timeout(Some(TIMEOUT)).unwrap();
     socket
@@ -69,10 +69,10 @@ fn ask(broker: &Broker, request: &[u8]) -> Vec<u8> {
     heard
 }
 
-const UPGRADE: &[u8] = b"GET /mqtt HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+pub(super) const UPGRADE: &[u8] = b"GET /mqtt HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: mqtt\r\n\r\n";
 
-fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+pub(super) fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     let mask = [0x5a, 0x01, 0xff, 0x80];
     let mut frame = vec![first, 0x80 | payload.len() as u8];
     frame.extend(mask);
