@@ -3,8 +3,11 @@
 //! Duty: parse, check, choose defaults; say in one line what is wrong and what would be right. Must not: open or start
 //! anything. Neighbours: `main` runs what comes out; `cli::setting` names the limits.
 
+pub mod passwd;
 mod setting;
+pub mod why;
 
+use std::ffi::OsStr;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 
 use clap::Parser;
@@ -20,6 +23,10 @@ pub enum Command {
     Serve(Box<Config>),
     /// Print this text on standard output.
     Print(String),
+    /// Change a password file.
+    Passwd(Box<passwd::Order>),
+    /// Say what a client may do.
+    Why(Box<why::Question>),
 }
 
 /// A thread-per-core io_uring MQTT 3.1, 3.1.1 and 5.0 broker.
@@ -61,7 +68,8 @@ const HELD_BYTES: &str = "held_bytes_per_shard_max=";
 /// Set to 1, it lets clients cause faults on purpose, for tests.
 const FAULTS: &str = "RINGMQ_FAULTS";
 
-const AFTER_HELP: &str = "Anybody who reaches an address may connect: there is no authentication yet.\n\
+const AFTER_HELP: &str = "Tools: `ringmq passwd --help` (password files), `ringmq why --help` (what an ACL file allows).\n\
+    Anybody who reaches an address may connect: there is no authentication yet.\n\
     Exit codes: 0 stopped by a signal, 1 wrong setting or address, 2 wrong usage, 70 internal error, 78 system not suitable.";
 
 /// Reads the command line of this process. Prints help, version and errors of usage itself, and ends the process then.
@@ -69,7 +77,13 @@ const AFTER_HELP: &str = "Anybody who reaches an address may connect: there is n
 /// # Errors
 /// A value that cannot be: exit code 1.
 pub fn parse_command_line() -> Result<Command, Failure> {
-    command_of(Arguments::parse())
+    // The tools have command lines of their own, without the name of the program.
+    let rest = || std::env::args_os().skip(1);
+    match rest().next().as_deref().and_then(OsStr::to_str) {
+        Some("passwd") => Ok(Command::Passwd(Box::new(passwd::Order::parse_from(rest())))),
+        Some("why") => Ok(Command::Why(Box::new(why::Question::parse_from(rest())))),
+        _ => command_of(Arguments::parse()),
+    }
 }
 
 fn command_of(arguments: Arguments) -> Result<Command, Failure> {
@@ -185,7 +199,7 @@ mod tests {
             Arguments::try_parse_from(line.split_whitespace()).map_err(|error| Failure::usage(error.to_string()))?;
         match command_of(arguments)? {
             Command::Serve(config) => Ok(*config),
-            Command::Print(text) => Err(Failure::usage(text)),
+            other => Err(Failure::usage(format!("{other:?}"))),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use ringmq::cli::{Command, parse_command_line};
+use ringmq::cli::{Command, parse_command_line, passwd, why};
 use ringmq::runtime::{Failure, run};
 
 fn main() -> ExitCode {
@@ -18,6 +18,8 @@ fn main() -> ExitCode {
 fn execute(command: Command) -> Result<(), Failure> {
     match command {
         Command::Serve(config) => run(&config),
+        Command::Passwd(order) => passwd::run(&order),
+        Command::Why(question) => why::answer(&question).map(|text| print!("{text}")),
         Command::Print(text) => {
             print!("{text}");
             Ok(())

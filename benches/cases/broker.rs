@@ -75,6 +75,7 @@ impl Broker {
                 limits,
                 large_payloads: large_payloads.clone(),
                 is_faulty: false,
+                policy: std::sync::Arc::default(),
             };
             Core {
                 shard: Shard::new(config),
@@ -109,7 +110,11 @@ impl Broker {
         });
         core.lines[slot as usize].generation = self.generations;
         let id = ConnectionId { slot, generation: self.generations };
-        core.shard.handle(self.now, Input::Opened { connection: id, accepted_at: self.now }, &mut core.outbox);
+        core.shard.handle(
+            self.now,
+            Input::Opened { connection: id, accepted_at: self.now, listener: 0 },
+            &mut core.outbox,
+        );
         Client { shard, id }
     }
 

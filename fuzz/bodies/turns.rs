@@ -74,6 +74,7 @@ impl World {
                 limits: limits(),
                 large_payloads: large_payloads.clone(),
                 is_faulty: false,
+                policy: std::sync::Arc::default(),
             };
             (Shard::new(config), Outbox::new(SHARDS))
         };
@@ -98,7 +99,7 @@ impl World {
         self.opened += 1;
         let connection = ConnectionId { slot: self.opened, generation: 0 };
         self.versions.insert((shard, connection.slot), version);
-        self.handle(shard, Input::Opened { connection, accepted_at: self.now });
+        self.handle(shard, Input::Opened { connection, accepted_at: self.now, listener: 0 });
         self.lines[client] = Some(Line { shard, connection, rest, is_held: false });
         self.read(client);
     }

@@ -152,7 +152,7 @@ impl Driver {
             return None;
         }
         let id = self.slots.open(Connection::new(socket, peer, accepted_at))?;
-        self.shard.handle(self.now, Input::Opened { connection: id, accepted_at }, &mut self.outbox);
+        self.shard.handle(self.now, Input::Opened { connection: id, accepted_at, listener: 0 }, &mut self.outbox);
         self.want_bytes(id);
         Some(id)
     }

@@ -8,6 +8,8 @@ use std::io;
 
 /// Exit code: wrong usage, or an address that cannot be had.
 pub const EXIT_USAGE: u8 = 1;
+/// Exit code: a mistake in a configuration file.
+pub const EXIT_CONFIG: u8 = 3;
 /// Exit code: a fault of the broker itself.
 pub const EXIT_INTERNAL: u8 = 70;
 /// Exit code: the system is not configured for the broker.

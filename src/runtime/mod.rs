@@ -8,6 +8,7 @@
 //! - `driver`: the loop, `spin` when to sleep. `accepting`, `reading`, `writing`, `closing`, `isolating`: its rooms. `slots`,
 //!   `connection`, `carry`, `address_rates`: its memory.
 //! - `ring`, `buffers`, `operation`: io_uring. `mesh`, `flag`, `eventfd`: other shards.
+//! - `policy_files`, `verifier`: who may do what. `news`: what threads beside the shards tell them.
 //! - `report`, `journal`: what the operator reads. `clock`.
 #![allow(unsafe_code, reason = "system calls and memory that the kernel shares; every block says why it is sound")]
 #![allow(clippy::disallowed_methods, reason = "this floor is where clocks and threads are allowed")]
@@ -28,9 +29,11 @@ mod journal;
 mod listener;
 mod memory;
 mod mesh;
+mod news;
 mod operation;
 mod panic_policy;
 mod placement;
+mod policy_files;
 mod probe;
 mod reading;
 mod report;
@@ -39,10 +42,12 @@ mod signal;
 mod slots;
 mod spin;
 mod start;
+mod verifier;
 mod writing;
 
-pub use failure::{EXIT_INTERNAL, EXIT_SYSTEM, EXIT_USAGE, Failure};
+pub use failure::{EXIT_CONFIG, EXIT_INTERNAL, EXIT_SYSTEM, EXIT_USAGE, Failure};
 pub use placement::allowed_cpus;
+pub use policy_files::rules_of_acl_file;
 pub use start::run;
 
 /// What `flag` is made of; its model test puts other ones in their place.

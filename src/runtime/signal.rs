@@ -13,6 +13,8 @@ use signal_hook::iterator::Signals;
 pub(super) enum Signal {
     /// Stop in order; the second time at once. With its number.
     Stop(i32),
+    /// Read files again.
+    Reload,
     /// Nothing yet. With its name.
     Ignored(&'static str),
 }
@@ -26,7 +28,7 @@ pub(super) fn tell_signals(told: impl Fn(Signal) + Send + 'static) -> io::Result
     thread::Builder::new().name("ringmq-signals".into()).spawn(move || {
         for signal in &mut signals {
             told(match signal {
-                SIGHUP => Signal::Ignored("SIGHUP"),
+                SIGHUP => Signal::Reload,
                 SIGUSR1 => Signal::Ignored("SIGUSR1"),
                 SIGUSR2 => Signal::Ignored("SIGUSR2"),
                 number => Signal::Stop(number),

@@ -20,10 +20,14 @@ use super::journal::Journal;
 use super::listener::{self, Listeners};
 use super::memory::{Memory, fit_held_bytes};
 use super::mesh::{self, Caller};
+use super::news::{self, News, NewsDesk};
 use super::panic_policy;
+use super::policy_files;
 use super::probe;
 use super::report::Report;
 use super::signal::{self, Signal};
+use super::verifier;
+use crate::auth::Policy;
 use crate::config::Config;
 use crate::id::ShardId;
 use crate::session::LargePayloads;
@@ -50,18 +54,25 @@ pub fn run(config: &Config) -> Result<(), Failure> {
     panic_policy::install();
     probe::raise_limits();
     probe::check_io_uring()?;
+    let policy = Arc::new(policy_files::load(config)?);
     let listeners = listener::listen(&config.listeners, config.cpus.len())?;
     let (journal, journal_end) = Journal::start().map_err(|error| cannot_start(&error))?;
     let mut config = config.clone();
     let memory = if config.is_held_bytes_set { None } else { Memory::of_process() };
     let told = fit_held_bytes(&mut config.limits, config.cpus.len(), memory);
-    let result = serve(&config, &told, listeners, journal);
+    let result = serve(&config, &policy, &told, listeners, journal);
     journal_end.close();
     result
 }
 
 /// `held`: what is to be told of the memory held.
-fn serve(config: &Config, held: &str, listeners: Listeners, journal: Journal) -> Result<(), Failure> {
+fn serve(
+    config: &Config,
+    policy: &Arc<Policy>,
+    held: &str,
+    listeners: Listeners,
+    journal: Journal,
+) -> Result<(), Failure> {
     let (notify, notices) = unbounded();
     let told = notify.clone();
     signal::tell_signals(move |signal| drop(told.send(Notice::Signal(signal))))
@@ -71,8 +82,9 @@ fn serve(config: &Config, held: &str, listeners: Listeners, journal: Journal) ->
     }
     let line = format!("{}; {held}", announcement(config, &listeners));
     let is_stopping = Arc::new(AtomicBool::new(false));
-    let caller = start_shards(config, listeners, &journal, &is_stopping, &notify)?;
-    let broker = Broker { shards: config.cpus.len(), notices, is_stopping, caller, journal };
+    let (caller, desk) = start_shards(config, policy, listeners, &journal, &is_stopping, &notify)?;
+    let broker =
+        Broker { config: config.clone(), shards: config.cpus.len(), notices, is_stopping, caller, desk, journal };
     if broker.await_ready()? {
         broker.journal.line(line);
         if config.is_faulty {
@@ -86,17 +98,23 @@ fn serve(config: &Config, held: &str, listeners: Listeners, journal: Journal) ->
 
 fn start_shards(
     config: &Config,
+    policy: &Arc<Policy>,
     listeners: Listeners,
     journal: &Journal,
     is_stopping: &Arc<AtomicBool>,
     notify: &Sender<Notice>,
-) -> Result<Caller, Failure> {
+) -> Result<(Caller, NewsDesk), Failure> {
     let shards = config.cpus.len();
     let clock = Clock::start();
     let large_payloads = LargePayloads::default();
     let hash_seed = config.hash_seed.map_or_else(random_seed, Ok)?;
     let (ends, caller) = mesh::connect_shards(shards).map_err(|error| cannot_start(&error))?;
-    for ((index, mesh), sockets) in ends.into_iter().enumerate().zip(listeners.by_shard) {
+    let (desk, news) = news::open_desk(shards, caller.clone());
+    let secret = [random_seed()?, random_seed()?, random_seed()?, random_seed()?];
+    let askers = verifier::start(shards, &config.limits, desk.clone(), clock, secret);
+    let askers = askers.map_err(|error| cannot_start(&error))?;
+    let outside = news.into_iter().zip(askers);
+    for (((index, mesh), sockets), (news, asker)) in ends.into_iter().enumerate().zip(listeners.by_shard).zip(outside) {
         let id = ShardId(index as u16);
         let shard_config = ShardConfig {
             shard: id,
@@ -106,6 +124,7 @@ fn start_shards(
             limits: config.limits.clone(),
             large_payloads: large_payloads.clone(),
             is_faulty: config.is_faulty,
+            policy: Arc::clone(policy),
         };
         let parts = Parts {
             id,
@@ -117,13 +136,15 @@ fn start_shards(
             clock,
             address_seed: random_seed()?,
             is_stopping: Arc::clone(is_stopping),
+            news,
+            asker,
             report: Report::new(journal.clone(), id, config.logging.tells_connections),
         };
         let (cpu, notify) = (config.cpus[index], notify.clone());
         let builder = thread::Builder::new().name(format!("ringmq-{index}"));
         builder.spawn(move || run_shard(cpu, parts, &notify)).map_err(|error| cannot_start(&error))?;
     }
-    Ok(caller)
+    Ok((caller, desk))
 }
 
 /// The life of a shard's thread.
@@ -160,10 +181,12 @@ fn make_executor(cpu: usize) -> Result<LocalExecutor, Failure> {
 
 /// A started broker, as the main thread sees it.
 struct Broker {
+    config: Config,
     shards: usize,
     notices: Receiver<Notice>,
     is_stopping: Arc<AtomicBool>,
     caller: Caller,
+    desk: NewsDesk,
     journal: Journal,
 }
 
@@ -175,7 +198,7 @@ impl Broker {
             match self.notices.recv() {
                 Ok(Notice::Ready) => ready += 1,
                 Ok(Notice::Signal(Signal::Stop(_))) => return Ok(false),
-                Ok(Notice::Signal(Signal::Ignored(_))) => {}
+                Ok(Notice::Signal(Signal::Ignored(_) | Signal::Reload)) => {}
                 Ok(Notice::Ended(id, result)) => return Err(ended_early(id, result)),
                 Err(_) => return Err(Failure::internal("nobody reports to the main thread")),
             }
@@ -200,6 +223,7 @@ impl Broker {
                     stop_by = Some(Instant::now() + Duration::from_secs(STOP_SECS));
                     self.stop_shards();
                 }
+                Some(Notice::Signal(Signal::Reload)) => self.reload(),
                 Some(Notice::Signal(Signal::Ignored(name))) => self.journal.line(format!("{name} is ignored")),
                 Some(Notice::Ended(_, Ok(()))) if stop_by.is_some() => running -= 1,
                 Some(Notice::Ended(id, result)) => return Err(ended_early(id, result)),
@@ -208,6 +232,17 @@ impl Broker {
             }
         }
         Ok(())
+    }
+
+    /// Reads the files of users and rights again. With a mistake in one, all stays as it was (cases A25 and A26).
+    fn reload(&self) {
+        match policy_files::load(&self.config) {
+            Ok(policy) => {
+                self.desk.tell_all(&News::Rules(Arc::new(policy)));
+                self.journal.line("Users and rights were read again".into());
+            }
+            Err(failure) => self.journal.line(format!("Users and rights stay as they were: {failure}")),
+        }
     }
 
     fn stop_shards(&self) {

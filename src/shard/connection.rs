@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::alarm::Alarm;
+use super::rights::Watch;
 use crate::id::{ConnectionId, Millis, PublisherId, SessionId};
 use crate::limits::REMAINING_LENGTH_MAX;
 use crate::seldom::Seldom;
@@ -30,6 +31,10 @@ pub(super) struct Connection {
     silence_millis_max: u32,
     /// Whether the silence is ours: the connection is not being read.
     pub(super) is_parked: bool,
+    /// By which listener it came.
+    pub(super) listener: u16,
+    /// What is asked of its PUBLISH packets.
+    pub(super) watch: Watch,
     /// The client's Maximum Packet Size, bytes.
     pub(super) packet_bytes_max: usize,
     /// The client's Request Problem Information.
@@ -42,7 +47,7 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) fn new(id: ConnectionId, accepted_at: Millis, connect_timeout_ms: u64) -> Self {
+    pub(super) fn new(id: ConnectionId, accepted_at: Millis, connect_timeout_ms: u64, listener: u16) -> Self {
         Self {
             id,
             session: None,
@@ -52,6 +57,8 @@ impl Connection {
             heard_at: accepted_at,
             silence_millis_max: in_millis(connect_timeout_ms),
             is_parked: false,
+            listener,
+            watch: Watch::Nothing,
             packet_bytes_max: REMAINING_LENGTH_MAX as usize + 5,
             wants_words: true,
             aliases_in: Seldom::new(),
@@ -207,7 +214,7 @@ mod tests {
         for (millis, at) in
             [(1500, 1600), (4_294_967_294, 4_294_967_394), (4_294_967_295, u64::MAX), (u64::MAX, u64::MAX)]
         {
-            let mut connection = Connection::new(id, Millis(100), 10);
+            let mut connection = Connection::new(id, Millis(100), 10, 0);
             connection.allow_silence(millis);
             assert_eq!(connection.silent_at(), Millis(at), "{millis}");
         }

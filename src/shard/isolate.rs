@@ -86,13 +86,14 @@ mod tests {
                 limits: Limits::default(),
                 large_payloads: LargePayloads::default(),
                 is_faulty: true,
+                policy: std::sync::Arc::default(),
             };
             Self { shard: Shard::new(config), outbox: Outbox::new(1) }
         }
 
         fn open(&mut self, slot: u32) -> ConnectionId {
             let id = ConnectionId { slot, generation: 1 };
-            self.shard.handle(NOW, Input::Opened { connection: id, accepted_at: NOW }, &mut self.outbox);
+            self.shard.handle(NOW, Input::Opened { connection: id, accepted_at: NOW, listener: 0 }, &mut self.outbox);
             id
         }
 
@@ -229,7 +230,7 @@ mod tests {
         turn.shard.handle(NOW, Input::Stored { through: turn.outbox.store_ticket, is_safe: true }, &mut turn.outbox);
         assert_eq!(turn.heard(culprit), [GONE]);
         let back = ConnectionId { slot: 0, generation: 2 };
-        turn.shard.handle(NOW, Input::Opened { connection: back, accepted_at: NOW }, &mut turn.outbox);
+        turn.shard.handle(NOW, Input::Opened { connection: back, accepted_at: NOW, listener: 0 }, &mut turn.outbox);
         turn.say(back, &connect("c"));
         turn.say(back, &publish("t", QoS::ExactlyOnce, 2, 2));
         turn.shard.handle(NOW, Input::Stored { through: turn.outbox.store_ticket, is_safe: true }, &mut turn.outbox);

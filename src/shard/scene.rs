@@ -40,6 +40,7 @@ impl Scene {
             limits,
             large_payloads: LargePayloads::default(),
             is_faulty: false,
+            policy: std::sync::Arc::default(),
         };
         let mut scene = Self { shard: Shard::new(config), outbox: Outbox::new(1) };
         scene.open(PUBLISHER, Connect::new(publisher, "publisher"));
@@ -59,7 +60,7 @@ impl Scene {
     }
 
     pub(super) fn open(&mut self, id: ConnectionId, connect: Connect<'_>) {
-        self.shard.handle(NOW, Input::Opened { connection: id, accepted_at: NOW }, &mut self.outbox);
+        self.shard.handle(NOW, Input::Opened { connection: id, accepted_at: NOW, listener: 0 }, &mut self.outbox);
         let mut bytes = Vec::new();
         connect.encode(&mut bytes);
         self.say(id, &bytes);

@@ -100,6 +100,7 @@ impl Node {
             limits: plan.limits.clone(),
             large_payloads: plan.large_payloads.clone(),
             is_faulty: false,
+            policy: std::sync::Arc::default(),
         };
         Self {
             id,
@@ -206,7 +207,7 @@ impl Node {
                 silence_millis_max: None,
                 is_admitted: false,
             });
-            self.feed(Input::Opened { connection: id, accepted_at }, around);
+            self.feed(Input::Opened { connection: id, accepted_at, listener: 0 }, around);
             self.offer(slot, around);
         }
     }
