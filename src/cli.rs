@@ -3,6 +3,10 @@
 //! Duty: parse, and say in one line what is wrong and what would be right. Must not: open or start anything but the files that
 //! `config` reads. Neighbours: `main` runs what comes out; `config::load` puts the arguments and a file together.
 
+pub mod passwd;
+pub mod why;
+
+use std::ffi::OsStr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -19,6 +23,10 @@ pub enum Command {
     Serve(Box<Config>, Box<Arguments>),
     /// Print this text on standard output.
     Print(String),
+    /// Change a password file.
+    Passwd(Box<passwd::Order>),
+    /// Say what a client may do.
+    Why(Box<why::Question>),
 }
 
 /// A thread-per-core io_uring MQTT 3.1, 3.1.1 and 5.0 broker.
@@ -125,7 +133,8 @@ const FAULTS: &str = "RINGMQ_FAULTS";
 /// Ports that `-p` may name.
 const PORTS_MAX: usize = 10;
 
-const AFTER_HELP: &str = "Without a file, anybody who reaches an address may connect.\n\
+const AFTER_HELP: &str = "Tools: `ringmq passwd --help` (password files), `ringmq why --help` (what an ACL file allows).\n\
+    Without a file, anybody who reaches an address may connect.\n\
     Exit codes: 0 stopped by a signal, 1 a file or an address that cannot be had, 2 wrong usage, 3 wrong configuration, \
     70 internal error, 78 system not suitable.";
 
@@ -135,7 +144,13 @@ const AFTER_HELP: &str = "Without a file, anybody who reaches an address may con
 /// # Errors
 /// A value or a file that cannot be: the exit code says which.
 pub fn parse_command_line() -> Result<Command, Failure> {
-    command_of(CommandLine::parse())
+    // The tools have command lines of their own, without the name of the program.
+    let rest = || std::env::args_os().skip(1);
+    match rest().next().as_deref().and_then(OsStr::to_str) {
+        Some("passwd") => Ok(Command::Passwd(Box::new(passwd::Order::parse_from(rest())))),
+        Some("why") => Ok(Command::Why(Box::new(why::Question::parse_from(rest())))),
+        _ => command_of(CommandLine::parse()),
+    }
 }
 
 fn command_of(line: CommandLine) -> Result<Command, Failure> {
@@ -244,7 +259,7 @@ mod tests {
     fn config(line: &str) -> Config {
         match command(line).unwrap() {
             Command::Serve(config, _) => *config,
-            Command::Print(text) => panic!("{text}"),
+            other => panic!("{other:?}"),
         }
     }
 

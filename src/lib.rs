@@ -7,6 +7,7 @@
 //! - `wire` (ground floor): bytes to packets and back.
 //! - `topic` (first floor): names, filters, the subscription trie, the retained trie.
 //! - `session` (second floor): what one client owes and is owed.
+//! - `auth` (second floor): who may connect, and who may do what.
 //! - `shard` (third floor): all state of one core; input goes in, an outbox of actions comes out.
 //! - `config`: what a broker is told to do, as one checked value.
 //! - `transport`: what may stand between a socket and MQTT: TLS, WebSocket, a PROXY header; bytes into bytes.
@@ -24,6 +25,7 @@
 #![cfg_attr(not(feature = "runtime"), forbid(unsafe_code))]
 #![deny(unsafe_code)]
 
+pub mod auth;
 #[cfg(feature = "runtime")]
 pub mod cli;
 #[cfg(feature = "runtime")]

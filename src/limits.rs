@@ -26,6 +26,13 @@ pub struct Limits {
     pub turn_bytes_per_connection_max: usize,
     /// Time from accept to a complete CONNECT, milliseconds.
     pub connect_timeout_ms: u64,
+    /// Longest password, bytes.
+    pub password_bytes_max: usize,
+    /// Passwords of the broker that wait to be checked; who comes then is told to come later (0x89).
+    pub password_checks_waiting_max: usize,
+    /// Wrong passwords from one address in a minute above which only one password of it is checked in a second; 0 for any
+    /// number.
+    pub wrong_passwords_per_address_max: u32,
     /// Longest client id, bytes.
     pub client_id_bytes_max: usize,
     /// Longest topic name or filter, bytes.
@@ -131,6 +138,9 @@ impl Default for Limits {
             websocket_message_bytes_max: 32 << 20,
             turn_bytes_per_connection_max: 128 << 10,
             connect_timeout_ms: 10_000,
+            password_bytes_max: 1024,
+            password_checks_waiting_max: 1024,
+            wrong_passwords_per_address_max: 10,
             client_id_bytes_max: 256,
             topic_bytes_max: 65_535,
             topic_levels_max: 200,

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use ringmq::cli::{Command, load_again, parse_command_line};
+use ringmq::cli::{Command, load_again, parse_command_line, passwd, why};
 use ringmq::runtime::{Failure, run};
 
 fn main() -> ExitCode {
@@ -22,6 +22,8 @@ fn execute(command: Command) -> Result<(), Failure> {
             // What the command line says stays; the files that it names may have changed.
             run(&config, &mut || load_again(&arguments))
         }
+        Command::Passwd(order) => passwd::run(&order),
+        Command::Why(question) => why::answer(&question).map(|text| print!("{text}")),
         Command::Print(text) => {
             print!("{text}");
             Ok(())

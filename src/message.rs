@@ -4,6 +4,8 @@
 //! shard. Must not: know packets (packet id, DUP, alias belong to `wire` and `session`). Neighbours: `shard` makes it,
 //! queues, inflight windows, retained tries and the mesh hold it.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use triomphe::ThinArc;
 
@@ -39,6 +41,17 @@ pub struct MessageView<'a> {
     pub publisher: Option<PublisherId>,
 }
 
+/// Who published a retained message, to ask later whether they still may.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Source {
+    /// Which rules: an index of `auth::Policy::rules`.
+    pub rules: usize,
+    /// User name, if there was one.
+    pub user: Option<Box<str>>,
+    /// Client id.
+    pub client_id: Box<str>,
+}
+
 /// What stands before a message's topic, properties and payload.
 #[derive(Debug)]
 struct Head {
@@ -56,19 +69,26 @@ struct Rare {
     expires_at: Option<Millis>,
     /// The payload, if it is one that is referenced rather than copied.
     shared_payload: Option<Bytes>,
+    /// Who published it, if that is asked for when it is sent.
+    source: Option<Arc<Source>>,
 }
 
 impl Message {
     /// The message with the parts of `view`; copies the payload unless it is large and `shared_payload` has it.
     pub fn new(view: &MessageView<'_>) -> Self {
+        Self::of_source(view, None)
+    }
+
+    /// As [`Message::new`], with who published it.
+    pub fn of_source(view: &MessageView<'_>, source: Option<Arc<Source>>) -> Self {
         let shared_payload = view
             .is_large()
             .then(|| view.shared_payload.cloned().unwrap_or_else(|| Bytes::copy_from_slice(view.payload)));
         let payload = if shared_payload.is_some() { &[] } else { view.payload };
-        let is_rare = shared_payload.is_some() || view.expires_at.is_some();
+        let is_rare = shared_payload.is_some() || view.expires_at.is_some() || source.is_some();
         let head = Head {
             publisher: view.publisher,
-            rare: is_rare.then(|| Box::new(Rare { expires_at: view.expires_at, shared_payload })),
+            rare: is_rare.then(|| Box::new(Rare { expires_at: view.expires_at, shared_payload, source })),
             properties_len: u32::try_from(view.properties.len()).expect("properties are shorter than a packet"),
             topic_len: u16::try_from(view.topic.len()).expect("a topic has 65,535 bytes at most"),
             qos: view.qos,
@@ -105,6 +125,11 @@ impl Message {
             expires_at: rare.and_then(|rare| rare.expires_at),
             publisher: head.publisher,
         }
+    }
+
+    /// Who published it, if that was noted.
+    pub fn source(&self) -> Option<&Source> {
+        self.0.header.header.rare.as_deref()?.source.as_deref()
     }
 
     /// Topic name.

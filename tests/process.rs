@@ -80,7 +80,11 @@ fn a_signal_to_stop_ends_with_exit_code_0() {
     for signal in [libc::SIGTERM, libc::SIGINT] {
         let mut broker = Broker::start(&["-p", "0", "--bind", "127.0.0.1"]);
         broker.signal(libc::SIGHUP);
-        assert_eq!(broker.next_line(), "Reloaded: 0 listeners added, 0 removed\n");
+        assert_eq!(
+            broker.next_line(),
+            "Reloaded: users and rights read again, 0 listeners added, 0 removed
+"
+        );
         (0..200).for_each(|_| broker.signal(libc::SIGUSR1));
         broker.signal(signal);
         assert_eq!(broker.process.wait().unwrap().code(), Some(0));

@@ -75,6 +75,7 @@ impl Broker {
                 limits,
                 large_payloads: large_payloads.clone(),
                 is_faulty: false,
+                policy: std::sync::Arc::default(),
             };
             Core {
                 shard: Shard::new(config),

@@ -74,6 +74,7 @@ impl World {
                 limits: limits(),
                 large_payloads: large_payloads.clone(),
                 is_faulty: false,
+                policy: std::sync::Arc::default(),
             };
             (Shard::new(config), Outbox::new(SHARDS))
         };

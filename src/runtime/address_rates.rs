@@ -71,7 +71,7 @@ impl AddressRates {
 }
 
 /// What counts as one address: of IPv6 the network, as every host has 2^64 addresses in it.
-fn network_of(address: IpAddr) -> IpAddr {
+pub(super) fn network_of(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(_) => address,
         IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),

@@ -3,6 +3,7 @@
 //! Duty: on the main thread compare what is wanted with what there is, make everything that can fail, then tell every shard; on the
 //! shard do it. Must not: touch a connection that is there. Neighbours: `listener` binds, `accepting` accepts, `start` asks.
 
+use std::fmt;
 use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
@@ -39,6 +40,21 @@ pub(super) fn channel() -> (Sender<Change>, Receiver<Change>) {
     unbounded()
 }
 
+/// What has changed.
+#[derive(Debug)]
+pub(super) struct Changed {
+    opened: usize,
+    closed: usize,
+    /// By the index that the shards know a listener by: its index in the configuration; `None` for those that are gone.
+    pub(super) places: Vec<Option<usize>>,
+}
+
+impl fmt::Display for Changed {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{} listeners added, {} removed", self.opened, self.closed)
+    }
+}
+
 impl Changing {
     /// What was bound at the start, and the ways to the shards in their order.
     pub(super) fn new(bound: Vec<Option<Bound>>, shards: Vec<Sender<Change>>, caller: Caller) -> Self {
@@ -50,7 +66,7 @@ impl Changing {
     ///
     /// # Errors
     /// A certificate cannot be used, or an address not be had; nothing was changed.
-    pub(super) fn apply(&mut self, config: &Config) -> Result<String, Failure> {
+    pub(super) fn apply(&mut self, config: &Config) -> Result<Changed, Failure> {
         let wanted = &config.listeners;
         let setups = wanted.iter().map(|listener| listener::setup_of(listener, &config.limits));
         let setups = setups.collect::<Result<Vec<_>, _>>()?;
@@ -59,28 +75,35 @@ impl Changing {
             places.push(self.place_of(listener, &places));
         }
         let mut opened = Vec::new();
-        for ((listener, setup), place) in wanted.iter().zip(&setups).zip(&places) {
+        for (index, ((listener, setup), place)) in wanted.iter().zip(&setups).zip(&places).enumerate() {
             if place.is_some() {
                 continue;
             }
             match listener::bind(listener, Arc::clone(setup), self.shards.len()) {
-                Ok(new) => opened.push(new),
+                Ok(new) => opened.push((index, new)),
                 Err(CannotBind::Missing(..)) => {}
                 Err(CannotBind::Failed(failure)) => return Err(failure),
             }
         }
         // From here on nothing fails.
         let closed = self.close_unwanted(&places);
+        let indexes: Vec<_> = places.iter().enumerate().filter_map(|(index, place)| Some((index, (*place)?))).collect();
         for ((listener, setup), place) in wanted.iter().zip(setups).zip(places) {
             if let Some(bound) = place.and_then(|place| self.bound[place].as_mut()) {
                 bound.change(listener);
                 self.tell_all(place.unwrap_or_default(), &setup);
             }
         }
-        let told = format!("{} listeners added, {closed} removed", opened.len());
-        opened.into_iter().for_each(|(bound, entrances)| self.open(bound, entrances));
+        let mut changed = Changed { opened: opened.len(), closed, places: vec![None; self.bound.len()] };
+        for (index, place) in indexes {
+            changed.places[place] = Some(index);
+        }
+        for (index, (bound, entrances)) in opened {
+            changed.places.push(Some(index));
+            self.open(bound, entrances);
+        }
         self.caller.call_all();
-        Ok(told)
+        Ok(changed)
     }
 
     /// Where it is already, among those that nobody has `taken`: port 0 may be asked for several times.
@@ -178,10 +201,14 @@ mod tests {
         let (mut changing, shards) = started();
         let mut stays = local(2);
         stays.connections_max = Some(1);
-        assert_eq!(changing.apply(&config(vec![local(3), stays])).unwrap(), "1 listeners added, 1 removed");
+        let changed = changing.apply(&config(vec![local(3), stays])).unwrap();
+        assert_eq!(changed.to_string(), "1 listeners added, 1 removed");
+        assert_eq!(changed.places, [None, Some(1), Some(0)], "each keeps the index by which the shards know it");
         let expected = ["close 0", "speak 1", "open 2"].map(ToOwned::to_owned).to_vec();
         assert_eq!(told(&shards), [expected.clone(), expected]);
-        assert_eq!(changing.apply(&config(vec![local(2), local(3)])).unwrap(), "0 listeners added, 0 removed");
+        let changed = changing.apply(&config(vec![local(2), local(3)])).unwrap();
+        assert_eq!(changed.to_string(), "0 listeners added, 0 removed");
+        assert_eq!(changed.places, [None, Some(0), Some(1)]);
         assert_eq!(told(&shards)[0], ["speak 1", "speak 2"]);
     }
 

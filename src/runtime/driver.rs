@@ -20,15 +20,17 @@ use super::board::{Board, Figures, Order};
 use super::changing::Change;
 use super::clock::Clock;
 use super::mesh::Mesh;
+use super::news::News;
 use super::operation::Operation;
 use super::report::{Report, connection_of};
 use super::ring::{Completion, Ring};
 use super::slots::Slots;
 use super::spin::SpinRecord;
+use super::verifier::Asker;
 use super::wrapping::Wrapping;
 use crate::id::{ConnectionId, Millis, ShardId};
 use crate::limits::{Limits, MESH_BATCHES_MAX};
-use crate::shard::{Input, Outbox, Shard, ShardConfig};
+use crate::shard::{Input, Outbox, Shard, ShardConfig, Verdict};
 
 /// Received bytes after which a turn ends although more are there: what they cause is sent before more is read, and nobody
 /// waits longer than this takes.
@@ -96,6 +98,10 @@ pub(super) struct Parts {
     pub(super) board: Arc<Board>,
     /// Raised when the broker stops; a call to the mesh follows.
     pub(super) is_stopping: Arc<AtomicBool>,
+    /// What other threads tell this shard.
+    pub(super) news: Receiver<News>,
+    /// Who checks passwords.
+    pub(super) asker: Asker,
     /// Where events go.
     pub(super) report: Report,
 }
@@ -151,6 +157,8 @@ pub(super) struct Driver {
     spin_record: SpinRecord,
     clock: Clock,
     store_answered: u64,
+    news: Receiver<News>,
+    asker: Asker,
     is_stopping: Arc<AtomicBool>,
     stop_by: Option<Millis>,
     board: Arc<Board>,
@@ -202,6 +210,8 @@ impl Driver {
             spin_record: SpinRecord::new(),
             clock: parts.clock,
             store_answered: 0,
+            news: parts.news,
+            asker: parts.asker,
             is_stopping: parts.is_stopping,
             stop_by: None,
             board: parts.board,
@@ -245,9 +255,11 @@ impl Driver {
         let had_completions = self.complete_operations();
         self.step_handshakes();
         let had_mesh = self.take_mesh();
+        self.take_news();
         self.pass_deadlines();
         self.read_board();
         self.resume_paused();
+        self.ask_checks();
         self.answer_store();
         self.close_finished();
         // Before the sends, so that the other shards begin while this one is in the kernel.
@@ -378,6 +390,26 @@ impl Driver {
                 Order::Announce(message) => {
                     self.shard.handle(self.now, Input::Announce(message), &mut self.outbox);
                 }
+            }
+        }
+    }
+
+    /// Whoever tells something has rung, so that this shard is awake.
+    fn take_news(&mut self) {
+        while let Ok(news) = self.news.try_recv() {
+            self.shard.handle(self.now, news.into_input(), &mut self.outbox);
+            self.close_finished();
+        }
+    }
+
+    /// Lets passwords be checked; who comes when too many wait is told so.
+    fn ask_checks(&mut self) {
+        for check in std::mem::take(&mut self.outbox.checks) {
+            let (ticket, connection) = (check.ticket, check.connection);
+            let address = self.slots.get(connection).and_then(|connection| connection.peer().ip());
+            if !self.asker.ask(check, address) {
+                let verdict = Verdict::Busy;
+                self.shard.handle(self.now, Input::Verified { ticket, connection, verdict }, &mut self.outbox);
             }
         }
     }

@@ -77,6 +77,11 @@ pub(super) struct Caller {
 }
 
 impl Caller {
+    /// Makes a shard take a turn.
+    pub(super) fn call(&self, shard: ShardId) {
+        self.bells.by_shard[shard.index()].eventfd.ring();
+    }
+
     /// Makes every shard take a turn.
     pub(super) fn call_all(&self) {
         for bell in &self.bells.by_shard {

@@ -8,6 +8,7 @@
 //! - `driver`: the loop, `spin` when to sleep. `accepting`, `reading`, `writing`, `closing`, `isolating`: its rooms. `slots`,
 //!   `connection`, `carry`, `address_rates`: its memory.
 //! - `ring`, `buffers`, `operation`: io_uring. `mesh`, `flag`, `eventfd`: other shards.
+//! - `policy_files`, `verifier`: who may do what. `news`: what threads beside the shards tell them.
 //! - `report`, `journal`: what the operator reads; `announcer`, `sys`: what clients may read of the broker. `board`: words between
 //!   the main thread and the shards. `process`, `watchdog`: what a daemon does with itself and for systemd. `clock`.
 #![allow(unsafe_code, reason = "system calls and memory that the kernel shares; every block says why it is sound")]
@@ -33,10 +34,12 @@ mod journal;
 mod listener;
 mod memory;
 mod mesh;
+mod news;
 mod operation;
 mod panic_policy;
 mod peer;
 mod placement;
+mod policy_files;
 mod probe;
 mod process;
 mod reading;
@@ -48,12 +51,14 @@ mod spin;
 mod start;
 mod sys;
 mod unix_path;
+mod verifier;
 mod watchdog;
 mod wrapping;
 mod writing;
 
 pub use failure::{EXIT_CONFIG, EXIT_INTERNAL, EXIT_SYSTEM, EXIT_USAGE, Failure};
 pub use placement::allowed_cpus;
+pub use policy_files::rules_of_acl_file;
 pub use start::{Reload, run};
 
 /// What `flag` is made of; its model test puts other ones in their place.

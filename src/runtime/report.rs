@@ -7,6 +7,7 @@ use std::fmt::Write;
 
 use super::journal::Journal;
 use super::peer::Peer;
+use crate::auth::Access;
 use crate::id::{ConnectionId, Millis, ShardId};
 use crate::shard::{Cause, Counters, Event};
 use crate::wire::{ProtocolVersion, ReasonCode};
@@ -81,7 +82,7 @@ impl Report {
             event,
             Event::Disconnected { cause: Cause::Broker(reason, _), .. } | Event::Refused { cause: Cause::Broker(reason, _), .. }
             if *reason != ReasonCode::ServerShuttingDown
-        ) || matches!(event, Event::Stuck { .. });
+        ) || matches!(event, Event::Stuck { .. } | Event::Denied { .. });
         if self.is_verbose || (is_trouble && self.may_tell(now)) {
             self.journal.line(describe(event, peer, self.shard));
         }
@@ -227,6 +228,7 @@ pub(super) fn connection_of(event: &Event) -> ConnectionId {
         Event::Connected { connection, .. }
         | Event::Disconnected { connection, .. }
         | Event::Stuck { connection, .. }
+        | Event::Denied { connection, .. }
         | Event::Refused { connection, .. } => *connection,
     }
 }
@@ -235,7 +237,7 @@ fn describe(event: &Event, peer: Option<Peer>, shard: ShardId) -> String {
     let peer = peer.map_or_else(|| "unknown".into(), |peer| peer.to_string());
     let shard = shard.0;
     match event {
-        Event::Connected { client_id, version, clean_start, keep_alive_secs, .. } => {
+        Event::Connected { client_id, user, version, clean_start, keep_alive_secs, .. } => {
             let id = printable(client_id);
             let version = match version {
                 ProtocolVersion::V31 => "v3.1",
@@ -243,8 +245,10 @@ fn describe(event: &Event, peer: Option<Peer>, shard: ShardId) -> String {
                 ProtocolVersion::V5 => "v5",
             };
             let start = if *clean_start { ", clean start" } else { "" };
+            let user = user.as_ref().map_or_else(String::new, |user| format!(", user {}", printable(user)));
             format!(
-                "New client connected from {peer} as {id} on shard {shard} ({version}{start}, keep alive {keep_alive_secs} s)"
+                "New client connected from {peer} as {id} on shard {shard} \
+                 ({version}{start}, keep alive {keep_alive_secs} s{user})"
             )
         }
         Event::Disconnected { client_id, cause, .. } => {
@@ -266,6 +270,16 @@ fn describe(event: &Event, peer: Option<Peer>, shard: ShardId) -> String {
                 "Client {id} [{peer}] does not keep up: {queued} messages are queued for it on shard {shard}, and publishers \
                  wait for it no longer (backpressure_ms_max)"
             )
+        }
+        Event::Denied { client_id, user, access, topic, rule, .. } => {
+            let (id, topic) = (printable(client_id), printable(topic));
+            let user =
+                user.as_ref().map_or_else(|| "without a user name".into(), |user| format!("of {}", printable(user)));
+            let wish = match access {
+                Access::Publish => "publish to",
+                Access::Receive => "receive",
+            };
+            format!("Client {id} [{peer}] {user} may not {wish} {topic}: {} (shard {shard})", printable(rule))
         }
         Event::Refused { cause, .. } => match cause {
             Cause::Broker(reason, what) => {

@@ -25,12 +25,16 @@ use super::journal::Journal;
 use super::listener::{self, Listeners};
 use super::memory::{Memory, fit_held_bytes};
 use super::mesh::{self, Caller};
+use super::news::{self, News, NewsDesk};
 use super::panic_policy;
+use super::policy_files;
 use super::probe;
 use super::process::{self, PidFile, Starter};
 use super::report::Report;
 use super::signal::{self, Signal};
+use super::verifier;
 use super::watchdog::Watchdog;
+use crate::auth::Policy;
 use crate::config::Config;
 use crate::id::ShardId;
 use crate::session::LargePayloads;
@@ -71,6 +75,7 @@ pub fn run(config: &Config, reload: &mut Reload<'_>) -> Result<(), Failure> {
 fn prepare(config: &Config, reload: &mut Reload<'_>, starter: &mut Option<Starter>) -> Result<(), Failure> {
     probe::raise_limits();
     probe::check_io_uring()?;
+    let policy = Arc::new(policy_files::load(config)?);
     let listeners = listener::listen(&config.listeners, &config.limits, config.cpus.len())?;
     let (journal, journal_end) = Journal::start(&config.logging)?;
     let _pid_file = config.pid_file.as_deref().map(PidFile::write).transpose()?;
@@ -80,14 +85,14 @@ fn prepare(config: &Config, reload: &mut Reload<'_>, starter: &mut Option<Starte
     let mut config = config.clone();
     let memory = if config.is_held_bytes_set { None } else { Memory::of_process() };
     let told = fit_held_bytes(&mut config.limits, config.cpus.len(), memory);
-    let result = serve(&config, (reload, starter), &told, listeners, journal);
+    let result = serve((&config, policy), (reload, starter), &told, listeners, journal);
     journal_end.close();
     result
 }
 
 /// `held`: what is to be told of the memory held.
 fn serve(
-    config: &Config,
+    (config, mut policy): (&Config, Arc<Policy>),
     (reload, starter): (&mut Reload<'_>, &mut Option<Starter>),
     held: &str,
     listeners: Listeners,
@@ -104,13 +109,14 @@ fn serve(
     let is_stopping = Arc::new(AtomicBool::new(false));
     let board = Arc::new(Board::new(config.cpus.len()));
     let Listeners { bound, by_shard, .. } = listeners;
-    let (caller, shards) = start_shards(config, by_shard, &journal, (&is_stopping, &board), &notify)?;
+    let shared = Shared { policy: &policy, journal: &journal, is_stopping: &is_stopping, board: &board };
+    let Ways { caller, desk, changes } = start_shards(config, by_shard, &shared, &notify)?;
     journal.publish_on(Arc::clone(&board), caller.clone());
     let announcer = (config.sys_interval_secs > 0)
         .then(|| Announcer::new(Arc::clone(&board), caller.clone(), config.sys_interval_secs));
     let watchdog = Watchdog::wanted(board, caller.clone());
     // Dropped last: with it go the files of Unix sockets.
-    let mut changing = Changing::new(bound, shards, caller.clone());
+    let mut changing = Changing::new(bound, changes, caller.clone());
     let mut broker = Broker { shards: config.cpus.len(), notices, is_stopping, caller, journal, announcer, watchdog };
     if broker.await_ready()? {
         broker.journal.line(line);
@@ -121,26 +127,52 @@ fn serve(
         if config.is_faulty {
             broker.journal.line("RINGMQ_FAULTS=1: any client can cause a panic (PUBLISH to $fault/panic)".into());
         }
-        broker.await_end(&mut || changing.apply(&reload()?))?;
+        broker.await_end(&mut || {
+            let config = reload()?;
+            let fresh = policy_files::load(&config)?;
+            let changed = changing.apply(&config)?;
+            policy = Arc::new(fresh.at(&changed.places, &policy));
+            desk.tell_all(&News::Rules(Arc::clone(&policy)));
+            Ok(format!("users and rights read again, {changed}"))
+        })?;
         broker.journal.line("ringmq has stopped".into());
     }
     Ok(())
 }
 
+/// What all shards have of the main thread.
+struct Shared<'a> {
+    policy: &'a Arc<Policy>,
+    journal: &'a Journal,
+    is_stopping: &'a Arc<AtomicBool>,
+    board: &'a Arc<Board>,
+}
+
+/// The ways from the main thread to the shards.
+struct Ways {
+    caller: Caller,
+    desk: NewsDesk,
+    changes: Vec<Sender<Change>>,
+}
+
 fn start_shards(
     config: &Config,
     entrances: Vec<Vec<Option<Entrance>>>,
-    journal: &Journal,
-    (is_stopping, board): (&Arc<AtomicBool>, &Arc<Board>),
+    shared: &Shared<'_>,
     notify: &Sender<Notice>,
-) -> Result<(Caller, Vec<Sender<Change>>), Failure> {
+) -> Result<Ways, Failure> {
     let mut changes = Vec::new();
     let shards = config.cpus.len();
     let clock = Clock::start();
     let large_payloads = LargePayloads::default();
     let hash_seed = config.hash_seed.map_or_else(random_seed, Ok)?;
     let (ends, caller) = mesh::connect_shards(shards).map_err(|error| cannot_start(&error))?;
-    for ((index, mesh), entrances) in ends.into_iter().enumerate().zip(entrances) {
+    let (desk, news) = news::open_desk(shards, caller.clone());
+    let secret = [random_seed()?, random_seed()?, random_seed()?, random_seed()?];
+    let askers = verifier::start(shards, &config.limits, desk.clone(), clock, secret);
+    let askers = askers.map_err(|error| cannot_start(&error))?;
+    let outside = news.into_iter().zip(askers);
+    for (((index, mesh), entrances), (news, asker)) in ends.into_iter().enumerate().zip(entrances).zip(outside) {
         let id = ShardId(index as u16);
         let shard_config = ShardConfig {
             shard: id,
@@ -150,6 +182,7 @@ fn start_shards(
             limits: config.limits.clone(),
             large_payloads: large_payloads.clone(),
             is_faulty: config.is_faulty,
+            policy: Arc::clone(shared.policy),
         };
         let parts = Parts {
             id,
@@ -165,15 +198,17 @@ fn start_shards(
             mesh,
             clock,
             address_seed: random_seed()?,
-            board: Arc::clone(board),
-            is_stopping: Arc::clone(is_stopping),
-            report: Report::new(journal.clone(), id, config.logging.tells_connections),
+            board: Arc::clone(shared.board),
+            is_stopping: Arc::clone(shared.is_stopping),
+            news,
+            asker,
+            report: Report::new(shared.journal.clone(), id, config.logging.tells_connections),
         };
         let (cpu, notify) = (config.cpus[index], notify.clone());
         let builder = thread::Builder::new().name(format!("ringmq-{index}"));
         builder.spawn(move || run_shard(cpu, parts, &notify)).map_err(|error| cannot_start(&error))?;
     }
-    Ok((caller, changes))
+    Ok(Ways { caller, desk, changes })
 }
 
 /// The life of a shard's thread.

@@ -5,6 +5,7 @@
 //! registers, `shard/acknowledge` completes.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::num::NonZeroU32;
 
 use crate::id::GlobalSessionId;
 use crate::seldom::Seldom;
@@ -44,6 +45,8 @@ pub struct Owed {
     pub is_refused: bool,
     /// Whether the message may not be published at all: nobody was asked.
     pub is_denied: bool,
+    /// The line of the ACL file that denied it, if one did.
+    pub denied_by: Option<NonZeroU32>,
     /// Whether the store failed: whoever took the message, it is not safe.
     pub is_failed: bool,
     /// Whether the connection that waits for the answer is still the one of the PUBLISH (or of its repetition).
@@ -62,6 +65,7 @@ impl Owed {
         congested: None,
         is_refused: false,
         is_denied: false,
+        denied_by: None,
         is_failed: false,
         is_awaited: false,
         follower: None,

@@ -8,6 +8,7 @@ mod inbound;
 mod inflight;
 mod outbound;
 mod replay;
+mod user_name;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,6 +18,7 @@ pub use inbound::{Inbound, Owed};
 pub use inflight::{AckError, Inflight, Sent, Stage};
 pub use outbound::{Admission, Outbound, Pressure, Queued, SubscriptionIds};
 pub use replay::{NextReplay, Replays, Search};
+pub use user_name::UserName;
 
 use crate::id::{ConnectionId, Millis};
 use crate::limits::Limits;
@@ -32,8 +34,14 @@ const OWED_ACKS_MIN: usize = 64;
 pub struct Session {
     /// Client id; unique in the broker.
     pub client_id: Box<str>,
-    /// User name of its last CONNECT, as claimed.
-    pub user_name: Option<Arc<str>>,
+    /// User name of its last CONNECT.
+    pub user_name: Option<UserName>,
+    /// Whether a password or a certificate has proved that name: then the session is that user's alone.
+    pub is_user_proven: bool,
+    /// Whether it was a certificate.
+    pub is_certified: bool,
+    /// By which listener the client came last.
+    pub listener: u16,
     /// The network connection, while there is one.
     pub connection: Option<ConnectionId>,
     /// Session Expiry Interval, seconds; 0 ends the session with its connection, `u32::MAX` never (section 3.1.2.11.2).
@@ -80,6 +88,9 @@ impl Session {
         Self {
             client_id,
             user_name: None,
+            is_user_proven: false,
+            is_certified: false,
+            listener: 0,
             connection: None,
             expiry_secs: 0,
             ends_at: Millis::NEVER,

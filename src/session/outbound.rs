@@ -22,6 +22,8 @@ pub struct Outbound {
     pub inflight: Inflight,
     /// What the queue means to publishers.
     pub pressure: Pressure,
+    /// Whether rights have changed since something in the queue was put there, so that each message is looked at again.
+    pub is_doubted: bool,
     queue: Seldom<VecDeque<Queued>>,
     queue_bytes: usize,
     /// Retained messages still to be sent for new subscriptions; `None`: none.
@@ -93,6 +95,7 @@ impl Outbound {
         Self {
             inflight: Inflight::new(limits.inflight_messages_max, budget.open()),
             pressure: Pressure::None,
+            is_doubted: false,
             queue: Seldom::new(),
             queue_bytes: 0,
             replays: None,

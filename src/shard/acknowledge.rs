@@ -53,6 +53,7 @@ impl Shard {
             congested: routed.congested.filter(|_| !routed.is_taken),
             is_refused: routed.is_refused,
             is_denied: routed.is_denied,
+            denied_by: routed.denied_by,
             is_failed: false,
             is_awaited: true,
             follower: None,
@@ -162,7 +163,8 @@ impl Shard {
             send_ack(source, kind, owed.packet_id, reason, outbox);
         } else if let Some(connection) = self.connections.get_mut(source.connection) {
             let ack = Ack::new(kind, owed.packet_id, reason);
-            let words = failure_words(&owed);
+            let rule = owed.denied_by.map(|line| format!("line {line} of the ACL file denies it"));
+            let words = rule.as_deref().unwrap_or_else(|| failure_words(&owed));
             outbox.egress.control(source.connection.slot, |out| connection.put_ack(ack, Some(words), out));
         }
     }
@@ -301,7 +303,9 @@ impl Shard {
 /// Why a message is not taken, for people.
 fn failure_words(owed: &Owed) -> &'static str {
     match owed {
-        Owed { is_denied: true, .. } => "clients may not publish to a topic name that begins with $",
+        Owed { is_denied: true, .. } => {
+            "clients may not publish to a topic name that begins with $, nor to one that no line of an ACL file allows"
+        }
         Owed { is_failed: true, .. } => "the message could not be stored",
         _ => "a limit is reached: queued_messages_max, retained_messages_max or match_nodes_max",
     }

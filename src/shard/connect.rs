@@ -4,22 +4,25 @@
 //! Must not: deliver (that is `deliver`). Neighbours: `receive` calls; `disconnect` ends sessions.
 
 use std::num::NonZeroU64;
+use std::sync::Arc;
 
+use super::authenticate::Identity;
 use super::connection::AliasesOut;
 use super::explain::put_refusal;
 use super::retain::will_message;
 use super::{Event, Next, Outbox, Shard};
+use crate::auth::{Access, Asked, Rules, Terms};
 use crate::id::{ConnectionId, Millis, PublisherId, SessionId, ShardId};
 use crate::limits::Limits;
 use crate::session::{Account, Budget, LastWill, Session};
 use crate::topic::{TopicLimits, TopicName};
-use crate::wire::{self, Connack, Connect, Frame, Framed, Packet, ProtocolVersion, ReasonCode, Sender};
+use crate::wire::{self, Connack, Connect, Frame, Framed, Packet, ProtocolVersion, QoS, ReasonCode, Sender};
 
 /// How a TLS connection begins (RFC 8446 section 5.1): with MQTT, a CONNECT with flags that it cannot have.
 const TLS_HANDSHAKE: [u8; 2] = [0x16, 3];
 
 /// Why a CONNECT is refused.
-type Fault = (ReasonCode, &'static str);
+pub(super) type Fault = (ReasonCode, &'static str);
 
 /// The client as a publisher.
 pub(super) fn publisher_of(client_id: &str, hash_seed: u64) -> PublisherId {
@@ -63,41 +66,58 @@ impl Shard {
                 return Err(self.refuse_silently(id, error.reason, error.what, outbox));
             }
         };
-        let certified = self.connections.certified(id).map(Box::<str>::from);
         let connect = match wire::decode(&frame, ProtocolVersion::V5, Sender::Client) {
-            Ok(Packet::Connect(connect)) => {
-                Connect { user_name: certified.as_deref().or(connect.user_name), ..connect }
-            }
+            Ok(Packet::Connect(connect)) => connect,
             Ok(_) => return Err(self.refuse_silently(id, ReasonCode::ProtocolError, "not a CONNECT", outbox)),
             Err(error) => {
                 let audience = audience_of(&frame);
                 return Err(self.refuse_connect(id, audience, error.reason, error.what, outbox));
             }
         };
+        let audience = Some((connect.version, packet_bytes_max(&connect)));
+        let (policy, certified) = (Arc::clone(&self.policy), self.logins.certified(id));
+        let listener = self.connections.get_mut(id).map_or(0, |connection| connection.listener);
+        let connect = match named(connect, policy.terms(listener), certified.as_deref()) {
+            Ok(connect) => connect,
+            Err((reason, what)) => return Err(self.refuse_connect(id, audience, reason, what, outbox)),
+        };
         if !connect.client_id.is_empty() {
             let owner = owner_of(connect.client_id, self.config.hash_seed, self.config.shards);
             if owner != self.id() {
                 self.connections.remove(id);
+                self.logins.forget(id);
                 return Err(Next::Handoff(owner));
             }
         }
-        let admitted = check(&connect, &self.config.limits)
+        let rules = policy.rules_of(listener);
+        let identity = check(&connect, &self.config.limits)
+            .and_then(|()| check_rules(&connect, policy.terms(listener), rules, policy.retain_available))
             .and_then(|()| self.check_room(&connect))
-            .and_then(|()| self.accept(now, id, &connect, outbox));
+            .and_then(|()| self.authenticate(id, rules, &connect, frame.len, outbox));
+        let admitted = match identity {
+            Ok(Identity::Awaited) => return Err(Next::AwaitDrain),
+            Ok(Identity::Known { is_proven }) => self
+                .check_session_owner(connect.client_id, connect.user_name, is_proven)
+                .and_then(|()| self.accept(now, id, &connect, is_proven, outbox)),
+            Err(fault) => Err(fault),
+        };
         if let Err((reason, what)) = admitted {
-            let audience = Some((connect.version, packet_bytes_max(&connect)));
             return Err(self.refuse_connect(id, audience, reason, what, outbox));
         }
         Ok(frame.len)
     }
 
+    /// Bytes that CONNECT packets which are not complete, or wait for a verdict, may have on this shard.
+    pub(super) fn preauth_bytes_max(&self) -> usize {
+        let limits = &self.config.limits;
+        // One packet always has room.
+        (limits.preauth_bytes_total_max / self.config.shards).max(limits.preauth_bytes_max as usize)
+    }
+
     /// A CONNECT has begun. Its memory is counted from the moment that its header announces it, so that many who announce
     /// much and send little cannot have more than their part.
     fn await_connect(&mut self, id: ConnectionId, needed: Option<usize>, outbox: &mut Outbox) -> Next {
-        let limits = &self.config.limits;
-        let part = limits.preauth_bytes_total_max / self.config.shards;
-        // One packet always has room.
-        let bytes_max = part.max(limits.preauth_bytes_max as usize);
+        let bytes_max = self.preauth_bytes_max();
         // At most `preauth_bytes_max`, as it was framed with that.
         let announced = needed.unwrap_or(0) as u32;
         if self.connections.announce(id, announced, bytes_max) {
@@ -138,22 +158,36 @@ impl Shard {
         now: Millis,
         id: ConnectionId,
         connect: &Connect<'_>,
+        is_proven: bool,
         outbox: &mut Outbox,
     ) -> Result<(), Fault> {
-        let generated = connect.client_id.is_empty().then(|| self.generate_client_id());
+        let policy = Arc::clone(&self.policy);
+        let listener = self.connections.get_mut(id).map_or(0, |connection| connection.listener);
+        let terms = policy.terms(listener);
+        let generated = connect.client_id.is_empty().then(|| self.generate_client_id(terms));
         let client_id = generated.as_deref().unwrap_or(connect.client_id);
-        let connack = grant(connect, generated.as_deref(), &self.config.limits);
+        check_will(connect, client_id, policy.rules_of(listener))
+            .inspect_err(|_| self.counters.publishes_denied += 1)?;
+        let connack = Connack {
+            maximum_qos: (terms.maximum_qos != QoS::ExactlyOnce).then_some(terms.maximum_qos),
+            retain_available: (!policy.retain_available).then_some(false),
+            ..grant(connect, generated.as_deref(), terms, &self.config.limits)
+        };
         if !is_within(&connack, connect) {
             // [MQTT-3.2.2-16]: seen before anybody is taken over.
             let what = "CONNACK would be larger than the client's Maximum Packet Size";
             return Err((ReasonCode::PacketTooLarge, what));
         }
+        let watch = self.watch_of(listener);
         let (session_id, session_present) = self.admit(now, id, client_id, connect, outbox);
+        self.know_user(session_id, connect.user_name, listener, is_proven, self.logins.certified(id).is_some());
+        self.logins.forget(id);
         let keep_alive_secs = granted_keep_alive_secs(connect, &self.config.limits);
         let limits = &self.config.limits;
         self.connections.settle_announced(id);
         self.connections.admit(id, session_id);
         let connection = self.connections.get_mut(id).expect("found by the caller");
+        connection.watch = watch;
         connection.version = connect.version;
         connection.heard_at = now;
         connection.allow_silence(match keep_alive_secs {
@@ -173,6 +207,7 @@ impl Shard {
         outbox.events.push(Event::Connected {
             connection: id,
             client_id: client_id.into(),
+            user: connect.user_name.map(Box::from),
             version: connect.version,
             clean_start: connect.clean_start,
             keep_alive_secs,
@@ -207,7 +242,6 @@ impl Shard {
             let session = Session::new(client_id.into(), &self.config.limits, &self.budget);
             self.sessions.insert(session)
         });
-        self.sessions.set_user(session_id, connect.user_name);
         let limits = &self.config.limits;
         let session = self.sessions.get_mut(session_id).expect("just found or made");
         session.connection = Some(id);
@@ -228,12 +262,34 @@ impl Shard {
         (session_id, existing.is_some())
     }
 
+    /// Notes whose session it is now, and what was decided for somebody else is decided anew.
+    fn know_user(
+        &mut self,
+        id: SessionId,
+        user: Option<&str>,
+        listener: u16,
+        is_user_proven: bool,
+        is_certified: bool,
+    ) {
+        let Some(session) = self.sessions.get_mut(id) else { return };
+        let is_other = session.user_name.as_deref() != user || session.listener != listener;
+        if is_other && self.has_acl {
+            session.outbound.is_doubted |= session.outbound.queued() > 0;
+            self.subscribers.forget();
+        }
+        self.sessions.set_user(id, user);
+        if let Some(session) = self.sessions.get_mut(id) {
+            (session.listener, session.is_user_proven, session.is_certified) = (listener, is_user_proven, is_certified);
+        }
+    }
+
     /// An id that nobody uses and that belongs here [MQTT-3.1.3-6].
-    fn generate_client_id(&mut self) -> Box<str> {
+    fn generate_client_id(&mut self, terms: &Terms) -> Box<str> {
         loop {
             self.ids_generated += 1;
             let hasher = ahash::RandomState::with_seeds(self.config.id_seed, 1, 2, 3);
-            let client_id = format!("auto-{:016X}", hasher.hash_one(self.ids_generated));
+            let prefix = terms.generated_id_prefix.as_deref().unwrap_or("auto-");
+            let client_id = format!("{prefix}{:016X}", hasher.hash_one(self.ids_generated));
             let is_ours = owner_of(&client_id, self.config.hash_seed, self.config.shards) == self.id();
             if is_ours && self.sessions.by_client_id(&client_id).is_none() {
                 return client_id.into();
@@ -275,7 +331,8 @@ impl Shard {
 }
 
 /// What a client is granted; whether its session was there is not known yet.
-fn grant<'a>(connect: &Connect<'_>, generated: Option<&'a str>, limits: &Limits) -> Connack<'a> {
+fn grant<'a>(connect: &Connect<'_>, generated: Option<&'a str>, terms: &Terms, limits: &Limits) -> Connack<'a> {
+    let topic_alias_max = terms.topic_alias_max.unwrap_or(limits.topic_alias_max);
     let expiry_secs = granted_expiry_secs(connect, limits);
     let keep_alive_secs = granted_keep_alive_secs(connect, limits);
     let is_v5 = connect.version == ProtocolVersion::V5;
@@ -284,7 +341,7 @@ fn grant<'a>(connect: &Connect<'_>, generated: Option<&'a str>, limits: &Limits)
         receive_maximum: Some(limits.receive_maximum),
         maximum_packet_size: Some(limits.packet_bytes_max),
         assigned_client_id: generated,
-        topic_alias_maximum: (limits.topic_alias_max > 0).then_some(limits.topic_alias_max),
+        topic_alias_maximum: (topic_alias_max > 0).then_some(topic_alias_max),
         server_keep_alive: (is_v5 && keep_alive_secs != connect.keep_alive_secs).then_some(keep_alive_secs),
         ..Connack::default()
     }
@@ -341,6 +398,52 @@ fn charged(budget: &Budget, will: &wire::LastWill<'_>) -> Account {
     let mut account = budget.open();
     account.charge(will_cost(will));
     account
+}
+
+/// The CONNECT with the names that hold: a certificate's before its own, and the user name as client id where that is so.
+fn named<'a>(connect: Connect<'a>, terms: &Terms, certified: Option<&'a str>) -> Result<Connect<'a>, Fault> {
+    let user_name = certified.or(connect.user_name);
+    if !terms.uses_user_name_as_client_id {
+        return Ok(Connect { user_name, ..connect });
+    }
+    match user_name {
+        Some(name) if !name.is_empty() => Ok(Connect { user_name, client_id: name, ..connect }),
+        _ => Err((ReasonCode::BadUserNameOrPassword, "no user name, which becomes the client id here")),
+    }
+}
+
+/// What the rules and terms of a listener refuse.
+fn check_rules(connect: &Connect<'_>, terms: &Terms, rules: &Rules, retain_available: bool) -> Result<(), Fault> {
+    if !terms.versions.is_empty() && !terms.versions.contains(&connect.version) {
+        return Err((ReasonCode::UnsupportedProtocolVersion, "a protocol version that this listener does not accept"));
+    }
+    if connect.client_id.is_empty() && !rules.allow_empty_client_id {
+        return Err((ReasonCode::ClientIdentifierNotValid, "an empty client id, where that is not allowed"));
+    }
+    let prefix = rules.client_id_prefix.as_deref().filter(|_| !connect.client_id.is_empty());
+    if prefix.is_some_and(|prefix| !connect.client_id.starts_with(prefix)) {
+        return Err((ReasonCode::NotAuthorized, "the client id does not begin as it must here"));
+    }
+    let Some(will) = &connect.last_will else { return Ok(()) };
+    if will.qos > terms.maximum_qos {
+        // [MQTT-3.2.2-12]
+        return Err((ReasonCode::QoSNotSupported, "a will with a QoS above the Maximum QoS of the listener"));
+    }
+    if will.retain && !retain_available {
+        // [MQTT-3.2.2-13]
+        return Err((ReasonCode::RetainNotSupported, "a retained will where retain_available is false"));
+    }
+    Ok(())
+}
+
+/// Whether the client may publish its will (case A13).
+fn check_will(connect: &Connect<'_>, client_id: &str, rules: &Rules) -> Result<(), Fault> {
+    let Some(will) = &connect.last_will else { return Ok(()) };
+    let asked = Asked { user: connect.user_name, client_id };
+    if rules.decide(Access::Publish, asked, will.topic).is_allowed {
+        return Ok(());
+    }
+    Err((ReasonCode::NotAuthorized, "the client may not publish its will"))
 }
 
 /// What a CONNECT that parses may still be refused for.
@@ -430,9 +533,10 @@ mod tests {
             limits: limits(),
             large_payloads: LargePayloads::default(),
             is_faulty: false,
+            policy: Arc::default(),
         });
         for _ in 0..50 {
-            assert_eq!(owner_of(&shard.generate_client_id(), 1, 2), ShardId(1));
+            assert_eq!(owner_of(&shard.generate_client_id(&Terms::default()), 1, 2), ShardId(1));
         }
     }
 

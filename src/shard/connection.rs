@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::alarm::Alarm;
+use super::rights::Watch;
 use crate::id::{ConnectionId, Millis, PublisherId, SessionId};
 use crate::limits::REMAINING_LENGTH_MAX;
 use crate::seldom::Seldom;
@@ -30,6 +31,10 @@ pub(super) struct Connection {
     silence_millis_max: u32,
     /// Whether the silence is ours: the connection is not being read.
     pub(super) is_parked: bool,
+    /// By which listener it came.
+    pub(super) listener: u16,
+    /// What is asked of its PUBLISH packets.
+    pub(super) watch: Watch,
     /// The client's Maximum Packet Size, bytes.
     pub(super) packet_bytes_max: usize,
     /// The client's Request Problem Information.
@@ -42,7 +47,7 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) fn new(id: ConnectionId, accepted_at: Millis, connect_timeout_ms: u64) -> Self {
+    pub(super) fn new(id: ConnectionId, accepted_at: Millis, connect_timeout_ms: u64, listener: u16) -> Self {
         Self {
             id,
             session: None,
@@ -52,6 +57,8 @@ impl Connection {
             heard_at: accepted_at,
             silence_millis_max: in_millis(connect_timeout_ms),
             is_parked: false,
+            listener,
+            watch: Watch::Nothing,
             packet_bytes_max: REMAINING_LENGTH_MAX as usize + 5,
             wants_words: true,
             aliases_in: Seldom::new(),
@@ -122,23 +129,9 @@ pub(super) struct Connections {
     admitted: usize,
     /// Sum of what the connections have announced, bytes.
     announced_bytes: usize,
-    /// Users that certificates have named, by slot.
-    certified: HashMap<u32, Box<str>>,
 }
 
 impl Connections {
-    /// A certificate has named the user of a connection.
-    pub(super) fn certify(&mut self, id: ConnectionId, user: Box<str>) {
-        if self.get_mut(id).is_some() {
-            self.certified.insert(id.slot, user);
-        }
-    }
-
-    /// The user of a connection by its certificate.
-    pub(super) fn certified(&self, id: ConnectionId) -> Option<&str> {
-        self.certified.get(&id.slot).map(|user| &**user)
-    }
-
     pub(super) fn insert(&mut self, connection: Connection) {
         let index = connection.id.slot as usize;
         if index >= self.by_slot.len() {
@@ -187,9 +180,6 @@ impl Connections {
         self.announced_bytes -= announced_bytes as usize;
         self.admitted -= usize::from(is_admitted);
         self.live -= 1;
-        if !self.certified.is_empty() {
-            self.certified.remove(&id.slot);
-        }
         self.by_slot[id.slot as usize].take()
     }
 
@@ -241,7 +231,7 @@ mod tests {
         for (millis, at) in
             [(1500, 1600), (4_294_967_294, 4_294_967_394), (4_294_967_295, u64::MAX), (u64::MAX, u64::MAX)]
         {
-            let mut connection = Connection::new(id, Millis(100), 10);
+            let mut connection = Connection::new(id, Millis(100), 10, 0);
             connection.allow_silence(millis);
             assert_eq!(connection.silent_at(), Millis(at), "{millis}");
         }

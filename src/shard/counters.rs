@@ -18,6 +18,8 @@ pub enum DropReason {
     Offline,
     /// It was queued when the session ended.
     SessionEnded,
+    /// The client may not have it: its rights have changed while it was queued, or no member of a group has the right.
+    Denied,
 }
 
 impl DropReason {
@@ -25,8 +27,15 @@ impl DropReason {
     pub const COUNT: usize = Self::ALL.len();
 
     /// All of them, in the order of `Counters::dropped`.
-    pub const ALL: [Self; 6] =
-        [Self::SlowReader, Self::QueueFull, Self::Expired, Self::TooLarge, Self::Offline, Self::SessionEnded];
+    pub const ALL: [Self; 7] = [
+        Self::SlowReader,
+        Self::QueueFull,
+        Self::Expired,
+        Self::TooLarge,
+        Self::Offline,
+        Self::SessionEnded,
+        Self::Denied,
+    ];
 
     /// Its name in figures.
     pub fn name(self) -> &'static str {
@@ -37,6 +46,7 @@ impl DropReason {
             Self::TooLarge => "too_large",
             Self::Offline => "offline",
             Self::SessionEnded => "session_ended",
+            Self::Denied => "denied",
         }
     }
 }
@@ -84,8 +94,10 @@ pub struct Counters {
     pub unmatched: u64,
     /// Retained messages refused (`retained_messages_max`, `retained_bytes_max`).
     pub retained_refused: u64,
-    /// PUBLISH packets to a topic that clients may not publish to.
+    /// PUBLISH packets, and wills, to a topic that the client may not publish to.
     pub publishes_denied: u64,
+    /// Subscriptions refused because they could bring nothing.
+    pub subscriptions_denied: u64,
     /// Messages for a shared subscription whose member was on another shard.
     pub group_forwards: u64,
     /// Messages forwarded to other shards.
@@ -116,6 +128,14 @@ pub struct Counters {
     pub refused_sessions: u64,
     /// CONNECT packets for a session beyond `sessions_per_user_per_shard_max`.
     pub refused_user_sessions: u64,
+    /// CONNECT packets with a wrong user name or password.
+    pub refused_passwords: u64,
+    /// CONNECT packets whose password was not checked (`password_checks_waiting_max`).
+    pub refused_checks: u64,
+    /// CONNECT packets whose password was not checked (`wrong_passwords_per_address_max`).
+    pub refused_guesses: u64,
+    /// CONNECT packets for the session of another user.
+    pub refused_owners: u64,
 }
 
 impl Counters {
@@ -150,12 +170,16 @@ impl Counters {
             ("panics", self.panics),
             ("publishes_denied", self.publishes_denied),
             ("publishes_too_wide", self.publishes_too_wide),
+            ("refused_checks", self.refused_checks),
             ("refused_connects", self.refused_connects),
             ("refused_connections", self.refused_connections),
             ("refused_first_packets", self.refused_first_packets),
+            ("refused_guesses", self.refused_guesses),
             ("refused_large_connects", self.refused_large_connects),
             ("refused_over_budget", self.refused_over_budget),
             ("refused_overdue", self.refused_overdue),
+            ("refused_owners", self.refused_owners),
+            ("refused_passwords", self.refused_passwords),
             ("refused_preauth_bytes", self.refused_preauth_bytes),
             ("refused_sessions", self.refused_sessions),
             ("refused_user_sessions", self.refused_user_sessions),
@@ -164,6 +188,7 @@ impl Counters {
             ("sessions_congested", self.sessions_congested),
             ("sessions_stuck", self.sessions_stuck),
             ("stopped_by_owed_acks", self.stopped_by_owed_acks),
+            ("subscriptions_denied", self.subscriptions_denied),
         ];
         dropped.into_iter().chain(others.map(|(name, times)| (name.to_owned(), times)))
     }

@@ -40,7 +40,7 @@ impl Shard {
         self.connections.alarm(slot).hear(now);
         let Some(id) = self.connections.at(slot) else { return };
         let Some(connection) = self.connections.get_mut(id) else { return };
-        if connection.is_parked {
+        if connection.is_parked && connection.session.is_some() {
             // The silence is ours.
             connection.heard_at = now;
         }

@@ -4,13 +4,15 @@
 //! Size, topic aliases; pump what waits when there is room. Must not: choose who gets a message. Neighbours: `route`,
 //! `group`, `retain` call; `egress` holds the bytes.
 
+use std::sync::Arc;
+
 use super::connect::publisher_of;
 use super::connection::Connection;
 use super::matches::{Delivery, Own};
 use super::run::PlainRun;
 use super::{DropReason, Outbox, Outcome, Shard};
 use crate::id::{ConnectionId, Millis, SessionId};
-use crate::message::{Message, MessageView};
+use crate::message::{Message, MessageView, Source};
 use crate::session::{Admission, Pressure, Queued, Sent, Stage, Subscription, SubscriptionIds};
 use crate::wire::{Ack, AckKind, OutgoingPublish, PlainPublish, ProtocolVersion, QoS, ReasonCode};
 
@@ -68,6 +70,11 @@ impl<'a> Carrier<'a> {
     /// The plain packet that it came in, if it is one.
     pub(super) fn received(&self) -> Option<&PlainRun<'a>> {
         self.received.as_ref()
+    }
+
+    /// Makes the message, with who published it.
+    pub(super) fn note_source(&mut self, source: Option<Arc<Source>>) {
+        self.message = Some(Message::of_source(&self.view, source));
     }
 
     /// The message, owned; made at the first call.
@@ -473,6 +480,12 @@ impl Shard {
                 return;
             }
             if let Some((packet_id, sent)) = outbound.inflight.next_resend() {
+                let is_denied = |message: &Message| !self.may_receive(session_id, message.topic());
+                if sent.message.as_ref().is_some_and(is_denied) {
+                    // Case A09.
+                    self.give_up(connection, session_id, packet_id, sent.stage.qos(), outbox);
+                    continue;
+                }
                 self.resend(now, connection, session_id, packet_id, &sent, outbox);
                 continue;
             }
@@ -480,11 +493,16 @@ impl Shard {
                 return;
             }
             let is_pressing = outbound.pressure != Pressure::None;
+            let is_doubted = outbound.is_doubted;
             let (message, manner) = if let Some(queued) = outbound.dequeue() {
                 if is_pressing {
                     self.queue_shrank(session_id, outbox);
                 }
                 let Queued { message, qos, retain, subscription_ids } = queued;
+                if is_doubted && !self.may_receive(session_id, message.topic()) {
+                    self.counters.drop_pairs(1, DropReason::Denied);
+                    continue;
+                }
                 (message, Manner { qos, retain, subscription_ids })
             } else if let Some((message, subscription)) = self.next_replayed(now, session_id) {
                 let manner = replay_manner(&message, subscription);

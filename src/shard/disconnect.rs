@@ -70,6 +70,7 @@ impl Shard {
         outbox: &mut Outbox,
     ) {
         self.connections.remove(id);
+        self.logins.forget(id);
         self.counters.broker_closes += 1;
         outbox.closes.push(id);
         outbox.events.push(Event::Refused { connection: id, cause: Cause::Broker(reason, what) });
@@ -77,6 +78,7 @@ impl Shard {
 
     fn forget_connection(&mut self, now: Millis, id: ConnectionId, cause: Cause, outbox: &mut Outbox) {
         let Some(connection) = self.connections.remove(id) else { return };
+        self.logins.forget(id);
         let Some(session_id) = connection.session else {
             outbox.events.push(Event::Refused { connection: id, cause });
             return;
@@ -133,7 +135,13 @@ impl Shard {
         let Some(will) = self.sessions.get_mut(id).and_then(|session| session.last_will.take()) else { return };
         let expires_at = will.expiry_secs.map(|secs| now.after_secs(u64::from(secs)));
         let view = MessageView { expires_at, ..will.message.view() };
-        self.route(now, &view, None, outbox);
+        if !self.may_publish(id, view.topic).is_allowed {
+            // Case A14: it was allowed at CONNECT.
+            self.counters.publishes_denied += 1;
+            return;
+        }
+        let source = if view.retain { self.source_of(id) } else { None };
+        self.route(now, &view, source, None, outbox);
     }
 
     /// The broker stops.

@@ -299,6 +299,7 @@ impl Shard {
     ) -> Delivered {
         let gone = Delivered { outcome: Outcome::NoMatch, needs_store: false };
         let Some(session) = self.sessions.get_mut(session_id) else { return gone };
+        let is_away = session.connection.is_none();
         let Some(subscription) = session.subscriptions.get(name) else { return gone };
         let delivery = Delivery {
             session: session_id.slot,
@@ -308,8 +309,12 @@ impl Shard {
             own: Own::Same,
         };
         let manner = Manner::of(&delivery, carrier.view());
+        // Case A06: somebody who has the right may.
+        if self.has_acl && !self.may_receive(session_id, carrier.view().topic) {
+            return gone;
+        }
         // A member that is away cannot take QoS 0 [section 4.8.2]: somebody else may.
-        if session.connection.is_none() && manner.qos == QoS::AtMostOnce {
+        if is_away && manner.qos == QoS::AtMostOnce {
             return gone;
         }
         match self.deliver_plainly(&delivery, carrier, outbox) {

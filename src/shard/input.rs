@@ -3,9 +3,13 @@
 //! Duty: the words of the boundary between pure core and world. Must not: decide anything. Neighbours: `runtime` and the
 //! simulation build inputs; `shard::Shard` takes them.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
+use super::authenticate::Verdict;
 use super::mesh_message::MeshBatch;
+use crate::auth::Policy;
 use crate::id::{ConnectionId, Millis, ShardId};
 use crate::message::Message;
 
@@ -19,16 +23,27 @@ pub enum Input {
         connection: ConnectionId,
         /// When it was accepted; the time for CONNECT runs from here.
         accepted_at: Millis,
-        /// Index of the listener it came by.
+        /// By which listener it came: an index of `Policy::listeners`.
         listener: u16,
     },
-    /// The client has proved by a certificate who it is. Comes before the first byte, and again on the shard that takes it over.
+    /// A client's certificate has proved its user name. Comes before the first bytes, on each shard that has the connection.
     Certified {
         /// The connection.
         connection: ConnectionId,
-        /// Its user name, whatever CONNECT says.
-        user: Box<str>,
+        /// The user name, which CONNECT cannot change.
+        user: Arc<str>,
     },
+    /// The answer to a `CredentialCheck` of this shard. One that comes late, or twice, is of no effect.
+    Verified {
+        /// The question's number.
+        ticket: u64,
+        /// The question's connection.
+        connection: ConnectionId,
+        /// The answer.
+        verdict: Verdict,
+    },
+    /// Rules and terms have changed: these hold from now on, also for what is connected, queued and retained.
+    Rules(Arc<Policy>),
     /// The network connection ended without the shard's wish. Not sent for connections that the shard closed.
     Closed {
         /// The connection.
@@ -89,8 +104,8 @@ pub enum Next {
     },
     /// A PUBLISH waits for a full mesh queue: offer the rest again when no batch is refused any more; do not read on.
     AwaitMesh,
-    /// Too many control packets are unsent, or acknowledgements owed: offer the rest again when the egress reports low, or when
-    /// the connection stands in `Outbox::resumes`; do not read on.
+    /// Too many control packets are unsent, or acknowledgements owed, or a password is being checked: offer the rest again when
+    /// the egress reports low, or when the connection stands in `Outbox::resumes`; do not read on.
     AwaitDrain,
     /// The client belongs to another shard: hand over socket and rest (nothing was consumed). The shard has forgotten it.
     Handoff(ShardId),

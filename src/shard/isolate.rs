@@ -85,6 +85,7 @@ mod tests {
                 limits: Limits::default(),
                 large_payloads: LargePayloads::default(),
                 is_faulty: true,
+                policy: std::sync::Arc::default(),
             };
             Self { shard: Shard::new(config), outbox: Outbox::new(1) }
         }

@@ -5,11 +5,13 @@
 //! `route` and `run` ask, `subscribe`, `interest` and `group` change the trie.
 
 use std::borrow::Borrow;
+use std::cell::RefCell;
 use std::collections::HashSet;
 use std::hash::{Hash, Hasher};
 use std::rc::Rc;
 
-use crate::id::ShardId;
+use super::rights::PUBLISHERS_MAX;
+use crate::id::{SessionId, ShardId};
 use crate::limits::Limits;
 use crate::session::SubscriptionIds;
 use crate::topic::{SubscriptionTrie, TopicFilter, TopicName};
@@ -105,6 +107,8 @@ pub(super) struct Matches {
     pub(super) shards: u128,
     /// More nodes than `match_nodes_max` would have to be visited: nobody is known.
     pub(super) is_too_wide: bool,
+    /// Sessions here that may publish to the topic, as far as they were asked for and it is not said of all.
+    publishers: RefCell<Vec<SessionId>>,
 }
 
 impl Matches {
@@ -116,6 +120,22 @@ impl Matches {
             shards = shards.checked_sub(1).map(|less| shards & less)?;
             Some(shard)
         })
+    }
+
+    /// Whether a session is known to have the right to publish to the topic.
+    pub(super) fn knows_publisher(&self, id: SessionId) -> bool {
+        self.publishers.borrow().binary_search(&id).is_ok()
+    }
+
+    /// A session has the right to publish to the topic.
+    pub(super) fn note_publisher(&self, id: SessionId) {
+        let mut publishers = self.publishers.borrow_mut();
+        if publishers.len() >= PUBLISHERS_MAX {
+            publishers.clear();
+        }
+        if let Err(place) = publishers.binary_search(&id) {
+            publishers.insert(place, id);
+        }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -223,10 +243,18 @@ impl Subscribers {
 
     /// Everybody who wants `topic`.
     pub(super) fn of(&mut self, topic: TopicName<'_>) -> Rc<Matches> {
+        self.of_permitted(topic, |_| true)
+    }
+
+    /// Everybody who wants `topic`, without the sessions that may not have it. What is remembered holds until a subscription
+    /// changes or [`Subscribers::forget`] is called, which is due when a right changes.
+    pub(super) fn of_permitted(&mut self, topic: TopicName<'_>, may_have: impl Fn(u32) -> bool) -> Rc<Matches> {
         if let Some(matches) = self.remembered(topic.as_str().as_bytes()) {
             return matches;
         }
-        let matches = Rc::new(self.look_up(topic));
+        let mut matches = self.look_up(topic);
+        matches.deliveries.retain(|delivery| may_have(delivery.session));
+        let matches = Rc::new(matches);
         if self.topics_max == 0
             || !self.newcomers.has_come_before(self.remembered.hasher().hash_one(topic.as_str().as_bytes()))
         {
@@ -251,7 +279,8 @@ impl Subscribers {
         self.remembered.get(topic).map(|known| Rc::clone(&known.0))
     }
 
-    fn forget(&mut self) {
+    /// Forgets all answers.
+    pub(super) fn forget(&mut self) {
         self.remembered.clear();
         self.remembered_bytes = 0;
     }

@@ -139,7 +139,7 @@ impl Shard {
 
     fn published(&mut self, now: Millis, from: ShardId, message: &Message, is_acked: bool, outbox: &mut Outbox) {
         let mut carrier = self.carrier_of(message);
-        let matches = self.subscribers.of(TopicName::trusted(carrier.view().topic));
+        let matches = self.matches_of(TopicName::trusted(carrier.view().topic));
         let routed = self.route_here(now, &matches, &mut carrier, outbox);
         self.give_back(carrier);
         if is_acked {
@@ -322,6 +322,7 @@ mod tests {
             limits: Limits::default(),
             large_payloads: LargePayloads::default(),
             is_faulty: false,
+            policy: std::sync::Arc::default(),
         });
         let member = |change, ticket| MeshMessage::GroupMember {
             group: "$share/g/a".into(),

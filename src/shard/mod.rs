@@ -6,6 +6,7 @@
 
 mod acknowledge;
 mod alarm;
+mod authenticate;
 mod congestion;
 mod connect;
 mod connection;
@@ -30,6 +31,7 @@ mod publish;
 mod receive;
 mod replay;
 mod retain;
+mod rights;
 mod route;
 mod run;
 #[cfg(test)]
@@ -38,6 +40,7 @@ mod sessions;
 mod subscribe;
 mod timers;
 
+pub use authenticate::{CredentialCheck, Verdict};
 pub use connect::owner_of;
 pub use counters::{Counters, DropReason};
 pub use egress::{Egress, EgressTable, Flush, Splice};
@@ -46,7 +49,9 @@ pub use mesh_message::{Cursor, GroupOrigin, MemberChange, MeshAck, MeshBatch, Me
 pub use outbox::{Cause, Event, Outbox};
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
+use crate::auth::Policy;
 use crate::id::{ConnectionId, Millis, SessionId, ShardId};
 use crate::limits::Limits;
 use crate::session::{Budget, LargePayloads};
@@ -69,12 +74,20 @@ pub struct ShardConfig {
     pub large_payloads: LargePayloads,
     /// Whether clients may cause faults on purpose, for tests.
     pub is_faulty: bool,
+    /// Rules and terms of the listeners; the same on all shards, and replaced by `Input::Rules`.
+    pub policy: Arc<Policy>,
 }
 
 /// All state of one core.
 #[derive(Debug)]
 pub struct Shard {
     config: ShardConfig,
+    policy: Arc<Policy>,
+    /// Whether any rights are limited.
+    has_acl: bool,
+    logins: authenticate::Logins,
+    /// When a denial is told again.
+    tells_denial_at: Millis,
     connections: connection::Connections,
     sessions: sessions::Sessions,
     subscribers: matches::Subscribers,
@@ -102,6 +115,10 @@ impl Shard {
         let seed = config.hash_seed;
         let budget = Budget::new(config.limits.held_bytes_per_shard_max, config.large_payloads.clone(), config.shards);
         Self {
+            has_acl: config.policy.has_acl(),
+            policy: Arc::clone(&config.policy),
+            logins: authenticate::Logins::default(),
+            tells_denial_at: Millis(0),
             connections: connection::Connections::default(),
             sessions: sessions::Sessions::new(seed),
             subscribers: matches::Subscribers::new(seed, &config.limits),
@@ -127,14 +144,18 @@ impl Shard {
     pub fn handle(&mut self, now: Millis, input: Input, outbox: &mut Outbox) {
         self.budget.look(outbox.egress.unsent_bytes());
         match input {
-            Input::Opened { connection, accepted_at, .. } => self.open(connection, accepted_at, outbox),
-            Input::Certified { connection, user } => self.connections.certify(connection, user),
+            Input::Opened { connection, accepted_at, listener } => {
+                self.open(connection, accepted_at, listener, outbox);
+            }
+            Input::Certified { connection, user } => self.certify(connection, user),
+            Input::Verified { ticket, connection, verdict } => self.verified(ticket, connection, verdict, outbox),
+            Input::Rules(policy) => self.replace_policy(now, policy, outbox),
             Input::Closed { connection } => self.connection_lost(now, connection, outbox),
             Input::Drained { connection } => self.drained(now, connection, outbox),
             Input::Mesh { from, batch } => self.mesh_batch(now, from, batch, outbox),
             Input::Deadline => self.deadlines(now, outbox),
             Input::Stored { through, is_safe } => self.stored(now, through, is_safe, outbox),
-            Input::Announce(message) => drop(self.route(now, &message.view(), None, outbox)),
+            Input::Announce(message) => drop(self.route(now, &message.view(), None, None, outbox)),
             Input::Stop => self.stop(now, outbox),
         }
         self.finish_turn(now, outbox);
@@ -185,6 +206,7 @@ impl Shard {
             searches_waiting: self.searches.waiting(),
             acks_withheld: self.congestion.withheld(),
             acks_waiting: self.peers.waiting() + self.store_waits.len(),
+            logins_waiting: self.logins.len(),
         }
     }
 
@@ -205,10 +227,10 @@ impl Shard {
         self.config.shard
     }
 
-    fn open(&mut self, id: ConnectionId, accepted_at: Millis, outbox: &mut Outbox) {
+    fn open(&mut self, id: ConnectionId, accepted_at: Millis, listener: u16, outbox: &mut Outbox) {
         outbox.egress.open(id.slot);
         let timeout_ms = self.config.limits.connect_timeout_ms;
-        self.connections.insert(connection::Connection::new(id, accepted_at, timeout_ms));
+        self.connections.insert(connection::Connection::new(id, accepted_at, timeout_ms, listener));
         self.look_at(id.slot, accepted_at, accepted_at.after_millis(timeout_ms));
         if self.connections.len() > self.config.limits.connections_per_shard_max {
             self.counters.refused_connections += 1;
@@ -265,6 +287,8 @@ pub struct Sizes {
     pub acks_withheld: usize,
     /// Messages that other shards or the store have not yet acknowledged.
     pub acks_waiting: usize,
+    /// Connections whose password is being checked.
+    pub logins_waiting: usize,
 }
 
 #[cfg(test)]
@@ -281,6 +305,7 @@ mod tests {
             limits,
             large_payloads: LargePayloads::default(),
             is_faulty: false,
+            policy: Arc::default(),
         })
     }
 

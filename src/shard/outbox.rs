@@ -3,8 +3,10 @@
 //! Duty: carry a turn's wishes from the shard to the driver. Must not: do them. Neighbours: every room of the shard fills
 //! it; `runtime` (or a simulation) drains it completely before it waits.
 
+use super::authenticate::CredentialCheck;
 use super::egress::EgressTable;
 use super::mesh_message::MeshBatch;
+use crate::auth::Access;
 use crate::id::ConnectionId;
 use crate::wire::{ProtocolVersion, ReasonCode};
 
@@ -17,8 +19,10 @@ pub struct Outbox {
     pub mesh: Vec<MeshBatch>,
     /// Connections to close once their egress is sent. The shard has forgotten them already.
     pub closes: Vec<ConnectionId>,
-    /// Connections that owed acknowledgements have stopped (`Next::AwaitDrain`), and that may go on.
+    /// Connections that owed acknowledgements or the check of a password have stopped (`Next::AwaitDrain`), and that may go on.
     pub resumes: Vec<ConnectionId>,
+    /// Passwords to be checked, each answered by `Input::Verified`.
+    pub checks: Vec<CredentialCheck>,
     /// Last store ticket given out; the store answers with `Input::Stored` in order.
     pub store_ticket: u64,
     /// What happened, for the log.
@@ -41,6 +45,8 @@ pub enum Event {
         connection: ConnectionId,
         /// Its client id.
         client_id: Box<str>,
+        /// Its user name, if it has one.
+        user: Option<Box<str>>,
         /// Its protocol.
         version: ProtocolVersion,
         /// Clean Start (Clean Session in 3.x).
@@ -65,6 +71,21 @@ pub enum Event {
         client_id: Box<str>,
         /// Messages in its queue.
         queued: usize,
+    },
+    /// A client was denied something that it has no right to. Not every one is told.
+    Denied {
+        /// Its connection.
+        connection: ConnectionId,
+        /// Its client id.
+        client_id: Box<str>,
+        /// Its user name, if it has one.
+        user: Option<Box<str>>,
+        /// What it wanted to do.
+        access: Access,
+        /// With which topic or filter.
+        topic: Box<str>,
+        /// Which rule decided.
+        rule: Box<str>,
     },
     /// A connection ended before its CONNECT was accepted.
     Refused {

@@ -3,6 +3,7 @@
 //! Duty: alias, validity, what may not be published, QoS 2 identity, quota; then hand the message to `route` and owe the
 //! acknowledgement. Must not: match or deliver. Neighbours: `receive` before, `route` and `acknowledge` after.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -53,6 +54,7 @@ impl Shard {
     ) -> Result<(), Fault> {
         let alias = self.resolve_alias(source, publish)?;
         let topic = check(publish, alias.as_deref(), TopicLimits::from(&self.config.limits))?;
+        self.check_terms(source.connection, publish.qos, publish.retain)?;
         if publish.properties.user_properties as usize > self.config.limits.user_properties_max {
             return Err((ReasonCode::QuotaExceeded, "more user properties than user_properties_max"));
         }
@@ -64,12 +66,16 @@ impl Shard {
                 fault::cause(topic.as_str());
             }
             self.counters.publishes_denied += 1;
-            if let Some(session) = self.sessions.get_mut(source.session).filter(|_| publish.qos == QoS::ExactlyOnce) {
-                // Counted until it is answered, as any other.
-                session.inbound.receive(publish.packet_id);
-            }
-            self.answer_unrouted(now, source, publish, Routed { is_denied: true, ..Routed::default() }, outbox);
+            self.answer_denied(now, source, publish, None, outbox);
             return Ok(());
+        }
+        if self.has_acl {
+            let decision = self.may_publish(source.session, topic.as_str());
+            if !decision.is_allowed {
+                self.deny_publish(now, source, topic.as_str(), decision, outbox);
+                self.answer_denied(now, source, publish, decision.line.and_then(NonZeroU32::new), outbox);
+                return Ok(());
+            }
         }
         let mut filtered = Vec::new();
         let properties = if publish.properties.forward_raw {
@@ -107,13 +113,14 @@ impl Shard {
         view: &MessageView<'_>,
         outbox: &mut Outbox,
     ) {
+        let origin = if view.retain { self.source_of(source.session) } else { None };
         if publish.qos == QoS::AtMostOnce {
-            self.route(now, view, None, outbox);
+            self.route(now, view, origin, None, outbox);
             return;
         }
         let Some(session) = self.sessions.get_mut(source.session) else { return };
         let waiter = Waiter { session: source.session, number: session.inbound.next_number() };
-        let routed = self.route(now, view, Some(waiter), outbox);
+        let routed = self.route(now, view, origin, Some(waiter), outbox);
         self.owe_routed(now, source, (publish.packet_id, publish.qos), routed, outbox);
     }
 
@@ -166,6 +173,22 @@ impl Shard {
         Ok(true)
     }
 
+    /// Answers what the client may not publish: 0x87, or success where the version knows no failure [v3.1.1 MQTT-3.3.5-2].
+    fn answer_denied(
+        &mut self,
+        now: Millis,
+        source: Source<'_>,
+        publish: &Publish<'_>,
+        denied_by: Option<NonZeroU32>,
+        outbox: &mut Outbox,
+    ) {
+        if let Some(session) = self.sessions.get_mut(source.session).filter(|_| publish.qos == QoS::ExactlyOnce) {
+            // Counted until it is answered, as any other.
+            session.inbound.receive(publish.packet_id);
+        }
+        self.answer_unrouted(now, source, publish, Routed { is_denied: true, denied_by, ..Routed::default() }, outbox);
+    }
+
     /// Answers what goes nowhere, in its turn [MQTT-4.6.0-2].
     fn answer_unrouted(
         &mut self,
@@ -183,7 +206,9 @@ impl Shard {
     /// The topic behind an alias, if the packet names none itself [MQTT-3.3.2-12] (section 3.3.2.3.4).
     fn resolve_alias(&mut self, source: Source<'_>, publish: &Publish<'_>) -> Result<Option<Arc<str>>, Fault> {
         let Some(alias) = publish.properties.topic_alias else { return Ok(None) };
-        if alias == 0 || alias > self.config.limits.topic_alias_max {
+        let listener = self.connections.get_mut(source.connection).map_or(0, |connection| connection.listener);
+        let most = self.policy.terms(listener).topic_alias_max.unwrap_or(self.config.limits.topic_alias_max);
+        if alias == 0 || alias > most {
             return Err((ReasonCode::TopicAliasInvalid, "a topic alias of 0 or above Topic Alias Maximum"));
         }
         let Some(connection) = self.connections.get_mut(source.connection) else { return Ok(None) };

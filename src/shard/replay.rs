@@ -71,7 +71,11 @@ impl Shard {
             let session = self.sessions.get_mut(id)?;
             let replays = session.outbound.replays.as_mut()?;
             match replays.advance() {
-                NextReplay::Send(message, subscription) => return Some((message, subscription)),
+                NextReplay::Send(message, subscription) => {
+                    if self.may_replay(id, &message) {
+                        return Some((message, subscription));
+                    }
+                }
                 NextReplay::Nothing => {
                     session.outbound.replays = None;
                     return None;
@@ -97,6 +101,11 @@ impl Shard {
                 }
             }
         }
+    }
+
+    /// Whether a session may have a retained message, and its publisher still publish it (case A11).
+    fn may_replay(&self, id: SessionId, message: &Message) -> bool {
+        self.may_receive(id, message.topic()) && self.may_still_publish(message)
     }
 
     /// Goes on for those who wait for a search.
@@ -130,8 +139,8 @@ impl Shard {
         let Some(session) = self.sessions.get_mut(id) else { return true };
         let Some(replays) = session.outbound.replays.as_mut() else { return true };
         let Some(owed) = replays.overtake(topic, place) else { return false };
-        let Some(message) = retained else { return true };
         let own = publisher_of(&session.client_id, self.config.hash_seed);
+        let Some(message) = retained.filter(|message| self.may_still_publish(message)) else { return true };
         let is_own = message.view().publisher == Some(own);
         for subscription in owed {
             if is_own && subscription.options.no_local {

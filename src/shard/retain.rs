@@ -358,6 +358,7 @@ mod tests {
             limits: Limits::default(),
             large_payloads: LargePayloads::default(),
             is_faulty: false,
+            policy: std::sync::Arc::default(),
         });
         let mut outbox = Outbox::new(1);
         let mut retain = |shard: &mut Shard, now: Millis, topic, expires_at| {

@@ -4,12 +4,15 @@
 //! what is still to be waited for. Must not: touch packets of the publisher. Neighbours: `publish` and `mesh` call;
 //! `deliver`, `group`, `retain`, `mesh` do the parts.
 
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
 use super::acknowledge::{StoreWait, Waiter};
 use super::deliver::Carrier;
 use super::matches::Matches;
 use super::{Outbox, Outcome, Shard};
 use crate::id::{GlobalSessionId, Millis};
-use crate::message::MessageView;
+use crate::message::{MessageView, Source};
 use crate::topic::TopicName;
 use crate::wire::QoS;
 
@@ -22,6 +25,8 @@ pub(super) struct Routed {
     pub(super) is_refused: bool,
     /// The publisher may not publish it: nobody was asked.
     pub(super) is_denied: bool,
+    /// The line of the ACL file that denied it, if one did.
+    pub(super) denied_by: Option<NonZeroU32>,
     /// Answers that the waiter will get: other shards, the store.
     pub(super) waits: u16,
     /// Whether a session that outlives its connection holds the message, so that it must be stored before it is acknowledged.
@@ -50,11 +55,13 @@ impl Routed {
 }
 
 impl Shard {
-    /// Routes a message that was published on this shard. `waiter` gets the answers that are counted in `waits`.
+    /// Routes a message that was published on this shard, by `source` if it is retained and that matters. `waiter` gets
+    /// the answers that are counted in `waits`.
     pub(super) fn route(
         &mut self,
         now: Millis,
         view: &MessageView<'_>,
+        source: Option<Arc<Source>>,
         waiter: Option<Waiter>,
         outbox: &mut Outbox,
     ) -> Routed {
@@ -69,6 +76,9 @@ impl Shard {
                 self.give_back(carrier);
                 return routed;
             }
+            if source.is_some() {
+                carrier.note_source(source);
+            }
             let stamp = self.peers.tick();
             kept = Some(stamp);
             routed.needs_store = view.qos != QoS::AtMostOnce;
@@ -77,7 +87,7 @@ impl Shard {
                 routed.waits += u16::from(waiter.is_some());
             }
         }
-        let matches = self.subscribers.of(topic);
+        let matches = self.matches_of(topic);
         self.spread(now, &matches, &mut carrier, waiter, &mut routed, outbox);
         if let Some(stamp) = kept {
             // Only now: who still gets what was retained before it has got it first.

@@ -9,6 +9,7 @@ use super::acknowledge::Waiter;
 use super::deliver::{UNLOOKED_BACKLOG_BYTES, takes_plain};
 use super::matches::{Delivery, Matches, Own};
 use super::receive::Source;
+use super::rights::Watch;
 use super::{Outbox, Run, Shard};
 use crate::id::{ConnectionId, Millis, PublisherId, ShardId};
 use crate::limits::{Limits, SHARED_PAYLOAD_BYTES_MIN};
@@ -76,9 +77,13 @@ impl Shard {
         let (Some(session), version, publisher) = (connection.session, connection.version, connection.publisher) else {
             return 0;
         };
+        let watch = connection.watch;
         let Some(first) = PlainPublish::at_front(bytes, version) else { return 0 };
         let Some(matches) = self.subscribers.remembered(first.topic) else { return 0 };
         if !is_short(&first, &self.config.limits) || matches.topic.starts_with('$') || matches.is_too_wide {
+            return 0;
+        }
+        if watch != Watch::Nothing && (watch == Watch::All || !self.may_publish_known(session, &matches)) {
             return 0;
         }
         if first.qos != QoS::AtMostOnce || !matches.groups.is_empty() {
@@ -127,7 +132,7 @@ impl Shard {
     pub(super) fn published_run(&mut self, now: Millis, from: ShardId, run: &Run, outbox: &mut Outbox) {
         let Some(first) = PlainPublish::at_front(&run.packets, run.version) else { return };
         let topic = std::str::from_utf8(first.topic).expect("it was known on its own shard");
-        let matches = self.subscribers.of(TopicName::trusted(topic));
+        let matches = self.matches_of(TopicName::trusted(topic));
         let plain = PlainRun::beginning_with(first, &run.packets, run.version, &self.config.limits, usize::MAX);
         if plain.count == run.count as usize && !run.is_acked && !matches.is_too_wide {
             return self.give_run(now, &plain, &matches, run.publisher, outbox);

@@ -40,6 +40,7 @@ impl Scene {
             limits,
             large_payloads: LargePayloads::default(),
             is_faulty: false,
+            policy: std::sync::Arc::default(),
         };
         let mut scene = Self { shard: Shard::new(config), outbox: Outbox::new(1) };
         scene.open(PUBLISHER, Connect::new(publisher, "publisher"));

@@ -4,14 +4,13 @@
 //! about. Neighbours: every room.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use ahash::RandomState;
 use hashbrown::HashTable;
 
 use super::alarm::Alarm;
 use crate::id::{ConnectionId, SessionId};
-use crate::session::Session;
+use crate::session::{Session, UserName};
 
 #[derive(Debug)]
 pub(super) struct Sessions {
@@ -21,7 +20,7 @@ pub(super) struct Sessions {
     by_client_id: HashTable<u32>,
     hasher: RandomState,
     /// Sessions of each user name that has any.
-    by_user: HashMap<Arc<str>, usize, RandomState>,
+    by_user: HashMap<UserName, usize, RandomState>,
 }
 
 #[derive(Debug)]
@@ -101,20 +100,20 @@ impl Sessions {
         self.leave_user(before.as_ref());
         let Some(user_name) = user_name else { return };
         // All sessions of a user share the name.
-        let known = self.by_user.get_key_value(user_name).map(|(name, _)| Arc::clone(name));
-        let user_name = known.unwrap_or_else(|| Arc::from(user_name));
-        *self.by_user.entry(Arc::clone(&user_name)).or_default() += 1;
+        let known = self.by_user.get_key_value(user_name).map(|(name, _)| name.clone());
+        let user_name = known.unwrap_or_else(|| UserName::from(user_name));
+        *self.by_user.entry(user_name.clone()).or_default() += 1;
         if let Some(session) = self.get_mut(id) {
             session.user_name = Some(user_name);
         }
     }
 
-    fn leave_user(&mut self, user_name: Option<&Arc<str>>) {
+    fn leave_user(&mut self, user_name: Option<&UserName>) {
         let Some(user_name) = user_name else { return };
-        if let Some(sessions) = self.by_user.get_mut(user_name) {
+        if let Some(sessions) = self.by_user.get_mut::<str>(user_name) {
             *sessions -= 1;
             if *sessions == 0 {
-                self.by_user.remove(user_name);
+                self.by_user.remove::<str>(user_name);
             }
         }
     }
@@ -122,6 +121,16 @@ impl Sessions {
     pub(super) fn get_mut(&mut self, id: SessionId) -> Option<&mut Session> {
         let place = self.slots.get_mut(id.slot as usize)?;
         if place.generation == id.generation { place.session.as_deref_mut() } else { None }
+    }
+
+    /// The session that uses a slot now, to look at.
+    pub(super) fn get(&self, slot: u32) -> Option<&Session> {
+        self.slots.get(slot as usize)?.session.as_deref()
+    }
+
+    /// Does something with every session.
+    pub(super) fn each(&mut self, act: impl FnMut(&mut Session)) {
+        self.slots.iter_mut().filter_map(|slot| slot.session.as_deref_mut()).for_each(act);
     }
 
     /// The session that uses a slot now.

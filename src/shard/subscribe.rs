@@ -29,7 +29,9 @@ impl Shard {
             return self.close(now, source.connection, ReasonCode::PacketTooLarge, what, outbox);
         }
         let mut pending = PendingSuback::new(source, subscribe.packet_id);
-        for (text, options) in subscribe.filters() {
+        let qos_max = self.maximum_qos(source.connection);
+        for (text, mut options) in subscribe.filters() {
+            options.qos = options.qos.min(qos_max);
             if options.no_local && text.starts_with("$share/") {
                 // [MQTT-3.8.3-4]
                 let what = "No Local on a shared subscription";
@@ -57,6 +59,10 @@ impl Shard {
     ) -> Result<QoS, ReasonCode> {
         let filter = SubscriptionFilter::new(text, TopicLimits::from(&self.config.limits))
             .map_err(|_| ReasonCode::TopicFilterInvalid)?;
+        if self.is_useless(session_id, filter.filter().as_str()) {
+            self.counters.subscriptions_denied += 1;
+            return Err(ReasonCode::NotAuthorized);
+        }
         let session = self.sessions.get_mut(session_id).ok_or(ReasonCode::UnspecifiedError)?;
         let is_full = session.subscriptions.len() >= self.config.limits.subscriptions_per_session_max;
         if is_full && !session.subscriptions.contains_key(text) {
@@ -171,6 +177,7 @@ pub(super) fn failure_words(reasons: &[u8]) -> Option<&'static str> {
     let first = reasons.iter().find(|&&reason| reason >= 0x80)?;
     Some(match ReasonCode::from_byte(*first) {
         Some(ReasonCode::TopicFilterInvalid) => "a topic filter is not valid",
+        Some(ReasonCode::NotAuthorized) => "nothing that the filter matches may be received",
         Some(ReasonCode::QuotaExceeded) => "a limit on subscriptions is reached",
         _ => "a subscription was refused",
     })
@@ -190,7 +197,8 @@ mod tests {
         let words = |reasons: &[u8]| failure_words(reasons).unwrap_or_default();
         assert_eq!(words(&[2, 0x8f, 0x97]), "a topic filter is not valid");
         assert_eq!(words(&[0x97, 0x8f]), "a limit on subscriptions is reached");
-        assert_eq!(words(&[0x87]), "a subscription was refused");
+        assert_eq!(words(&[0x87]), "nothing that the filter matches may be received");
+        assert_eq!(words(&[0x83]), "a subscription was refused");
         assert_eq!(failure_words(&[0, 1, 2, 0x11]), None);
     }
 }

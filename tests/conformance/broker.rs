@@ -6,11 +6,15 @@
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
+use std::sync::Arc;
 
+use ringmq::auth::Policy;
 use ringmq::id::{ConnectionId, Millis, ShardId};
 use ringmq::limits::Limits;
 use ringmq::session::LargePayloads;
-use ringmq::shard::{Counters, Flush, Input, MeshBatch, Next, Outbox, Received, Shard, ShardConfig, Sizes, owner_of};
+use ringmq::shard::{
+    Counters, Flush, Input, MeshBatch, Next, Outbox, Received, Shard, ShardConfig, Sizes, Verdict, owner_of,
+};
 use ringmq::wire::{Connect, ProtocolVersion};
 
 use super::peer::Peer;
@@ -46,6 +50,12 @@ pub(crate) fn everywhere_with(limits: &Limits, conversation: impl Fn(&Broker)) {
 impl Broker {
     /// A broker of so many shards.
     pub(crate) fn with(shards: usize, limits: Limits) -> Self {
+        Self::under(shards, limits, Policy::default())
+    }
+
+    /// A broker of so many shards with rules.
+    pub(crate) fn under(shards: usize, limits: Limits, policy: Policy) -> Self {
+        let policy = Arc::new(policy);
         let hash_seed = hash_seed();
         let large_payloads = LargePayloads::default();
         let shard = |index| {
@@ -57,6 +67,7 @@ impl Broker {
                 limits: limits.clone(),
                 large_payloads: large_payloads.clone(),
                 is_faulty: false,
+                policy: Arc::clone(&policy),
             };
             Core { shard: Shard::new(config), outbox: Outbox::new(shards), stored: 0, slots: Vec::new() }
         };
@@ -68,6 +79,7 @@ impl Broker {
             generations: 0,
             is_mesh_held: false,
             is_store_held: false,
+            are_checks_held: false,
             is_store_safe: true,
         };
         Self { world: Rc::new(RefCell::new(world)) }
@@ -135,6 +147,43 @@ impl Broker {
         world.settle();
     }
 
+    /// No password is checked until [`Broker::release_checks`].
+    pub(crate) fn hold_checks(&self) {
+        self.world.borrow_mut().are_checks_held = true;
+    }
+
+    /// What was held is checked.
+    pub(crate) fn release_checks(&self) {
+        let mut world = self.world.borrow_mut();
+        world.are_checks_held = false;
+        world.settle();
+    }
+
+    /// What was held is answered with this verdict, twice, and what is asked later is checked.
+    pub(crate) fn answer_checks(&self, verdict: Verdict) {
+        let mut world = self.world.borrow_mut();
+        world.are_checks_held = false;
+        for shard in 0..world.cores.len() {
+            for check in std::mem::take(&mut world.cores[shard].outbox.checks) {
+                let (ticket, connection) = (check.ticket, check.connection);
+                for ticket in [ticket, ticket + 7] {
+                    world.handle(shard, Input::Verified { ticket, connection, verdict });
+                }
+            }
+        }
+        world.settle();
+    }
+
+    /// Other rules hold from now on.
+    pub(crate) fn rule(&self, policy: Policy) {
+        let policy = Arc::new(policy);
+        let mut world = self.world.borrow_mut();
+        for shard in 0..world.cores.len() {
+            world.handle(shard, Input::Rules(Arc::clone(&policy)));
+        }
+        world.settle();
+    }
+
     /// The store answers nothing until [`Broker::release_store`].
     pub(crate) fn hold_store(&self) {
         self.world.borrow_mut().is_store_held = true;
@@ -172,6 +221,7 @@ impl Broker {
             acks_withheld: sum.acks_withheld + sizes.acks_withheld,
             searches_waiting: sum.searches_waiting + sizes.searches_waiting,
             acks_waiting: sum.acks_waiting + sizes.acks_waiting,
+            logins_waiting: sum.logins_waiting + sizes.logins_waiting,
         })
     }
 
@@ -232,6 +282,7 @@ pub(super) struct World {
     generations: u32,
     is_mesh_held: bool,
     is_store_held: bool,
+    are_checks_held: bool,
     is_store_safe: bool,
 }
 
@@ -349,6 +400,7 @@ impl World {
             for shard in 0..self.cores.len() {
                 is_busy |= self.send_out(shard);
                 is_busy |= self.store(shard);
+                is_busy |= self.check_passwords(shard);
                 is_busy |= self.post(shard);
             }
             if !self.is_mesh_held {
@@ -430,6 +482,21 @@ impl World {
         self.cores[shard].stored = asked;
         self.handle(shard, Input::Stored { through: asked, is_safe: self.is_store_safe });
         true
+    }
+
+    fn check_passwords(&mut self, shard: usize) -> bool {
+        if self.are_checks_held {
+            return false;
+        }
+        let checks = std::mem::take(&mut self.cores[shard].outbox.checks);
+        let is_busy = !checks.is_empty();
+        for check in checks {
+            let is_right = check.passwords.verify(&check.user, &check.password);
+            let verdict = if is_right { Verdict::Right } else { Verdict::Wrong };
+            let (ticket, connection) = (check.ticket, check.connection);
+            self.handle(shard, Input::Verified { ticket, connection, verdict });
+        }
+        is_busy
     }
 
     fn post(&mut self, shard: usize) -> bool {

@@ -3,6 +3,9 @@
 //! Duty: who is told why, who is not, and what happens at the client's Maximum Packet Size. Must not: test which requests
 //! fail (the other chapters). Neighbours: `words` checks every packet of every conversation besides.
 
+use std::sync::Arc;
+
+use ringmq::auth::{Acl, Policy, Rules};
 use ringmq::limits::Limits;
 use ringmq::wire::{Connect, Packet, Property, ReasonCode};
 
@@ -60,6 +63,18 @@ fn every_failure_is_explained() {
         assert_eq!(hear_words(&peer).as_deref(), Some("client id longer than client_id_bytes_max"));
         peer.expect_close();
     });
+}
+
+/// A denial names the line that decided, in the log and to the client.
+#[test]
+fn a_denied_publish_is_told_the_line_that_denies_it() {
+    let acl = Acl::parse("topic #\ntopic deny a\n").expect("a good file");
+    let rules = Rules { acl: Some(Arc::new(acl)), ..Rules::default() };
+    let broker = Broker::under(1, Limits::default(), Policy { rules: vec![rules], ..Policy::default() });
+    let ann = broker.connect(V5, "ann");
+    ann.send(qos1(1, "a", "x"));
+    assert_eq!(hear_words(&ann).as_deref(), Some("line 2 of the ACL file denies it"));
+    ann.leave();
 }
 
 /// Decision D6: each refusal of a message has its own words.

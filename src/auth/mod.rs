@@ -1,0 +1,39 @@
+//! SECOND floor: who may connect, and who may do what. Pure decisions on data that is already loaded.
+//!
+//! - `password`: files of users and hashes of their passwords, and the check of one password.
+//! - `acl`: files of rights, compiled; the decision and the line that made it.
+//! - `policy`: what a broker has decided about its listeners, as the shards keep it.
+//!
+//! Must not: open a file, read a clock, log. Neighbours: `shard` asks for rights; `runtime` reads the files and checks
+//! passwords away from the shards; `cli` makes password files.
+
+pub mod acl;
+pub mod password;
+pub mod policy;
+mod rights;
+
+use std::fmt;
+
+pub use acl::{Access, Acl, Asked, Decision};
+pub use password::{Passwords, Scheme};
+pub use policy::{Policy, Rules, Terms};
+
+/// A mistake in a line of a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mistake {
+    /// Number of the line, from 1.
+    pub line: u32,
+    /// What is wrong, and what would be right.
+    pub what: String,
+}
+
+impl fmt::Display for Mistake {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "line {}: {}", self.line, self.what)
+    }
+}
+
+/// The lines of a file with their numbers from 1, without white space at their end.
+fn numbered(text: &str) -> impl Iterator<Item = (u32, &str)> {
+    text.lines().zip(1..).map(|(line, number)| (number, line.trim_end()))
+}

@@ -1,0 +1,244 @@
+//! What a broker has decided about its listeners: rules and terms, as each shard keeps them.
+//!
+//! Duty: one value that is the same on all shards, replaced as a whole; the questions that a shard asks it. Must not: know
+//! sessions or packets. Neighbours: `runtime` makes it from the configuration and its files; `shard` asks.
+
+use std::sync::Arc;
+
+use super::acl::{Access, Acl, Asked, Decision};
+use super::password::Passwords;
+use crate::wire::{ProtocolVersion, QoS};
+
+/// Everything that was decided.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    /// By the index of the listener; one at least.
+    pub listeners: Vec<Terms>,
+    /// By [`Terms::rules`].
+    pub rules: Vec<Rules>,
+    /// Whether messages are retained; who asks for it is disconnected otherwise [MQTT-3.2.2-14].
+    pub retain_available: bool,
+}
+
+/// On which terms clients of one listener are served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Terms {
+    /// Which rules hold: an index of [`Policy::rules`].
+    pub rules: usize,
+    /// Highest QoS that clients may use [MQTT-3.2.2-11].
+    pub maximum_qos: QoS,
+    /// Topic Alias Maximum that is announced; `None` for that of the limits.
+    pub topic_alias_max: Option<u16>,
+    /// Versions that may be spoken; empty for all.
+    pub versions: Vec<ProtocolVersion>,
+    /// Whether the user name becomes the client id.
+    pub uses_user_name_as_client_id: bool,
+    /// What stands before each client id that is made; `None` for `auto-`.
+    pub generated_id_prefix: Option<Box<str>>,
+}
+
+/// Who may connect, and who may do what.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    /// Whether a client may come without a user name.
+    pub allow_anonymous: bool,
+    /// Users and their passwords. `None`: a user name is believed, if clients may also come without.
+    pub passwords: Option<Arc<Passwords>>,
+    /// Rights. `None`: everybody may do everything.
+    pub acl: Option<Arc<Acl>>,
+    /// What the file of the rights is called, for people.
+    pub acl_name: Arc<str>,
+    /// Whether a client may come without a client id.
+    pub allow_empty_client_id: bool,
+    /// What every client id must begin with.
+    pub client_id_prefix: Option<Box<str>>,
+    /// Whether a SUBSCRIBE that can never bring anything is refused.
+    pub refuses_useless_subscriptions: bool,
+    /// Whether the right of the publisher of a retained message is asked for again when it is sent.
+    pub checks_retain_source: bool,
+}
+
+impl Policy {
+    /// The same for a broker whose listeners have kept their places while it was running: `places` says for each which listener of
+    /// this policy stands there. On those that are gone, what held `before` holds for who is still connected.
+    #[must_use]
+    pub fn at(mut self, places: &[Option<usize>], before: &Self) -> Self {
+        let mut listeners = Vec::with_capacity(places.len());
+        for (place, index) in places.iter().enumerate() {
+            listeners.push(match (index, before.listeners.get(place)) {
+                (Some(index), _) => self.listeners[*index].clone(),
+                (None, Some(gone)) => {
+                    self.rules.push(before.rules[gone.rules].clone());
+                    Terms { rules: self.rules.len() - 1, ..gone.clone() }
+                }
+                (None, None) => Terms::default(),
+            });
+        }
+        self.listeners = listeners;
+        self
+    }
+}
+
+impl Default for Policy {
+    /// One listener, on which everybody may do everything.
+    fn default() -> Self {
+        Self { listeners: vec![Terms::default()], rules: vec![Rules::default()], retain_available: true }
+    }
+}
+
+impl Default for Terms {
+    fn default() -> Self {
+        Self {
+            rules: 0,
+            maximum_qos: QoS::ExactlyOnce,
+            topic_alias_max: None,
+            versions: Vec::new(),
+            uses_user_name_as_client_id: false,
+            generated_id_prefix: None,
+        }
+    }
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self {
+            allow_anonymous: true,
+            passwords: None,
+            acl: None,
+            acl_name: Arc::from(""),
+            allow_empty_client_id: true,
+            client_id_prefix: None,
+            refuses_useless_subscriptions: false,
+            checks_retain_source: true,
+        }
+    }
+}
+
+impl Policy {
+    /// The terms of a listener. One that has gone meanwhile is served as the first.
+    pub fn terms(&self, listener: u16) -> &Terms {
+        self.listeners.get(usize::from(listener)).unwrap_or(&self.listeners[0])
+    }
+
+    /// The rules of a listener.
+    pub fn rules_of(&self, listener: u16) -> &Rules {
+        self.rules_at(self.terms(listener).rules)
+    }
+
+    /// Rules by their index. Those that have gone meanwhile are the first.
+    pub fn rules_at(&self, index: usize) -> &Rules {
+        self.rules.get(index).unwrap_or(&self.rules[0])
+    }
+
+    /// Whether any rights are limited at all.
+    pub fn has_acl(&self) -> bool {
+        self.rules.iter().any(|rules| rules.acl.is_some())
+    }
+}
+
+impl Rules {
+    /// Whether a client may publish to a topic, or be sent what was published to it, and why.
+    pub fn decide(&self, access: Access, asked: Asked<'_>, topic: &str) -> Decision {
+        let everything = Decision { is_allowed: true, line: None };
+        self.acl.as_ref().map_or(everything, |acl| acl.decide(access, asked, topic))
+    }
+
+    /// Whether a client that is connected under this user name could still connect.
+    pub fn knows(&self, user: Option<&str>) -> bool {
+        match (user, &self.passwords) {
+            (None, _) | (Some(_), None) => self.allow_anonymous,
+            (Some(user), Some(passwords)) => passwords.has(user),
+        }
+    }
+
+    /// Which rule decided, in words.
+    pub fn reason(&self, decision: Decision) -> Box<str> {
+        match decision.line {
+            Some(line) => format!("{}:{line}", self.acl_name).into(),
+            None => format!("no line of {} allows it", self.acl_name).into(),
+        }
+    }
+
+    /// A decision in words, with the file and the line that made it (`ringmq why`).
+    pub fn explain(&self, access: Access, asked: Asked<'_>, topic: &str) -> String {
+        let Decision { is_allowed, line } = self.decide(access, asked, topic);
+        let verdict = if is_allowed { "allowed" } else { "denied" };
+        match (&self.acl, line) {
+            (None, _) => format!("{verdict}: no acl_file, so everybody may do everything"),
+            (Some(_), Some(line)) => format!("{verdict} by {}:{line}", self.acl_name),
+            (Some(_), None) => format!("{verdict}: no line of {} allows it", self.acl_name),
+        }
+    }
+
+    /// Whether a subscription may be made, in words (`ringmq why`).
+    pub fn explain_subscription(&self, asked: Asked<'_>, filter: &str) -> String {
+        let is_useful = self.acl.as_ref().is_none_or(|acl| acl.may_ever_receive(asked, filter));
+        match (is_useful, self.refuses_useless_subscriptions) {
+            (true, _) => "allowed: something that it matches may be received".into(),
+            (false, true) => format!("denied: no line of {} lets anything be received that it matches", self.acl_name),
+            (false, false) => {
+                format!("allowed, but no line of {} lets anything be received that it matches", self.acl_name)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALICE: Asked<'_> = Asked { user: Some("alice"), client_id: "c" };
+
+    fn rules(text: &str) -> Rules {
+        let acl = Acl::parse(text).expect("a good file");
+        Rules { acl: Some(Arc::new(acl)), acl_name: Arc::from("rights.acl"), ..Rules::default() }
+    }
+
+    /// `ringmq why`: the decision, and the file and line that made it.
+    #[test]
+    fn a_decision_is_explained_by_file_and_line() {
+        let rules = rules("user alice\ntopic read a/#\ntopic deny a/b\n");
+        for (access, topic, words) in [
+            (Access::Receive, "a/c", "allowed by rights.acl:2"),
+            (Access::Receive, "a/b", "denied by rights.acl:3"),
+            (Access::Publish, "a/c", "denied: no line of rights.acl allows it"),
+        ] {
+            assert_eq!(rules.explain(access, ALICE, topic), words);
+        }
+        let free = Rules::default().explain(Access::Publish, ALICE, "a");
+        assert!(free.starts_with("allowed: no acl_file"), "{free}");
+    }
+
+    #[test]
+    fn a_subscription_that_brings_nothing_is_called_so() {
+        let mut rules = rules("user alice\ntopic read a/#\n");
+        assert!(rules.explain_subscription(ALICE, "+/x").starts_with("allowed: "));
+        assert!(rules.explain_subscription(ALICE, "b").starts_with("allowed, but no line of rights.acl"));
+        rules.refuses_useless_subscriptions = true;
+        assert!(rules.explain_subscription(ALICE, "b").starts_with("denied: no line of rights.acl"));
+    }
+
+    /// As Mosquitto 2.0.11 does: without a password file, a user name is believed only where none is needed.
+    #[test]
+    fn who_may_connect_depends_on_names_and_passwords() {
+        let passwords = || Some(Arc::new(Passwords::parse("").expect("no line, no mistake")));
+        for (allow_anonymous, passwords, user, knows) in [
+            (true, None, None, true),
+            (true, None, Some("x"), true),
+            (false, None, None, false),
+            (false, None, Some("x"), false),
+            (true, passwords(), None, true),
+            (true, passwords(), Some("x"), false),
+        ] {
+            let rules = Rules { allow_anonymous, passwords, ..Rules::default() };
+            assert_eq!(rules.knows(user), knows, "{allow_anonymous} {user:?}");
+        }
+    }
+
+    #[test]
+    fn a_listener_that_has_gone_is_served_as_the_first() {
+        let policy = Policy::default();
+        assert_eq!(policy.terms(7), policy.terms(0));
+        assert!(policy.rules_at(7).allow_anonymous && !policy.has_acl());
+    }
+}

@@ -1,0 +1,98 @@
+//! Policy files: from the configuration, and the files that it names, to the policy of all shards.
+//!
+//! Duty: read password and ACL files, say every mistake with file and line. Must not: decide who may do what. Neighbours: `auth`
+//! parses; `start` reads them at the start and when told to.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::failure::{EXIT_CONFIG, Failure};
+use crate::auth::{Acl, Mistake, Passwords, Policy, Rules, Terms};
+use crate::config::{Config, Listener, Security};
+
+/// What the shards are told of the listeners of a configuration, with its files as they are now.
+///
+/// # Errors
+/// A file that cannot be read (exit code 1, case A26), or that has mistakes (exit code 3): all of them.
+pub(super) fn load(config: &Config) -> Result<Policy, Failure> {
+    let rules = config.securities.iter().map(rules_of).collect::<Result<Vec<_>, _>>()?;
+    let listeners = config.listeners.iter().map(terms_of).collect::<Result<Vec<_>, _>>()?;
+    Ok(Policy { listeners, rules, retain_available: true })
+}
+
+fn terms_of(listener: &Listener) -> Result<Terms, Failure> {
+    if listener.mount_point.is_some() {
+        return Err(Failure::usage("mount_point is not supported yet"));
+    }
+    Ok(Terms {
+        rules: listener.security,
+        maximum_qos: listener.maximum_qos,
+        topic_alias_max: listener.topic_alias_max,
+        versions: listener.versions.clone(),
+        uses_user_name_as_client_id: listener.uses_user_name_as_client_id,
+        generated_id_prefix: listener.generated_id_prefix.as_deref().map(Box::from),
+    })
+}
+
+fn rules_of(security: &Security) -> Result<Rules, Failure> {
+    let passwords = security.password_file.as_deref();
+    let passwords = passwords.map(|path| read(path, "password_file", Passwords::parse)).transpose()?;
+    let acl = security.acl_file.as_deref().map(|path| read(path, "acl_file", Acl::parse)).transpose()?;
+    let acl_name = security.acl_file.as_deref().map_or(String::new(), |path| path.display().to_string());
+    Ok(Rules {
+        allow_anonymous: security.allow_anonymous,
+        passwords: passwords.map(Arc::new),
+        acl: acl.map(Arc::new),
+        acl_name: acl_name.into(),
+        allow_empty_client_id: security.allow_empty_client_id,
+        client_id_prefix: security.client_id_prefix.as_deref().map(Box::from),
+        refuses_useless_subscriptions: security.refuses_useless_subscriptions,
+        checks_retain_source: security.checks_retain_source,
+    })
+}
+
+/// Reads one file.
+fn read<T>(path: &Path, option: &str, parse: impl Fn(&str) -> Result<T, Vec<Mistake>>) -> Result<T, Failure> {
+    let shown = path.display();
+    let bytes = fs::read(path).map_err(|error| Failure::usage(format!("{option} {shown}: cannot be read: {error}")))?;
+    let text = String::from_utf8(bytes)
+        .map_err(|_| Failure { exit_code: EXIT_CONFIG, text: format!("{option} {shown}: not all of it is UTF-8") })?;
+    parse(&text).map_err(|mistakes| {
+        let lines: Vec<String> =
+            mistakes.iter().map(|Mistake { line, what }| format!("{shown}:{line}: {what}")).collect();
+        Failure { exit_code: EXIT_CONFIG, text: format!("{option}: {}", lines.join("; ")) }
+    })
+}
+
+/// Reads an ACL file for a dry run (`ringmq why`).
+///
+/// # Errors
+/// As [`load`].
+pub fn rules_of_acl_file(path: &Path, is_strict: bool) -> Result<Rules, Failure> {
+    let acl_file = Some(path.to_owned());
+    rules_of(&Security { acl_file, refuses_useless_subscriptions: is_strict, ..Security::default() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Cases A25 and A26: a file that cannot be read, or is wrong, gives no rules at all.
+    #[test]
+    fn what_is_wrong_with_a_file_is_said_with_its_name_and_lines() {
+        let missing = rules_of_acl_file(Path::new("/no/such/file"), false).expect_err("no file");
+        assert_eq!(missing.exit_code, 1);
+        assert!(missing.text.contains("acl_file /no/such/file: cannot be read"), "{missing}");
+        let path = std::env::temp_dir().join(format!("ringmq-acl-{}", std::process::id()));
+        for (bytes, words) in [(&b"topic read a\nthing\nuser\n"[..], ":2: "), (b"\xff\n", "UTF-8")] {
+            fs::write(&path, bytes).unwrap();
+            let wrong = rules_of_acl_file(&path, false).expect_err("mistakes");
+            assert_eq!(wrong.exit_code, EXIT_CONFIG);
+            assert!(wrong.text.contains(words) && !wrong.text.contains('\n'), "{wrong}");
+        }
+        fs::write(&path, "topic read a\n").unwrap();
+        assert!(rules_of_acl_file(&path, true).unwrap().refuses_useless_subscriptions);
+        fs::remove_file(&path).unwrap();
+    }
+}

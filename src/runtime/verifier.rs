@@ -1,0 +1,253 @@
+//! Verifier: the one thread that checks passwords, so that no shard does (a check takes up to tens of milliseconds).
+//!
+//! Duty: take questions from a bounded queue, remember what was right, slow down who guesses, and tell the shard that asked.
+//! Must not: hold a shard up, or keep or tell a password. Neighbours: `driver` asks; `news` brings the answer; `auth` computes.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::IpAddr;
+use std::thread;
+
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use sha2::{Digest, Sha256};
+
+use super::address_rates::network_of;
+use super::clock::Clock;
+use super::news::{News, NewsDesk};
+use crate::id::{Millis, ShardId};
+use crate::limits::Limits;
+use crate::shard::{CredentialCheck, Verdict};
+
+/// Right passwords that are remembered; then all are forgotten.
+const REMEMBERED_MAX: usize = 4096;
+/// Addresses of which wrong passwords are remembered. Those beyond are not slowed down: it would hit who has done nothing.
+const ADDRESSES_MAX: usize = 16_384;
+/// After so long, the wrong passwords of an address are forgotten.
+const FORGET_MILLIS: u64 = 60_000;
+/// Who has had too many wrong ones may have one checked in this time.
+const PAUSE_MILLIS: u64 = 1_000;
+
+/// What a shard asks.
+struct Question {
+    shard: ShardId,
+    check: CredentialCheck,
+    address: Option<IpAddr>,
+}
+
+/// A shard's way to the verifier. The thread ends with the last of them.
+#[derive(Clone, Debug)]
+pub(super) struct Asker {
+    shard: ShardId,
+    questions: Sender<Question>,
+}
+
+impl Asker {
+    /// Asks; false if too many questions wait already. `address`: of the client.
+    pub(super) fn ask(&self, check: CredentialCheck, address: Option<IpAddr>) -> bool {
+        let question = Question { shard: self.shard, check, address };
+        // If the thread has ended, so does the process.
+        !matches!(self.questions.try_send(question), Err(TrySendError::Full(_)))
+    }
+}
+
+/// Starts the thread; one asker for each shard. `secret`: never told, of this process alone.
+///
+/// # Errors
+/// The system has no thread left.
+pub(super) fn start(
+    shards: usize,
+    limits: &Limits,
+    desk: NewsDesk,
+    clock: Clock,
+    secret: [u64; 4],
+) -> io::Result<Vec<Asker>> {
+    let (ask, questions) = bounded(limits.password_checks_waiting_max);
+    let mut verifier = Verifier::new(limits.wrong_passwords_per_address_max, secret);
+    thread::Builder::new().name("ringmq-verifier".into()).spawn(move || {
+        super::signal::block_here();
+        verifier.serve(&questions, &desk, clock);
+    })?;
+    Ok((0..shards as u16).map(|shard| Asker { shard: ShardId(shard), questions: ask.clone() }).collect())
+}
+
+struct Verifier {
+    secret: [u64; 4],
+    /// Digests of user, password and entry, with the secret.
+    remembered: HashMap<[u8; 32], ()>,
+    guesses: Guesses,
+}
+
+impl Verifier {
+    fn new(wrong_max: u32, secret: [u64; 4]) -> Self {
+        Self { secret, remembered: HashMap::new(), guesses: Guesses { wrong_max, by_address: HashMap::new() } }
+    }
+
+    fn serve(&mut self, questions: &Receiver<Question>, desk: &NewsDesk, clock: Clock) {
+        for Question { shard, check, address } in questions {
+            let verdict = self.judge(clock.now(), &check, address);
+            let CredentialCheck { ticket, connection, .. } = check;
+            desk.tell(shard, News::Verdict { ticket, connection, verdict });
+        }
+    }
+
+    fn judge(&mut self, now: Millis, check: &CredentialCheck, address: Option<IpAddr>) -> Verdict {
+        let key = check.passwords.entry(&check.user).map(|entry| self.key_of(check, &entry.to_string()));
+        if key.is_some_and(|key| self.remembered.contains_key(&key)) {
+            return Verdict::Right;
+        }
+        if !self.guesses.may_check(now, address) {
+            return Verdict::TooManyWrong;
+        }
+        if !check.passwords.verify(&check.user, &check.password) {
+            self.guesses.note(now, address);
+            return Verdict::Wrong;
+        }
+        if self.remembered.len() >= REMEMBERED_MAX {
+            self.remembered.clear();
+        }
+        self.remembered.extend(key.map(|key| (key, ())));
+        Verdict::Right
+    }
+
+    /// What is remembered of a right password: nothing that leads back to it without the secret, and nothing that holds once
+    /// the entry in the file is another.
+    fn key_of(&self, check: &CredentialCheck, entry: &str) -> [u8; 32] {
+        let mut digest = Sha256::new();
+        self.secret.iter().for_each(|part| digest.update(part.to_le_bytes()));
+        for part in [check.user.as_bytes(), &check.password, entry.as_bytes()] {
+            digest.update((part.len() as u64).to_le_bytes());
+            digest.update(part);
+        }
+        digest.finalize().into()
+    }
+}
+
+/// The wrong passwords of each address (case A30).
+struct Guesses {
+    /// 0: any number.
+    wrong_max: u32,
+    by_address: HashMap<IpAddr, Guesser>,
+}
+
+struct Guesser {
+    wrong: u32,
+    since: Millis,
+    checked_at: Millis,
+}
+
+impl Guesses {
+    /// Whether a password from there may be checked now.
+    fn may_check(&mut self, now: Millis, address: Option<IpAddr>) -> bool {
+        let Some(address) = address.map(network_of).filter(|_| self.wrong_max > 0) else { return true };
+        let Some(guesser) = self.by_address.get_mut(&address) else { return true };
+        if now >= guesser.since.after_millis(FORGET_MILLIS) {
+            self.by_address.remove(&address);
+            return true;
+        }
+        if guesser.wrong >= self.wrong_max && now < guesser.checked_at.after_millis(PAUSE_MILLIS) {
+            return false;
+        }
+        guesser.checked_at = now;
+        true
+    }
+
+    /// A password from there was wrong.
+    fn note(&mut self, now: Millis, address: Option<IpAddr>) {
+        let Some(address) = address.map(network_of).filter(|_| self.wrong_max > 0) else { return };
+        if self.by_address.len() >= ADDRESSES_MAX && !self.by_address.contains_key(&address) {
+            self.by_address.retain(|_, guesser| now < guesser.since.after_millis(FORGET_MILLIS));
+            if self.by_address.len() >= ADDRESSES_MAX {
+                return;
+            }
+        }
+        let guesser = self.by_address.entry(address).or_insert(Guesser { wrong: 0, since: now, checked_at: now });
+        guesser.wrong = guesser.wrong.saturating_add(1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::auth::Passwords;
+    use crate::auth::password::{Hash, SALT_BYTES, Scheme};
+    use crate::id::ConnectionId;
+
+    const ONE: Option<IpAddr> = Some(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)));
+    const OTHER: Option<IpAddr> = Some(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 2)));
+
+    fn passwords(password: &str) -> Arc<Passwords> {
+        let hash = Hash::of(password.as_bytes(), Scheme::Sha512, [7; SALT_BYTES]);
+        Arc::new(Passwords::parse(&format!("alice:{hash}")).expect("one good line"))
+    }
+
+    fn check(passwords: &Arc<Passwords>, user: &str, password: &str) -> CredentialCheck {
+        let connection = ConnectionId { slot: 0, generation: 0 };
+        let (user, password) = (user.into(), password.as_bytes().into());
+        CredentialCheck { ticket: 1, connection, passwords: Arc::clone(passwords), user, password }
+    }
+
+    /// Case A30: one address is slowed down, and others, and what is known to be right, are not.
+    #[test]
+    fn who_guesses_is_slowed_down_alone_and_for_a_while() {
+        let known = passwords("secret");
+        let mut verifier = Verifier::new(3, [1, 2, 3, 4]);
+        let mut judge =
+            |now, password, address| verifier.judge(Millis(now), &check(&known, "alice", password), address);
+        assert_eq!(judge(0, "secret", ONE), Verdict::Right);
+        for now in 0..3 {
+            assert_eq!(judge(now, "guess", ONE), Verdict::Wrong);
+        }
+        assert_eq!(judge(3, "guess", ONE), Verdict::TooManyWrong);
+        assert_eq!(judge(3, "secret", ONE), Verdict::Right, "it was right before");
+        assert_eq!(judge(3, "guess", OTHER), Verdict::Wrong);
+        assert_eq!(judge(3, "guess", None), Verdict::Wrong, "no address, no count");
+        assert_eq!(judge(1_002, "guess", ONE), Verdict::Wrong, "one in a second");
+        assert_eq!(judge(1_003, "guess", ONE), Verdict::TooManyWrong);
+        assert_eq!(judge(60_000, "guess", ONE), Verdict::Wrong, "all is forgotten");
+    }
+
+    #[test]
+    fn what_was_right_is_remembered_as_long_as_the_entry_stands() {
+        let (old, new) = (passwords("secret"), passwords("other"));
+        let mut verifier = Verifier::new(0, [1, 2, 3, 4]);
+        assert_eq!(verifier.judge(Millis(0), &check(&old, "alice", "secret"), ONE), Verdict::Right);
+        assert_eq!(verifier.remembered.len(), 1);
+        assert_eq!(verifier.judge(Millis(0), &check(&new, "alice", "secret"), ONE), Verdict::Wrong);
+        assert_eq!(verifier.judge(Millis(0), &check(&old, "bob", "secret"), ONE), Verdict::Wrong);
+        for number in 0..=REMEMBERED_MAX as u64 {
+            let mut key = [0; 32];
+            key[..8].copy_from_slice(&number.to_le_bytes());
+            verifier.remembered.insert(key, ());
+        }
+        assert_eq!(verifier.judge(Millis(0), &check(&new, "alice", "other"), ONE), Verdict::Right);
+        assert_eq!(verifier.remembered.len(), 1, "forgotten when there were too many");
+    }
+
+    /// What differs only in where the user name ends is something else.
+    #[test]
+    fn user_and_password_are_told_apart() {
+        let verifier = Verifier::new(0, [1, 2, 3, 4]);
+        let known = passwords("secret");
+        let key = |user, password| verifier.key_of(&check(&known, user, password), "entry");
+        assert_ne!(key("ab", "c"), key("a", "bc"));
+        assert_ne!(key("a", "b"), Verifier::new(0, [9, 2, 3, 4]).key_of(&check(&known, "a", "b"), "entry"));
+    }
+
+    #[test]
+    fn guessers_are_remembered_up_to_a_bound() {
+        let mut guesses = Guesses { wrong_max: 1, by_address: HashMap::new() };
+        let address = |number: u32| Some(IpAddr::V4(Ipv4Addr::from_bits(number)));
+        for number in 0..=ADDRESSES_MAX as u32 {
+            guesses.note(Millis(0), address(number));
+        }
+        assert_eq!(guesses.by_address.len(), ADDRESSES_MAX);
+        assert!(
+            !guesses.may_check(Millis(1), address(0)) && guesses.may_check(Millis(1), address(ADDRESSES_MAX as u32))
+        );
+        guesses.note(Millis(FORGET_MILLIS), address(u32::MAX));
+        assert_eq!(guesses.by_address.len(), 1, "those of long ago make room");
+    }
+}

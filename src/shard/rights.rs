@@ -1,0 +1,222 @@
+//! What a client may do, asked where it does it.
+//!
+//! Duty: put the questions of the shard's rooms to the policy, remember the answers where there are many, tell of denials, and
+//! replace the policy. Must not: know lines or files. Neighbours: `auth` decides; `publish`, `run`, `matches`, `deliver`, `replay`,
+//! `group` and `disconnect` ask.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::matches::Matches;
+use super::receive::Source as Origin;
+use super::{Event, Outbox, Shard};
+use crate::auth::{Access, Asked, Decision, Policy, Rules};
+use crate::id::{ConnectionId, Millis, SessionId};
+use crate::message::{Message, Source};
+use crate::session::Session;
+use crate::topic::TopicName;
+use crate::wire::{QoS, ReasonCode};
+
+/// Denials of one shard are told this far apart at least, milliseconds; all are counted.
+const TELL_MILLIS: u64 = 100;
+
+/// Publishers of a topic whose right is remembered with its matches; beyond that, all are asked for anew.
+pub(super) const PUBLISHERS_MAX: usize = 64;
+
+/// What must be asked of the PUBLISH packets of a connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Watch {
+    /// Nothing: it may publish everything.
+    #[default]
+    Nothing,
+    /// Whether it may publish to the topic.
+    Rights,
+    /// That, and whether the listener allows such a packet.
+    All,
+}
+
+/// The client of a session, as it is asked for.
+fn asked(session: &Session) -> Asked<'_> {
+    Asked { user: session.user_name.as_deref(), client_id: &session.client_id }
+}
+
+impl Shard {
+    /// What must be asked of a connection's packets.
+    pub(super) fn watch_of(&self, listener: u16) -> Watch {
+        let (policy, terms) = (&self.policy, self.policy.terms(listener));
+        if terms.maximum_qos != QoS::ExactlyOnce || !policy.retain_available {
+            Watch::All
+        } else if policy.rules_of(listener).acl.is_some() {
+            Watch::Rights
+        } else {
+            Watch::Nothing
+        }
+    }
+
+    fn rules_of(&self, session: &Session) -> &Rules {
+        self.policy.rules_of(session.listener)
+    }
+
+    /// Whether the client of a session may be sent what is published to a topic.
+    pub(super) fn may_receive(&self, id: SessionId, topic: &str) -> bool {
+        if !self.has_acl {
+            return true;
+        }
+        let Some(session) = self.sessions.get(id.slot) else { return false };
+        self.rules_of(session).decide(Access::Receive, asked(session), topic).is_allowed
+    }
+
+    /// Whether the client of a session may publish to a topic.
+    pub(super) fn may_publish(&self, id: SessionId, topic: &str) -> Decision {
+        let Some(session) = self.sessions.get(id.slot).filter(|_| self.has_acl) else {
+            return Decision { is_allowed: true, line: None };
+        };
+        self.rules_of(session).decide(Access::Publish, asked(session), topic)
+    }
+
+    /// Whether whoever published a retained message still may [case A11].
+    pub(super) fn may_still_publish(&self, message: &Message) -> bool {
+        let Some(source) = message.source().filter(|_| self.has_acl) else { return true };
+        let rules = self.policy.rules_at(source.rules);
+        let asked = Asked { user: source.user.as_deref(), client_id: &source.client_id };
+        !rules.checks_retain_source || rules.decide(Access::Publish, asked, message.topic()).is_allowed
+    }
+
+    /// What a retained message keeps of its publisher, if that will be asked for again.
+    pub(super) fn source_of(&self, id: SessionId) -> Option<Arc<Source>> {
+        let session = self.sessions.get(id.slot).filter(|_| self.has_acl)?;
+        let rules = self.policy.terms(session.listener).rules;
+        if !self.policy.rules_at(rules).checks_retain_source {
+            return None;
+        }
+        let (user, client_id) = (session.user_name.as_deref().map(Box::from), session.client_id.clone());
+        Some(Arc::new(Source { rules, user, client_id }))
+    }
+
+    /// Whether a subscription could ever bring its client anything, where that is asked for.
+    pub(super) fn is_useless(&self, id: SessionId, filter: &str) -> bool {
+        let Some(session) = self.sessions.get(id.slot).filter(|_| self.has_acl) else { return false };
+        let rules = self.rules_of(session);
+        let acl = rules.acl.as_ref().filter(|_| rules.refuses_useless_subscriptions);
+        acl.is_some_and(|acl| !acl.may_ever_receive(asked(session), filter))
+    }
+
+    /// Everybody who wants a topic and may have it.
+    pub(super) fn matches_of(&mut self, topic: TopicName<'_>) -> Rc<Matches> {
+        if !self.has_acl {
+            return self.subscribers.of(topic);
+        }
+        let Self { subscribers, sessions, policy, .. } = self;
+        subscribers.of_permitted(topic, |slot| {
+            sessions.get(slot).is_some_and(|session| {
+                let rules = policy.rules_of(session.listener);
+                rules.decide(Access::Receive, asked(session), topic.as_str()).is_allowed
+            })
+        })
+    }
+
+    /// Whether a session may publish to a topic whose matches are remembered; asked once for each such topic.
+    pub(super) fn may_publish_known(&self, id: SessionId, matches: &Matches) -> bool {
+        if matches.knows_publisher(id) {
+            return true;
+        }
+        let is_allowed = self.may_publish(id, &matches.topic).is_allowed;
+        if is_allowed {
+            matches.note_publisher(id);
+        }
+        is_allowed
+    }
+
+    /// Highest QoS that a connection may use.
+    pub(super) fn maximum_qos(&mut self, id: ConnectionId) -> QoS {
+        let listener = self.connections.get_mut(id).map_or(0, |connection| connection.listener);
+        self.policy.terms(listener).maximum_qos
+    }
+
+    /// Why a PUBLISH that parses ends its connection, by the terms of its listener.
+    pub(super) fn check_terms(
+        &mut self,
+        id: ConnectionId,
+        qos: QoS,
+        retain: bool,
+    ) -> Result<(), (ReasonCode, &'static str)> {
+        let Some(connection) = self.connections.get_mut(id) else { return Ok(()) };
+        if connection.watch != Watch::All {
+            return Ok(());
+        }
+        let terms = self.policy.terms(connection.listener);
+        if qos > terms.maximum_qos {
+            return Err((ReasonCode::QoSNotSupported, "a QoS above the Maximum QoS of the listener"));
+        }
+        if retain && !self.policy.retain_available {
+            return Err((ReasonCode::RetainNotSupported, "RETAIN where retain_available is false"));
+        }
+        Ok(())
+    }
+
+    /// Counts a PUBLISH that was denied, and tells of it, not too often.
+    pub(super) fn deny_publish(
+        &mut self,
+        now: Millis,
+        origin: Origin<'_>,
+        topic: &str,
+        decision: Decision,
+        outbox: &mut Outbox,
+    ) {
+        self.counters.publishes_denied += 1;
+        self.tell_denial(now, origin.connection, origin.session, Access::Publish, topic, decision, outbox);
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "each is a part of the one line that is told")]
+    pub(super) fn tell_denial(
+        &mut self,
+        now: Millis,
+        connection: ConnectionId,
+        session: SessionId,
+        access: Access,
+        topic: &str,
+        decision: Decision,
+        outbox: &mut Outbox,
+    ) {
+        if now < self.tells_denial_at {
+            return;
+        }
+        let Some(session) = self.sessions.get(session.slot) else { return };
+        self.tells_denial_at = now.after_millis(TELL_MILLIS);
+        let rules = self.policy.rules_of(session.listener);
+        outbox.events.push(Event::Denied {
+            connection,
+            client_id: session.client_id.clone(),
+            user: session.user_name.as_deref().map(Box::from),
+            access,
+            topic: topic.into(),
+            rule: rules.reason(decision),
+        });
+    }
+
+    /// Replaces all rules and terms. Whoever could not connect any more is disconnected; what waits is looked at before it is
+    /// sent.
+    pub(super) fn replace_policy(&mut self, now: Millis, policy: Arc<Policy>, outbox: &mut Outbox) {
+        let had_acl = std::mem::replace(&mut self.has_acl, policy.has_acl());
+        self.policy = policy;
+        self.subscribers.forget();
+        if had_acl || self.has_acl {
+            self.sessions.each(|session| session.outbound.is_doubted |= session.outbound.queued() > 0);
+        }
+        for id in self.connections.ids() {
+            let Some(connection) = self.connections.get_mut(id) else { continue };
+            let (listener, session) = (connection.listener, connection.session);
+            let watch = self.watch_of(listener);
+            if let Some(connection) = self.connections.get_mut(id) {
+                connection.watch = watch;
+            }
+            let session = session.and_then(|session| self.sessions.get(session.slot));
+            let is_known = session.is_none_or(|session| {
+                session.is_certified || self.policy.rules_of(listener).knows(session.user_name.as_deref())
+            });
+            if !is_known {
+                self.close(now, id, ReasonCode::NotAuthorized, "the user may not connect any more", outbox);
+            }
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! Password files between ringmq and Mosquitto, and a broker that asks for passwords.
+//!
+//! Duty: real programs read what the other has written, and real clients are let in or not. Must not: look into hashes (`auth`
+//! does). Neighbours: `mosquitto`, `mosquitto_passwd`, `mosquitto_pub`.
+#![cfg(feature = "runtime")]
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use ringmq::auth::Passwords;
+use ringmq::config::{Config, ListenAddress, Listener, Logging, Security};
+use ringmq::limits::Limits;
+
+/// A folder of one test, removed at its end.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("ringmq-{name}-{}", std::process::id()));
+        fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A process that ends with the test.
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Runs a program, with lines on its standard input; its exit code.
+fn code(program: &str, arguments: &[&str], input: &str) -> i32 {
+    let mut command = Command::new(program);
+    command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut process = command.spawn().unwrap_or_else(|error| panic!("{program}: {error}"));
+    // It may have ended without reading.
+    let _ = process.stdin.take().unwrap().write_all(input.as_bytes());
+    process.wait().unwrap().code().unwrap()
+}
+
+fn passwd(arguments: &[&str], input: &str) -> i32 {
+    code(env!("CARGO_BIN_EXE_ringmq"), &[&["passwd"], arguments].concat(), input)
+}
+
+fn shown(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+/// Whether a client is let in and may publish.
+fn may_publish(port: u16, user: &str, password: &str, topic: &str) -> bool {
+    let port = port.to_string();
+    let arguments =
+        ["-V", "5", "-h", "127.0.0.1", "-p", &port, "-q", "1", "-t", topic, "-m", "x", "-u", user, "-P", password];
+    code("mosquitto_pub", &arguments, "") == 0
+}
+
+/// Mosquitto with a password file, once it listens.
+fn mosquitto(folder: &Folder, passwords: &Path) -> (Process, u16) {
+    let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
+    let config = folder.file("mosquitto.conf");
+    let text =
+        format!("listener {port} 127.0.0.1\nallow_anonymous false\npassword_file {}\nuser root\n", shown(passwords));
+    fs::write(&config, text).unwrap();
+    let mut command = Command::new("mosquitto");
+    command.args(["-c", shown(&config)]).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut process = command.spawn().unwrap();
+    let lines = BufReader::new(process.stderr.take().unwrap()).lines();
+    let is_listening = lines.map_while(Result::ok).any(|line| line.contains("running"));
+    assert!(is_listening && TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok());
+    (Process(process), port)
+}
+
+#[test]
+fn mosquitto_lets_in_whom_ringmq_passwd_has_written() {
+    let folder = Folder::new("to-mosquitto");
+    let file = folder.file("pw");
+    assert_eq!(passwd(&["-H", "sha512-pbkdf2", "-c", "-b", shown(&file), "alice", "secret"], ""), 0);
+    assert_eq!(passwd(&["-H", "sha512", shown(&file), "bob"], "se cret\nse cret\n"), 0);
+    let (_mosquitto, port) = mosquitto(&folder, &file);
+    for (user, password, is_let_in) in
+        [("alice", "secret", true), ("bob", "se cret", true), ("alice", "se cret", false), ("carol", "secret", false)]
+    {
+        assert_eq!(may_publish(port, user, password, "t"), is_let_in, "{user} {password}");
+    }
+}
+
+#[test]
+fn ringmq_reads_what_mosquitto_passwd_has_written() {
+    let folder = Folder::new("from-mosquitto");
+    let file = folder.file("pw");
+    fs::write(&file, "dave:plain\n").unwrap();
+    let theirs = |arguments: &[&str]| assert_eq!(code("mosquitto_passwd", arguments, ""), 0);
+    theirs(&["-U", shown(&file)]);
+    theirs(&["-b", shown(&file), "alice", "secret"]);
+    theirs(&["-H", "sha512", "-b", shown(&file), "bob", "p\u{e4}ss"]);
+    assert_eq!(passwd(&["-b", shown(&file), "carol", "argon"], ""), 0);
+    theirs(&["-D", shown(&file), "dave"]);
+    let passwords = Passwords::parse(&fs::read_to_string(&file).unwrap()).unwrap();
+    assert!(passwords.verify("alice", b"secret") && passwords.verify("bob", "p\u{e4}ss".as_bytes()));
+    assert!(passwords.verify("carol", b"argon") && !passwords.has("dave") && !passwords.verify("alice", b"p"));
+}
+
+/// As mosquitto_passwd 2.0.11 ends: 1 for what is wrong, 2 for two passwords that differ; and the file stays as it was.
+#[test]
+fn a_failed_change_leaves_the_file_and_says_so_by_its_exit_code() {
+    let folder = Folder::new("failed");
+    let file = folder.file("pw");
+    let path = shown(&file);
+    assert_eq!(passwd(&[path, "alice"], "a\na\n"), 1, "no file");
+    assert!(!file.exists());
+    assert_eq!(passwd(&["-H", "sha512", "-c", "-b", path, "alice", "secret"], ""), 0);
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).unwrap();
+    let before = fs::read(&file).unwrap();
+    for (arguments, input, exit_code) in [
+        (&["-D", path, "nobody"][..], "", 1),
+        (&["-b", path, "a:b", "x"], "", 1),
+        (&[path, "bob"], "one\nother\n", 2),
+        (&[path, "bob"], "\n\n", 1),
+        (&["-b", path, "bob"], "", 1),
+        (&["-b", "/no/such/folder/pw", "bob", "x"], "", 1),
+    ] {
+        assert_eq!(passwd(arguments, input), exit_code, "{arguments:?}");
+    }
+    assert_eq!(fs::read(&file).unwrap(), before);
+    assert_eq!(passwd(&["-H", "sha512", "-b", path, "alice", "other"], ""), 0);
+    assert_ne!(fs::read(&file).unwrap(), before);
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o640, "the mode stays");
+    assert_eq!(passwd(&["-D", path, "alice"], ""), 0);
+    assert_eq!(fs::read_to_string(&file).unwrap(), "");
+    assert_eq!(fs::read_dir(&folder.0).unwrap().count(), 1, "nothing is left beside it");
+}
+
+/// Set to a folder, the test below is a broker with the files in it, in a process of its own.
+const BROKER: &str = "RINGMQ_TEST_BROKER";
+
+/// The broker of the next test; alone, it does nothing.
+#[test]
+fn a_process_of_its_own() {
+    let Some(folder) = std::env::var_os(BROKER) else { return };
+    let folder = Folder(folder.into());
+    let security = Security {
+        allow_anonymous: false,
+        password_file: Some(folder.file("pw")),
+        acl_file: Some(folder.file("acl")),
+        ..Security::default()
+    };
+    let config = Config {
+        listeners: vec![Listener::plain(ListenAddress::Tcp((Ipv4Addr::LOCALHOST, 0).into()))],
+        securities: vec![security],
+        cpus: vec![ringmq::runtime::allowed_cpus()[0]; 2],
+        limits: Limits::default(),
+        is_held_bytes_set: false,
+        logging: Logging::default(),
+        sys_interval_secs: 0,
+        pid_file: None,
+        user: None,
+        is_daemon: false,
+        hash_seed: None,
+        is_faulty: false,
+    };
+    std::mem::forget(folder);
+    ringmq::runtime::run(&config).unwrap();
+}
+
+/// Section 5 of the compatibility list: `$6$`, `$7$` and argon2id, checked beside the shards; users and rights follow the files
+/// when SIGHUP comes, and a file with a mistake changes nothing.
+#[test]
+fn a_broker_lets_in_whom_its_files_name_and_follows_them() {
+    let folder = Folder::new("broker");
+    let (pw, acl) = (folder.file("pw"), folder.file("acl"));
+    fs::write(&acl, "user alice\ntopic a/#\nuser bob\ntopic b\nuser carol\ntopic c\n").unwrap();
+    assert_eq!(passwd(&["-c", "-b", shown(&pw), "alice", "secret"], ""), 0);
+    assert_eq!(passwd(&["-H", "sha512-pbkdf2", "-b", shown(&pw), "bob", "secret"], ""), 0);
+    assert_eq!(passwd(&["-H", "sha512", "-b", shown(&pw), "carol", "secret"], ""), 0);
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", "a_process_of_its_own", "--nocapture"]).env(BROKER, &folder.0);
+    let mut process = Process(command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap());
+    let mut log = BufReader::new(process.0.stderr.take().unwrap());
+    let mut line_with = |words: &str| {
+        let mut line = String::new();
+        while !line.contains(words) {
+            line.clear();
+            assert_ne!(log.read_line(&mut line).unwrap(), 0, "the log ended without {words}");
+        }
+        line
+    };
+    let line = line_with("listening on 127.0.0.1:");
+    let port = line.split("127.0.0.1:").nth(1).unwrap().split([';', ' ', ',']).next().unwrap().parse().unwrap();
+    for (user, topic) in [("alice", "a/x"), ("bob", "b"), ("carol", "c")] {
+        assert!(may_publish(port, user, "secret", topic), "{user}");
+        assert!(!may_publish(port, user, "wrong", topic), "{user}");
+    }
+    assert!(!may_publish(port, "dave", "secret", "a/x"));
+    let kill = || assert_eq!(code("kill", &["-HUP", &process.0.id().to_string()], ""), 0);
+    assert_eq!(passwd(&["-D", shown(&pw), "bob"], ""), 0);
+    assert_eq!(passwd(&["-b", shown(&pw), "carol", "changed"], ""), 0);
+    kill();
+    line_with("were read again");
+    assert!(!may_publish(port, "bob", "secret", "b") && !may_publish(port, "carol", "secret", "c"));
+    assert!(may_publish(port, "carol", "changed", "c"));
+    fs::write(&acl, "nonsense\n").unwrap();
+    kill();
+    let line = line_with("stay as they were");
+    assert!(line.contains("acl:1: 'nonsense'"), "{line}");
+    assert!(may_publish(port, "alice", "secret", "a/x"));
+}
