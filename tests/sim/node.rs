@@ -159,6 +159,7 @@ impl Node {
             let (Event::Connected { connection, .. }
             | Event::Disconnected { connection, .. }
             | Event::Stuck { connection, .. }
+            | Event::Denied { connection, .. }
             | Event::Refused { connection, .. }) = &event;
             let user = self.users[connection.slot as usize].as_mut().expect("events tell of connections that are open");
             assert_eq!(user.id, *connection, "an event tells of a former user of the slot");
@@ -170,7 +171,7 @@ impl Node {
                     user.heard_at = around.now;
                     user.is_admitted = true;
                 }
-                Event::Stuck { .. } => continue,
+                Event::Stuck { .. } | Event::Denied { .. } => continue,
                 Event::Disconnected { cause, .. } | Event::Refused { cause, .. } => {
                     self.broker_closes += u64::from(matches!(cause, Cause::Broker(..)));
                     let is_refusal = matches!(event, Event::Refused { .. });
