@@ -210,6 +210,10 @@ fn a_broker_lets_in_whom_its_files_name_and_follows_them() {
         assert!(!may_publish(port, user, "wrong", topic), "{user}");
     }
     assert!(!may_publish(port, "dave", "secret", "a/x"));
+    // Denied or not, mosquitto_pub may call it a success: the log says.
+    may_publish(port, "alice", "secret", "b");
+    let line = line_with("may not publish to b");
+    assert!(line.contains("[127.0.0.1:") && line.contains("of alice") && line.contains("no line of "), "{line}");
     let kill = || assert_eq!(code("kill", &["-HUP", &process.0.id().to_string()], ""), 0);
     assert_eq!(passwd(&["-D", shown(&pw), "bob"], ""), 0);
     assert_eq!(passwd(&["-b", shown(&pw), "carol", "changed"], ""), 0);
