@@ -127,6 +127,33 @@ fn help_and_version_and_limits_are_told_without_starting() {
     assert!(limits.contains("connect_timeout_ms=10000 (milliseconds)"), "{limits}");
 }
 
+/// `ringmq why`: the decision, and the file and line that made it; a file with mistakes is exit code 3, with every line.
+#[test]
+fn why_names_the_line_that_decides() {
+    let path = std::env::temp_dir().join(format!("ringmq-why-{}", std::process::id()));
+    std::fs::write(&path, "user alice\ntopic read a/#\npattern write dev/%c\n").unwrap();
+    let file = path.to_str().unwrap();
+    let why = |words: &[&str]| run(&[&["why", "--acl", file], words].concat());
+    for (words, answer) in [
+        (&["--user", "alice", "receive", "a/b"][..], format!("allowed by {file}:2\n")),
+        (&["--user", "alice", "publish", "a/b"], format!("denied: no line of {file} allows it\n")),
+        (&["--client", "x", "publish", "dev/x"], format!("allowed by {file}:3\n")),
+        (&["--user", "alice", "--strict", "subscribe", "$share/g/a/+"], "allowed".into()),
+        (&["--strict", "subscribe", "a/+"], "denied".into()),
+        (&["publish", "$SYS/x"], "denied".into()),
+    ] {
+        let (code, text) = why(words);
+        assert_eq!(code, Some(0), "{words:?}: {text}");
+        assert!(text.starts_with(&answer) && text.lines().count() == 1, "{words:?}: {text}");
+    }
+    assert_eq!(why(&["publish", "a/#"]).0, Some(1), "no topic name");
+    std::fs::write(&path, "topic read a\nuser\nthing\n").unwrap();
+    let (code, text) = why(&["publish", "a"]);
+    std::fs::remove_file(&path).unwrap();
+    assert_eq!(code, Some(3), "{text}");
+    assert!(text.contains(&format!("{file}:2: ")) && text.contains(&format!("{file}:3: ")), "{text}");
+}
+
 /// O11: too little memory may be locked. Root is exempt from the limit, so the broker runs as somebody else then.
 #[test]
 fn too_little_lockable_memory_is_one_line_and_exit_code_78() {

@@ -73,6 +73,11 @@ impl Logins {
         }
     }
 
+    /// Forgets all questions; who asked, asks again.
+    pub(super) fn restart(&mut self) -> impl Iterator<Item = ConnectionId> {
+        std::mem::take(&mut self.waiting).into_values().map(|login| login.connection)
+    }
+
     /// The name that a certificate has proved.
     pub(super) fn certified(&self, id: ConnectionId) -> Option<Arc<str>> {
         let (certified, name) = self.certified.get(&id.slot)?;

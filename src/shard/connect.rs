@@ -10,6 +10,7 @@ use super::authenticate::Identity;
 use super::connection::AliasesOut;
 use super::explain::put_refusal;
 use super::retain::will_message;
+use super::rights::watch_of;
 use super::{Event, Next, Outbox, Shard};
 use crate::auth::{Access, Asked, Rules, Terms};
 use crate::id::{ConnectionId, Millis, PublisherId, SessionId, ShardId};
@@ -178,7 +179,7 @@ impl Shard {
             let what = "CONNACK would be larger than the client's Maximum Packet Size";
             return Err((ReasonCode::PacketTooLarge, what));
         }
-        let watch = self.watch_of(listener);
+        let watch = watch_of(&policy, listener);
         let (session_id, session_present) = self.admit(now, id, client_id, connect, outbox);
         self.know_user(session_id, connect.user_name, listener, is_proven, self.logins.certified(id).is_some());
         self.logins.forget(id);

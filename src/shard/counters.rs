@@ -18,7 +18,7 @@ pub enum DropReason {
     Offline,
     /// It was queued when the session ended.
     SessionEnded,
-    /// The client may not have it: its rights have changed while it was queued, or no member of a group has the right.
+    /// The client may not have it: its rights have changed while it was queued.
     Denied,
 }
 

@@ -41,18 +41,6 @@ fn asked(session: &Session) -> Asked<'_> {
 }
 
 impl Shard {
-    /// What must be asked of a connection's packets.
-    pub(super) fn watch_of(&self, listener: u16) -> Watch {
-        let (policy, terms) = (&self.policy, self.policy.terms(listener));
-        if terms.maximum_qos != QoS::ExactlyOnce || !policy.retain_available {
-            Watch::All
-        } else if policy.rules_of(listener).acl.is_some() {
-            Watch::Rights
-        } else {
-            Watch::Nothing
-        }
-    }
-
     fn rules_of(&self, session: &Session) -> &Rules {
         self.policy.rules_of(session.listener)
     }
@@ -194,29 +182,44 @@ impl Shard {
         });
     }
 
-    /// Replaces all rules and terms. Whoever could not connect any more is disconnected; what waits is looked at before it is
-    /// sent.
+    /// Replaces all rules and terms. Whoever could not connect any more, or has another password now, is disconnected; whoever
+    /// waits for a verdict by the old files asks again; what is queued is looked at before it is sent.
     pub(super) fn replace_policy(&mut self, now: Millis, policy: Arc<Policy>, outbox: &mut Outbox) {
         let had_acl = std::mem::replace(&mut self.has_acl, policy.has_acl());
-        self.policy = policy;
+        let old = std::mem::replace(&mut self.policy, policy);
         self.subscribers.forget();
         if had_acl || self.has_acl {
             self.sessions.each(|session| session.outbound.is_doubted |= session.outbound.queued() > 0);
         }
+        outbox.resumes.extend(self.logins.restart());
         for id in self.connections.ids() {
             let Some(connection) = self.connections.get_mut(id) else { continue };
             let (listener, session) = (connection.listener, connection.session);
-            let watch = self.watch_of(listener);
-            if let Some(connection) = self.connections.get_mut(id) {
-                connection.watch = watch;
-            }
+            connection.watch = watch_of(&self.policy, listener);
             let session = session.and_then(|session| self.sessions.get(session.slot));
-            let is_known = session.is_none_or(|session| {
-                session.is_certified || self.policy.rules_of(listener).knows(session.user_name.as_deref())
-            });
-            if !is_known {
+            if session
+                .is_some_and(|session| !is_still_known(session, old.rules_of(listener), self.policy.rules_of(listener)))
+            {
                 self.close(now, id, ReasonCode::NotAuthorized, "the user may not connect any more", outbox);
             }
         }
+    }
+}
+
+/// Whether who is connected could still connect, with the same password.
+fn is_still_known(session: &Session, old: &Rules, new: &Rules) -> bool {
+    let user = session.user_name.as_deref();
+    let entry = |rules: &Rules| user.and_then(|user| rules.passwords.as_ref()?.entry(user).cloned());
+    session.is_certified || new.knows(user) && (!session.is_user_proven || entry(old) == entry(new))
+}
+
+/// What must be asked of the packets of a listener's connections.
+pub(super) fn watch_of(policy: &Policy, listener: u16) -> Watch {
+    if policy.terms(listener).maximum_qos != QoS::ExactlyOnce || !policy.retain_available {
+        Watch::All
+    } else if policy.rules_of(listener).acl.is_some() {
+        Watch::Rights
+    } else {
+        Watch::Nothing
     }
 }

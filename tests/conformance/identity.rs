@@ -231,6 +231,30 @@ fn a_user_that_has_vanished_is_disconnected() {
     });
 }
 
+/// A password that is another is that of somebody else; one that is being checked is checked by the new file.
+#[test]
+fn who_came_with_an_old_password_is_disconnected() {
+    everywhere(&closed(&["alice", "bob"]), |broker| {
+        let alice = broker.join(as_user(Connect::new(V5, "ann"), "alice", "ecila"));
+        let bob = broker.join(as_user(Connect::new(V5, "bob"), "bob", "bob"));
+        broker.hold_checks();
+        let waiting = broker.dial(V5);
+        waiting.send(as_user(Connect::new(V5, "cat"), "alice", "ecila"));
+        let hash = Hash::of(b"new", Scheme::Sha512, [2; SALT_BYTES]);
+        let text = format!("alice:{hash}\nbob:{}\n", Hash::of(b"bob", Scheme::Sha512, [1; SALT_BYTES]));
+        let mut changed = closed(&[]);
+        changed.rules[0].passwords = Some(Arc::new(Passwords::parse(&text).expect("as it is written")));
+        broker.rule(changed);
+        alice.expect_disconnect(ReasonCode::NotAuthorized);
+        waiting.expect_nothing();
+        broker.release_checks();
+        waiting.expect_refusal(ReasonCode::BadUserNameOrPassword);
+        bob.expect_alive();
+        broker.join(as_user(Connect::new(V5, "ann"), "alice", "new")).leave();
+        bob.leave();
+    });
+}
+
 fn on_terms(terms: Terms) -> Policy {
     Policy { listeners: vec![terms], ..Policy::default() }
 }
