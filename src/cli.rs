@@ -7,7 +7,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{Arguments, Config, File, Loudness, Mistake, Mistakes, convert, default_text, list_limits, load};
+use crate::config::{
+    Arguments, Config, File, Loudness, Mistake, Mistakes, convert, default_text, list_limits, load, missing_files,
+};
 use crate::runtime::{Failure, allowed_cpus};
 
 /// What the command line asks for.
@@ -175,6 +177,7 @@ fn arguments_of(serve: &Serve) -> Result<Arguments, Failure> {
 
 fn check(arguments: &Arguments) -> Result<Command, Failure> {
     let config = load(arguments).map_err(|mistakes| all(&mistakes))?;
+    Mistakes::of(missing_files(&config)).map_err(|mistakes| all(&mistakes))?;
     let listeners = config.listeners.len();
     let plural = if listeners == 1 { "" } else { "es" };
     Ok(Command::Print(with_warnings(&config, &format!("No mistakes; {listeners} address{plural}\n"))))

@@ -35,6 +35,8 @@ impl Broker {
         command.args(["-c", &format!("{preparation}\nexec \"$0\" \"$@\""), env!("CARGO_BIN_EXE_ringmq")]);
         command.args(["-p", "0", "--bind", "127.0.0.1", "--shards", &shards.to_string()]);
         command.args(["--hash-seed", &HASH_SEED.to_string()]);
+        // Clients of these tests send a hundred messages before they look for answers; the default is Mosquitto's twenty.
+        command.args(["--set", "receive_maximum=1024"]);
         command.args(settings.iter().flat_map(|setting| ["--set", setting]));
         command.env("RINGMQ_FAULTS", "1").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut process = command.spawn().unwrap();

@@ -114,7 +114,7 @@ pub(super) const ROWS: &[Row] = &[
     row("include_dir", General, Works, Often(|_, _| Ok(()))),
     row("log_dest", General, Later("stderr"), Often(Draft::add_log_destination)),
     row("log_facility", General, Later(""), Number(0, 7, |d, v| d.log_facility = Some(v))),
-    row("log_timestamp", General, Later(""), Flag(|d, v| d.has_timestamp = v)),
+    row("log_timestamp", General, Later("true"), Flag(|d, v| d.has_timestamp = v)),
     row("log_timestamp_format", General, Later(""), Once(|d, v| d.timestamp_format.put(v))),
     row("log_type", General, Works, Often(Draft::add_log_type)),
     row(
@@ -154,7 +154,7 @@ pub(super) const ROWS: &[Row] = &[
         Number(0, ANY, |_, _| {}),
     ),
     row("set_tcp_nodelay", General, Accepted("the broker never delays what it sends"), Flag(|_, _| {})),
-    row("sys_interval", General, Later(""), Number(0, U16, |d, v| d.config.sys_interval_secs = v as u32)),
+    row("sys_interval", General, Later("10"), Number(0, U16, |d, v| d.config.sys_interval_secs = v as u32)),
     row(
         "upgrade_outgoing_qos",
         General,
