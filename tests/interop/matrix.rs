@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 
-use crate::broker::{Broker, on_each_shard_count, on_each_shard_count_with};
+use crate::broker::{Broker, on_each_shard_count_with};
 use crate::client::publish_lines;
 use crate::features::{Column, FEATURES, Feature, Room};
 use crate::libraries::libraries;
