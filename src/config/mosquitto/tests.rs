@@ -255,6 +255,7 @@ fn nought_is_no_bound() {
 fn a_file_that_bounds_queues_gets_mosquittos_rules_for_them() {
     let queue = |text: &str| {
         let limits = config(text).limits;
+        assert_eq!(limits.backpressure_ms_max, 0, "what does not fit is dropped at once");
         (limits.queued_messages_max, limits.queued_bytes_max)
     };
     assert_eq!(queue("max_queued_messages 5"), (5, usize::MAX));
