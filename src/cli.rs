@@ -8,7 +8,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{
-    Arguments, Config, File, Loudness, Mistake, Mistakes, convert, default_text, list_limits, load, missing_files,
+    Arguments, Config, File, ListenAddress, Listener, Loudness, Mistake, Mistakes, PORT, addresses_of, convert,
+    default_text, list_limits, load, missing_files,
 };
 use crate::runtime::{Failure, allowed_cpus};
 
@@ -159,7 +160,7 @@ fn arguments_of(serve: &Serve) -> Result<Arguments, Failure> {
     Ok(Arguments {
         file: mosquitto.or_else(|| serve.config.clone().map(File::Toml)),
         ports: serve.port.clone(),
-        binds: serve.bind.clone(),
+        listeners: listeners_of(&serve.bind, serve.port.first().copied().unwrap_or(PORT))?,
         shards: serve.shards,
         cpus: serve.cpus.clone(),
         sets: serve.set.clone(),
@@ -173,6 +174,19 @@ fn arguments_of(serve: &Serve) -> Result<Arguments, Failure> {
         is_faulty: std::env::var_os(FAULTS).is_some_and(|value| value == "1"),
         allowed_cpus: allowed_cpus(),
     })
+}
+
+fn listeners_of(binds: &[String], port: u16) -> Result<Vec<Listener>, Failure> {
+    let mut listeners: Vec<Listener> = Vec::new();
+    for name in binds {
+        for address in addresses_of(name, port).map_err(|text| failure(1, format!("--bind {text}")))? {
+            let listener = Listener::plain(ListenAddress::Tcp(address));
+            if !listeners.contains(&listener) {
+                listeners.push(listener);
+            }
+        }
+    }
+    Ok(listeners)
 }
 
 fn check(arguments: &Arguments) -> Result<Command, Failure> {
@@ -221,8 +235,27 @@ mod tests {
     #[test]
     fn without_options_the_broker_takes_the_port_of_mqtt_and_every_cpu() {
         let config = config("ringmq");
-        assert_eq!(config.listeners, crate::config::Listener::loopbacks(crate::config::PORT));
+        assert_eq!(config.listeners, Listener::loopbacks(PORT));
         assert_eq!(config.cpus, allowed_cpus());
+    }
+
+    #[test]
+    fn addresses_take_the_port_of_the_line_unless_they_name_their_own() {
+        let addresses = |line: &str| -> Vec<String> {
+            let address = |listener: &Listener| match &listener.address {
+                ListenAddress::Tcp(address) => address.to_string(),
+                ListenAddress::Unix(path) => path.display().to_string(),
+            };
+            config(line).listeners.iter().map(address).collect()
+        };
+        let line = "ringmq -p 2000 --bind 0.0.0.0 --bind [::1]:2001 --bind ::1 --bind [::] --bind 10.0.0.1:7";
+        assert_eq!(addresses(line), ["0.0.0.0:2000", "[::1]:2001", "[::1]:2000", "[::]:2000", "10.0.0.1:7"]);
+        assert_eq!(addresses("ringmq --bind 10.0.0.1 --bind 10.0.0.1"), ["10.0.0.1:1883"]);
+        for bad in ["127.0.0.1:x", "127.0.0.1:99999", "no.such.host.invalid"] {
+            let failure = command(&format!("ringmq --bind {bad}")).unwrap_err();
+            assert_eq!(failure.exit_code, 1);
+            assert!(failure.text.contains(bad) && !failure.text.contains('\n'), "{failure}");
+        }
     }
 
     #[test]

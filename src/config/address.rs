@@ -1,6 +1,6 @@
 //! Address: what the name of an address stands for.
 //!
-//! Duty: IP, IP:PORT, [IPv6]:PORT, host name and host name:PORT to socket addresses. Must not: bind. Neighbours: `load` reads
+//! Duty: IP, IP:PORT, [IPv6]:PORT, host name and host name:PORT to socket addresses. Must not: bind. Neighbours: `cli` reads
 //! `--bind`, `mosquitto` and `toml` their listeners.
 
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
@@ -9,7 +9,7 @@ use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 ///
 /// # Errors
 /// Why it names none, and what could stand there.
-pub(super) fn addresses_of(name: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
+pub fn addresses_of(name: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
     let unbracketed = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(name);
     if let Ok(ip) = unbracketed.parse::<IpAddr>() {
         return Ok(vec![(ip, port).into()]);

@@ -5,10 +5,9 @@
 
 use std::path::{Path, PathBuf};
 
-use super::address::addresses_of;
 use super::cpus::{Wish, cpus_of, parse_cpus};
 use super::setting::{self, HELD_BYTES};
-use super::{Config, ListenAddress, Listener, Logging, Mistake, Mistakes, PORT, Security, mosquitto, toml};
+use super::{Config, Listener, Logging, Mistake, Mistakes, PORT, Security, mosquitto, toml};
 
 /// A configuration file and its format.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,10 +35,10 @@ pub enum Loudness {
 pub struct Arguments {
     /// The file to read.
     pub file: Option<File>,
-    /// Ports of the loopback addresses to listen on if the file has no listener; the first is that of `binds` without a port.
+    /// Ports of the loopback addresses to listen on if the file has no listener; that of MQTT if there is none.
     pub ports: Vec<u16>,
-    /// Addresses to listen on, whatever the file says.
-    pub binds: Vec<String>,
+    /// Where to listen, whatever the file says; empty to listen where it says.
+    pub listeners: Vec<Listener>,
     /// Number of shards.
     pub shards: Option<usize>,
     /// A list of cpus.
@@ -66,7 +65,7 @@ pub fn load(arguments: &Arguments) -> Result<Config, Mistakes> {
     let mut mistakes = Vec::new();
     let mut shards = None;
     let mut file_cpus = None;
-    let has_binds = !arguments.binds.is_empty();
+    let has_binds = !arguments.listeners.is_empty();
     let ports = if arguments.ports.is_empty() { &[PORT][..] } else { &arguments.ports };
     let mut config = match &arguments.file {
         None => without_file(ports),
@@ -81,7 +80,7 @@ pub fn load(arguments: &Arguments) -> Result<Config, Mistakes> {
         }
     };
     if has_binds {
-        config.listeners = listeners_of(&arguments.binds, ports[0], &mut mistakes);
+        config.listeners.clone_from(&arguments.listeners);
     }
     for assignment in &arguments.sets {
         if let Err(text) = setting::assign(&mut config.limits, assignment) {
@@ -164,23 +163,6 @@ fn loopbacks(ports: &[u16]) -> Vec<Listener> {
     ports.iter().flat_map(|port| Listener::loopbacks(*port)).collect()
 }
 
-fn listeners_of(binds: &[String], port: u16, mistakes: &mut Vec<Mistake>) -> Vec<Listener> {
-    let mut listeners: Vec<Listener> = Vec::new();
-    for name in binds {
-        let addresses = addresses_of(name, port).unwrap_or_else(|text| {
-            mistakes.push(Mistake::unusable(format!("--bind {text}")));
-            Vec::new()
-        });
-        for address in addresses {
-            let listener = Listener::plain(ListenAddress::Tcp(address));
-            if !listeners.contains(&listener) {
-                listeners.push(listener);
-            }
-        }
-    }
-    listeners
-}
-
 fn set_loudness(logging: &mut Logging, loudness: Loudness) {
     match loudness {
         Loudness::Unchanged => {}
@@ -200,6 +182,7 @@ fn set_loudness(logging: &mut Logging, loudness: Loudness) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::ListenAddress;
 
     fn arguments() -> Arguments {
         Arguments { allowed_cpus: vec![0, 1], ..Arguments::default() }
@@ -236,20 +219,10 @@ mod tests {
     }
 
     #[test]
-    fn addresses_take_the_port_of_the_line_unless_they_name_their_own() {
-        let bound = |names: &[&str]| Arguments {
-            ports: vec![2000],
-            binds: names.iter().map(|name| (*name).to_owned()).collect(),
-            ..arguments()
-        };
-        let names = ["0.0.0.0", "[::1]:2001", "::1", "[::]", "10.0.0.1:7"];
-        assert_eq!(addresses(&bound(&names)), ["0.0.0.0:2000", "[::1]:2001", "[::1]:2000", "[::]:2000", "10.0.0.1:7"]);
-        assert_eq!(addresses(&bound(&["10.0.0.1", "10.0.0.1"])).len(), 1);
-        for bad in ["127.0.0.1:x", "127.0.0.1:99999", "no.such.host.invalid"] {
-            let mistakes = load(&bound(&[bad])).unwrap_err();
-            assert_eq!(mistakes.first().exit_code, 1);
-            assert!(mistakes.first().text.contains(bad) && !mistakes.first().text.contains('\n'), "{mistakes:?}");
-        }
+    fn listeners_of_the_command_line_are_instead_of_all_others() {
+        let listener = Listener::plain(ListenAddress::Unix("/s".into()));
+        let arguments = Arguments { ports: vec![2000], listeners: vec![listener], ..arguments() };
+        assert_eq!(addresses(&arguments), ["/s"]);
     }
 
     #[test]

@@ -14,6 +14,7 @@ mod toml;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
+pub use address::addresses_of;
 pub use load::{Arguments, File, Loudness, convert, load, missing_files};
 pub use mistake::{Mistake, Mistakes, Place};
 pub use setting::list as list_limits;
