@@ -13,6 +13,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::config::{
     Arguments, Binds, Config, File, Loudness, Mistake, Mistakes, convert, default_text, list_limits, load,
+    missing_files,
 };
 use crate::runtime::{Failure, allowed_cpus};
 
@@ -214,6 +215,7 @@ fn arguments_of(serve: &Serve) -> Result<Arguments, Failure> {
 
 fn check(arguments: &Arguments) -> Result<Command, Failure> {
     let config = load(arguments).map_err(|mistakes| all(&mistakes))?;
+    Mistakes::of(missing_files(&config)).map_err(|mistakes| all(&mistakes))?;
     let listeners = config.listeners.len();
     let plural = if listeners == 1 { "" } else { "es" };
     Ok(Command::Print(with_warnings(&config, &format!("No mistakes; {listeners} address{plural}\n"))))
@@ -268,6 +270,25 @@ mod tests {
         let config = config("ringmq");
         assert_eq!(config.listeners, Listener::loopbacks(crate::config::PORT));
         assert_eq!(config.cpus, allowed_cpus());
+    }
+
+    #[test]
+    fn addresses_take_the_port_of_the_line_unless_they_name_their_own() {
+        let addresses = |line: &str| -> Vec<String> {
+            let address = |listener: &Listener| match &listener.address {
+                ListenAddress::Tcp(address) => address.to_string(),
+                ListenAddress::Unix(path) => path.display().to_string(),
+            };
+            config(line).listeners.iter().map(address).collect()
+        };
+        let line = "ringmq -p 2000 --bind 0.0.0.0 --bind [::1]:2001 --bind ::1 --bind [::] --bind 10.0.0.1:7";
+        assert_eq!(addresses(line), ["0.0.0.0:2000", "[::1]:2001", "[::1]:2000", "[::]:2000", "10.0.0.1:7"]);
+        assert_eq!(addresses("ringmq --bind 10.0.0.1 --bind 10.0.0.1"), ["10.0.0.1:1883"]);
+        for bad in ["127.0.0.1:x", "127.0.0.1:99999", "no.such.host.invalid"] {
+            let failure = command(&format!("ringmq --bind {bad}")).unwrap_err();
+            assert_eq!(failure.exit_code, 1);
+            assert!(failure.text.contains(bad) && !failure.text.contains('\n'), "{failure}");
+        }
     }
 
     #[test]

@@ -124,7 +124,7 @@ fn addresses_and_limits_of_the_command_line_count_more_than_the_file() {
     assert!(broker.lines[0].contains("; 1 shard on cpu "), "{:?}", broker.lines);
 }
 
-/// O01: a wrong configuration ends the start with one line that names file, line and option, and exit code 3.
+/// The line names file, line and option.
 #[test]
 fn a_wrong_line_is_one_line_and_exit_code_3() {
     for (text, expected) in [
@@ -192,6 +192,22 @@ fn a_check_says_all_mistakes_of_all_files() {
     assert_eq!((code, error.lines().count()), (Some(3), 3), "{error}");
     assert!(error.contains("r.toml:3: 'limits.receive_maximum': a number from 1 to 65535"), "{error}");
     assert!(error.contains("r.toml:5: unknown key 'log.quite'; near it: quiet"), "{error}");
+}
+
+#[test]
+fn a_check_names_files_that_are_not_there_and_cpus_that_are_not() {
+    let text = "listener 1 127.0.0.1\npassword_file none.pw\ncertfile m.conf\nkeyfile none.key\n";
+    let toml = "cpus = [100000]\n";
+    let folder = Folder::new(&[("m.conf", text), ("r.toml", toml), ("own.toml", "[log]\n")]);
+    let (code, _, error) = folder.run(&["check", "-c", "m.conf"]);
+    assert_eq!((code, error.lines().count()), (Some(1), 2), "{error}");
+    assert!(error.contains("passwords none.pw: ") && error.contains("key none.key: "), "{error}");
+    let (code, _, error) = folder.run(&["check", "--config", "r.toml"]);
+    assert!(code == Some(3) && error.starts_with("ringmq: r.toml: this process may not run on cpu 100000"), "{error}");
+    let (code, _, error) = folder.run(&["--cpus", "100000"]);
+    assert!(code == Some(1) && error.starts_with("ringmq: --cpus 100000: this process may not"), "{error}");
+    let (code, _, error) = folder.run(&["-c", "own.toml"]);
+    assert!(code == Some(3) && error.contains("; --config reads ringmq's own files"), "{error}");
 }
 
 #[test]

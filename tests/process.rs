@@ -125,6 +125,7 @@ fn help_and_version_and_limits_are_told_without_starting() {
     let (code, limits) = run(&["--set", "help"]);
     assert_eq!(code, Some(0));
     assert!(limits.contains("connect_timeout_ms=10000 (milliseconds)"), "{limits}");
+    assert!(limits.contains("receive_maximum=20 (messages)"), "what holds without a file: {limits}");
 }
 
 /// `ringmq why`: the decision, and the file and line that made it; a file with mistakes is exit code 3, with every line.

@@ -1,6 +1,6 @@
 //! Address: what the name of an address stands for.
 //!
-//! Duty: IP, IP:PORT, [IPv6]:PORT, host name and host name:PORT to socket addresses. Must not: bind. Neighbours: `load` reads
+//! Duty: IP, IP:PORT, [IPv6]:PORT, host name and host name:PORT to socket addresses. Must not: bind. Neighbours: `cli` reads
 //! `--bind`, `mosquitto` and `toml` their listeners.
 
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};

@@ -36,7 +36,7 @@ pub enum Loudness {
 pub struct Arguments {
     /// The file to read.
     pub file: Option<File>,
-    /// Ports of the loopback addresses to listen on if the file has no listener; the first is that of `binds` without a port.
+    /// Ports of the loopback addresses to listen on if the file has no listener; that of MQTT if there is none.
     pub ports: Vec<u16>,
     /// Addresses to listen on, whatever the file says.
     pub binds: Binds,
@@ -92,17 +92,9 @@ pub fn load(arguments: &Arguments) -> Result<Config, Mistakes> {
         let name = assignment.split('=').next().unwrap_or_default();
         config.is_held_bytes_set |= name.trim() == HELD_BYTES;
     }
-    match arguments.cpus.as_deref().map(parse_cpus).transpose() {
-        Ok(list) => {
-            let is_asked = list.is_some() || arguments.shards.is_some();
-            let asked = Wish { list: list.as_deref(), shards: arguments.shards };
-            let wish = if is_asked { asked } else { Wish { list: file_cpus.as_deref(), shards } };
-            match cpus_of(wish, &arguments.allowed_cpus) {
-                Ok(cpus) => config.cpus = cpus,
-                Err(text) => mistakes.push(Mistake::unusable(text)),
-            }
-        }
-        Err(text) => mistakes.push(Mistake::unusable(text)),
+    match chosen_cpus(arguments, Wish { list: file_cpus.as_deref(), shards }) {
+        Ok(cpus) => config.cpus = cpus,
+        Err(mistake) => mistakes.push(mistake),
     }
     set_loudness(&mut config.logging, arguments.loudness);
     config.is_daemon = arguments.is_daemon;
@@ -110,6 +102,27 @@ pub fn load(arguments: &Arguments) -> Result<Config, Mistakes> {
     config.is_faulty = arguments.is_faulty;
     Mistakes::of(mistakes)?;
     Ok(config)
+}
+
+/// The files that `config` names and that cannot be opened.
+pub fn missing_files(config: &Config) -> Vec<Mistake> {
+    let mut files: Vec<(&str, &Path)> = Vec::new();
+    for security in &config.securities {
+        files.extend(security.password_file.as_deref().map(|file| ("passwords", file)));
+        files.extend(security.acl_file.as_deref().map(|file| ("rights", file)));
+    }
+    for tls in config.listeners.iter().filter_map(|listener| listener.tls.as_ref()) {
+        files.extend([("certificate", tls.certificate.as_path()), ("key", tls.key.as_path())]);
+        files.extend(tls.client_authority.as_deref().map(|file| ("client authority", file)));
+        files.extend(tls.revoked.as_deref().map(|file| ("revoked certificates", file)));
+    }
+    files.sort_unstable();
+    files.dedup();
+    let cannot_open = |(what, file): (&str, &Path)| {
+        let error = std::fs::File::open(file).err()?;
+        Some(Mistake::unusable(format!("cannot open the file of {what} {}: {error}", file.display())))
+    };
+    files.into_iter().filter_map(cannot_open).collect()
 }
 
 /// A file of Mosquitto's as one of ringmq's own, with a comment for each thing that has no equal.
@@ -131,6 +144,22 @@ fn without_file(ports: &[u16]) -> Config {
         limits: mosquitto::limits(),
         ..Config::of_cpus(Vec::new())
     }
+}
+
+/// The cpus that the command line asks for, else the file, else all.
+fn chosen_cpus(arguments: &Arguments, of_file: Wish<'_>) -> Result<Vec<usize>, Mistake> {
+    let list = arguments.cpus.as_deref().map(parse_cpus).transpose().map_err(Mistake::unusable)?;
+    let of_line = Wish { list: list.as_deref(), shards: arguments.shards };
+    let is_of_line = of_line.list.is_some() || of_line.shards.is_some();
+    let is_of_file = !is_of_line && (of_file.list.is_some() || of_file.shards.is_some());
+    let wish = if is_of_line { of_line } else { of_file };
+    cpus_of(wish, &arguments.allowed_cpus).map_err(|text| match (&arguments.file, &arguments.cpus) {
+        (Some(File::Toml(file)), _) if is_of_file => {
+            Mistake { exit_code: 3, ..Mistake::unusable(format!("{}: {text}", file.display())) }
+        }
+        (_, Some(list)) => Mistake::unusable(format!("--cpus {list}: {text}")),
+        _ => Mistake::unusable(text),
+    })
 }
 
 fn loopbacks(ports: &[u16]) -> Vec<Listener> {

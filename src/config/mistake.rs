@@ -67,8 +67,11 @@ pub struct Mistakes {
 }
 
 impl Mistakes {
-    /// `Ok` if there are none.
-    pub(super) fn of(found: Vec<Mistake>) -> Result<(), Self> {
+    /// All that were found.
+    ///
+    /// # Errors
+    /// There are some.
+    pub fn of(found: Vec<Mistake>) -> Result<(), Self> {
         let mut found = found.into_iter();
         found.next().map_or(Ok(()), |first| Err(Self { first, others: found.collect() }))
     }

@@ -6,6 +6,7 @@
 use std::fmt::Write;
 
 use super::mistake::near;
+use super::mosquitto;
 use crate::limits::{Limits, QueueFull, REMAINING_LENGTH_MAX};
 
 /// A limit that can be set.
@@ -395,10 +396,11 @@ pub(super) fn assign(limits: &mut Limits, assignment: &str) -> Result<(), String
     Ok(())
 }
 
-/// All limits with their defaults and units, a line each.
+/// All limits with their defaults and units, a line each, for a broker without a file of ringmq's own.
 pub fn list() -> String {
-    let defaults = Limits::default();
-    let mut list = String::from("Limits for --set, with their defaults:\n");
+    let defaults = mosquitto::limits();
+    let mut list =
+        String::from("Limits for --set, with their defaults (with --config: those of `ringmq config default`):\n");
     for setting in SETTINGS {
         // Writing to a string does not fail.
         let _ = writeln!(list, "  {}={} ({})", setting.name, (setting.get)(&defaults), setting.unit);

@@ -45,6 +45,8 @@ impl Broker {
         command.args(["-p", "0", "--bind", "127.0.0.1", "--shards", &shards.to_string()]);
         command.args(["--hash-seed", &HASH_SEED.to_string()]);
         command.args(options);
+        // Clients of these tests send a hundred messages before they look for answers; the default is Mosquitto's twenty.
+        command.args(["--set", "receive_maximum=1024"]);
         command.args(settings.iter().flat_map(|setting| ["--set", setting]));
         command.env("RINGMQ_FAULTS", "1").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut process = command.spawn().unwrap();

@@ -66,13 +66,14 @@ fn mistake(station: &Station, text: String) -> Mistake {
     }
 }
 
-/// A file that speaks of queues gets Mosquitto's bounds of queues, another one ours.
+/// A file that speaks of queues gets Mosquitto's bounds of queues, above which publishers do not wait; another one ours.
 fn set_queue(draft: &mut Draft) {
     if draft.queued_messages.is_none() && draft.queued_bytes.is_none() {
         return;
     }
     let bound = |value: i64| usize::try_from(value).ok().filter(|value| *value > 0).unwrap_or(usize::MAX);
     draft.config.limits.queued_messages_max = bound(draft.queued_messages.unwrap_or(1000));
+    draft.config.limits.backpressure_ms_max = 0;
     draft.config.limits.queued_bytes_max = bound(draft.queued_bytes.unwrap_or(0));
 }
 

@@ -68,8 +68,14 @@ impl Reader<'_> {
         }
         let Some(row) = option::find(name) else {
             let near = near(name, option::names());
-            let near = if near.is_empty() { String::new() } else { format!("; near it: {near}") };
-            return self.error(place, format!("Unknown configuration variable '{name}'{near}"));
+            let remedy = match near.as_str() {
+                _ if place.file.extension().is_some_and(|end| end == "toml") => {
+                    "; --config reads ringmq's own files".into()
+                }
+                "" => String::new(),
+                names => format!("; near it: {names}"),
+            };
+            return self.error(place, format!("Unknown configuration variable '{name}'{remedy}"));
         };
         if let Err(text) = self.check_scope(row, name, value) {
             return self.error(place, text);

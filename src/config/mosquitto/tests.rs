@@ -11,6 +11,24 @@ use crate::config::{Identity, ListenAddress, Listener, LogDestination, Timestamp
 use crate::limits::{Limits, QueueFull};
 use crate::wire::{ProtocolVersion, QoS};
 
+/// Values that some option takes and others refuse.
+const VALUES: &[&str] = &[
+    "",
+    "0",
+    "1",
+    "-1",
+    "true",
+    "false",
+    "x",
+    "é",
+    "1 127.0.0.1",
+    "0 /p",
+    "127.0.0.1",
+    "99999999999999999999",
+    "a  b",
+    "3d",
+];
+
 /// A folder of files, removed when dropped.
 struct Folder(PathBuf);
 
@@ -237,6 +255,7 @@ fn nought_is_no_bound() {
 fn a_file_that_bounds_queues_gets_mosquittos_rules_for_them() {
     let queue = |text: &str| {
         let limits = config(text).limits;
+        assert_eq!(limits.backpressure_ms_max, 0, "what does not fit is dropped at once");
         (limits.queued_messages_max, limits.queued_bytes_max)
     };
     assert_eq!(queue("max_queued_messages 5"), (5, usize::MAX));
@@ -351,4 +370,17 @@ fn every_option_is_known_once_and_takes_some_value() {
         assert!(option::find(name).is_some(), "{name}");
     }
     assert_eq!(option::find("plugin_opt_anything").unwrap().name, "plugin_opt_");
+}
+
+proptest::proptest! {
+    /// Whatever stands in a file, it is read to its end: each line is taken, warned of, or a mistake.
+    #[test]
+    fn any_lines_are_read(lines in proptest::collection::vec((0_usize..200, 0_usize..VALUES.len()), 0..12)) {
+        let names: Vec<_> = option::names().filter(|name| !["bind_address", "include_dir"].contains(name)).collect();
+        let line = |(name, value): &(usize, usize)| format!("{} {}\n", names[name % names.len()], VALUES[*value]);
+        let text: String = lines.iter().map(line).collect();
+        let (config, mistakes) = read_both(&text, false);
+        proptest::prop_assert!(!mistakes.is_empty() || !config.listeners.is_empty());
+        proptest::prop_assert!(config.listeners.iter().all(|listener| listener.security < config.securities.len()));
+    }
 }
