@@ -58,6 +58,7 @@ impl Changing {
         for listener in wanted {
             places.push(self.place_of(listener, &places));
         }
+        listener::check_number(self.bound.len() + places.iter().filter(|place| place.is_none()).count())?;
         let mut opened = Vec::new();
         for ((listener, setup), place) in wanted.iter().zip(&setups).zip(&places) {
             if place.is_some() {
