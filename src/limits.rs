@@ -185,5 +185,8 @@ pub const REMAINING_LENGTH_MAX: u32 = 268_435_455;
 /// Batches that wait in the channel from one shard to another.
 pub const MESH_BATCHES_MAX: usize = 8;
 
+/// Listeners of one broker, those included that a reload has removed: their indexes are not given again.
+pub const LISTENERS_MAX: usize = 1 << 16;
+
 /// Shards of one broker; a set of shards is a `u128` bit mask.
 pub const SHARDS_MAX: usize = 128;

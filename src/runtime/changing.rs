@@ -74,6 +74,7 @@ impl Changing {
         for listener in wanted {
             places.push(self.place_of(listener, &places));
         }
+        listener::check_number(self.bound.len() + places.iter().filter(|place| place.is_none()).count())?;
         let mut opened = Vec::new();
         for (index, ((listener, setup), place)) in wanted.iter().zip(&setups).zip(&places).enumerate() {
             if place.is_some() {

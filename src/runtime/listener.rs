@@ -19,7 +19,7 @@ use super::crowd::Crowd;
 use super::failure::Failure;
 use super::unix_path::{self, UnixPath};
 use crate::config::{ListenAddress, Listener, Transport};
-use crate::limits::Limits;
+use crate::limits::{LISTENERS_MAX, Limits};
 use crate::transport::Setup;
 
 /// New connections that the kernel keeps waiting per socket.
@@ -85,6 +85,7 @@ pub(super) struct Listeners {
 pub(super) fn listen(wanted: &[Listener], limits: &Limits, shards: usize) -> Result<Listeners, Failure> {
     let mut listeners =
         Listeners { bound: Vec::new(), by_shard: (0..shards).map(|_| Vec::new()).collect(), missing: Vec::new() };
+    check_number(wanted.len())?;
     // All files are read before anything is bound.
     let setups = wanted.iter().map(|listener| setup_of(listener, limits)).collect::<Result<Vec<_>, _>>()?;
     for (listener, setup) in wanted.iter().zip(setups) {
@@ -109,6 +110,17 @@ pub(super) fn listen(wanted: &[Listener], limits: &Limits, shards: usize) -> Res
         ));
     }
     Ok(listeners)
+}
+
+/// Whether so many listeners have an index each.
+///
+/// # Errors
+/// Too many.
+pub(super) fn check_number(listeners: usize) -> Result<(), Failure> {
+    if listeners <= LISTENERS_MAX {
+        return Ok(());
+    }
+    Err(Failure::usage(format!("too many listeners since the start, {LISTENERS_MAX} at most; start the broker again")))
 }
 
 /// What the connections of a listener speak.

@@ -202,6 +202,34 @@ proptest! {
     }
 }
 
+proptest! {
+    /// Whatever is said to it and however it is cut: the same bytes come out, and nothing panics.
+    #[test]
+    fn any_bytes_cut_anywhere_mean_the_same(
+        kind in 0_usize..6, bytes in vec(any::<u8>(), 0..300), frames in vec(vec(any::<u8>(), 0..100), 0..4), piece in 1_usize..50,
+    ) {
+        let (is_web, proxy) = [(true, None), (true, None), (true, Some(2)), (false, Some(1)), (false, Some(2)), (true, Some(1))][kind];
+        let header: &[u8] = match proxy {
+            Some(1) => b"PROXY TCP6 2001:db8::7 ::1 4660 1883\r\n",
+            Some(_) => b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0",
+            None => b"",
+        };
+        let upgrade = if is_web && kind > 0 { UPGRADE.as_bytes() } else { b"" };
+        let frames: Vec<u8> = frames.iter().flat_map(|payload| client_frame(payload)).collect();
+        let stream = [header, upgrade, &frames, &bytes].concat();
+        let heard = |piece: usize| {
+            let mut broker = transport(&listener(None, is_web, proxy));
+            let (mut plain, mut is_over, mut wire) = (Vec::new(), false, Vec::new());
+            for piece in stream.chunks(piece) {
+                is_over |= broker.receive(piece, &mut plain).end.is_some();
+            }
+            broker.seal(&[b"MQTT"], true, &mut wire);
+            (plain, is_over, wire)
+        };
+        prop_assert_eq!(heard(piece), heard(stream.len().max(1)));
+    }
+}
+
 /// One pass for all that has gathered: what a turn has for a client is one record.
 #[test]
 fn many_packets_of_a_turn_are_one_record() {
