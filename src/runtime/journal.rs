@@ -311,7 +311,7 @@ mod tests {
         folder
     }
 
-    /// Case O12: a log that was renamed goes on under its own name once it is told to.
+    /// A log that was renamed goes on under its own name once it is told to.
     #[test]
     fn a_log_file_is_stamped_and_opened_again_when_it_was_renamed() {
         let folder = folder("file");

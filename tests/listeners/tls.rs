@@ -165,7 +165,7 @@ fn a_signal_brings_new_certificates_and_a_bad_file_changes_nothing() {
     assert_eq!(seen(&connect(&papers, &broker, &Connect::new(ProtocolVersion::V311, "second"))), first);
     papers.issue("broker");
     broker.signal("HUP");
-    broker.line_with(&["Reloaded: 0 listeners added, 0 removed"]);
+    broker.line_with(&["Reloaded: users and rights read again, 0 listeners added, 0 removed"]);
     // Each shard does it in its next turn, which the answer to a ping of its client shows.
     for shard in 0..2 {
         let mut client = broker.connect(&broker.client_id("turn", shard));
