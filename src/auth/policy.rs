@@ -3,6 +3,7 @@
 //! Duty: one value that is the same on all shards, replaced as a whole; the questions that a shard asks it. Must not: know
 //! sessions or packets. Neighbours: `runtime` makes it from the configuration and its files; `shard` asks.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::acl::{Access, Acl, Asked, Decision};
@@ -31,6 +32,8 @@ pub struct Terms {
     pub topic_alias_max: Option<u16>,
     /// Versions that may be spoken; empty for all.
     pub versions: Vec<ProtocolVersion>,
+    /// What stands before each topic of the clients, unseen by them: no wildcard.
+    pub mount_point: Option<Box<str>>,
     /// Whether the user name becomes the client id.
     pub uses_user_name_as_client_id: bool,
     /// What stands before each client id that is made; `None` for `auto-`.
@@ -93,6 +96,7 @@ impl Default for Terms {
             maximum_qos: QoS::ExactlyOnce,
             topic_alias_max: None,
             versions: Vec::new(),
+            mount_point: None,
             uses_user_name_as_client_id: false,
             generated_id_prefix: None,
         }
@@ -133,6 +137,27 @@ impl Policy {
     /// Whether any rights are limited at all.
     pub fn has_acl(&self) -> bool {
         self.rules.iter().any(|rules| rules.acl.is_some())
+    }
+}
+
+impl Terms {
+    /// A topic name of a client as the broker knows it.
+    pub fn mounted<'a>(&self, topic: &'a str) -> Cow<'a, str> {
+        self.mount_point.as_ref().map_or(Cow::Borrowed(topic), |mount| Cow::Owned(format!("{mount}{topic}")))
+    }
+
+    /// A subscription's filter of a client as the broker knows it.
+    pub fn mounted_filter<'a>(&self, filter: &'a str) -> Cow<'a, str> {
+        let group = filter.strip_prefix("$share/").and_then(|rest| rest.split_once('/'));
+        match (&self.mount_point, group) {
+            (Some(mount), Some((group, filter))) => Cow::Owned(format!("$share/{group}/{mount}{filter}")),
+            _ => self.mounted(filter),
+        }
+    }
+
+    /// A topic name as the clients know it.
+    pub fn unmounted<'a>(&self, topic: &'a str) -> &'a str {
+        self.mount_point.as_ref().and_then(|mount| topic.strip_prefix(&**mount)).unwrap_or(topic)
     }
 }
 
@@ -233,6 +258,19 @@ mod tests {
             let rules = Rules { allow_anonymous, passwords, ..Rules::default() };
             assert_eq!(rules.knows(user), knows, "{allow_anonymous} {user:?}");
         }
+    }
+
+    #[test]
+    fn a_mount_point_stands_before_topics_and_in_shared_filters_behind_the_group() {
+        let terms = Terms { mount_point: Some("m/".into()), ..Terms::default() };
+        assert_eq!((&*terms.mounted("a"), &*terms.mounted_filter("+/#")), ("m/a", "m/+/#"));
+        assert_eq!(&*terms.mounted_filter("$share/g/a/+"), "$share/g/m/a/+");
+        assert_eq!((terms.unmounted("m/a"), terms.unmounted("x/a")), ("a", "x/a"));
+        let none = Terms::default();
+        assert_eq!(
+            (&*none.mounted("a"), &*none.mounted_filter("$share/g/a"), none.unmounted("m/a")),
+            ("a", "$share/g/a", "m/a")
+        );
     }
 
     #[test]

@@ -22,14 +22,18 @@ pub(super) fn load(config: &Config) -> Result<Policy, Failure> {
 }
 
 fn terms_of(listener: &Listener) -> Result<Terms, Failure> {
-    if listener.mount_point.is_some() {
-        return Err(Failure::usage("mount_point is not supported yet"));
+    if let Some(mount) = listener.mount_point.as_deref().filter(|mount| mount.contains(['+', '#', '\0'])) {
+        return Err(Failure {
+            exit_code: EXIT_CONFIG,
+            text: format!("mount_point {mount}: wildcards are not allowed"),
+        });
     }
     Ok(Terms {
         rules: listener.security,
         maximum_qos: listener.maximum_qos,
         topic_alias_max: listener.topic_alias_max,
         versions: listener.versions.clone(),
+        mount_point: listener.mount_point.as_deref().map(Box::from),
         uses_user_name_as_client_id: listener.uses_user_name_as_client_id,
         generated_id_prefix: listener.generated_id_prefix.as_deref().map(Box::from),
     })

@@ -165,6 +165,12 @@ impl Shard {
         let policy = Arc::clone(&self.policy);
         let listener = self.connections.get_mut(id).map_or(0, |connection| connection.listener);
         let terms = policy.terms(listener);
+        let mounted = connect.last_will.map(|will| terms.mounted(will.topic));
+        let last_will = connect.last_will.zip(mounted.as_deref()).map(|(will, topic)| wire::LastWill { topic, ..will });
+        if last_will.is_some_and(|will| TopicName::new(will.topic, TopicLimits::from(&self.config.limits)).is_err()) {
+            return Err((ReasonCode::TopicNameInvalid, "the will's topic name is too long behind its mount point"));
+        }
+        let connect = &Connect { last_will, ..*connect };
         let generated = connect.client_id.is_empty().then(|| self.generate_client_id(terms));
         let client_id = generated.as_deref().unwrap_or(connect.client_id);
         check_will(connect, client_id, policy.rules_of(listener))
@@ -199,6 +205,7 @@ impl Shard {
         connection.publisher = Some(publisher_of(client_id, self.config.hash_seed));
         connection.wants_words = connect.request_problem_information;
         connection.aliases_out = AliasesOut::new(connect.topic_alias_maximum.min(limits.topic_alias_out_max));
+        connection.is_particular = connection.aliases_out.is_allowed() || terms.mount_point.is_some();
         let deadline = connection.silent_at();
         self.look_at(id.slot, now, deadline);
         let connack = Connack { session_present, ..connack };

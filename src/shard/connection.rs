@@ -35,6 +35,8 @@ pub(super) struct Connection {
     pub(super) listener: u16,
     /// What is asked of its PUBLISH packets.
     pub(super) watch: Watch,
+    /// Whether its packets are not those of others: it takes aliases, or its topics have a mount point.
+    pub(super) is_particular: bool,
     /// The client's Maximum Packet Size, bytes.
     pub(super) packet_bytes_max: usize,
     /// The client's Request Problem Information.
@@ -59,6 +61,7 @@ impl Connection {
             is_parked: false,
             listener,
             watch: Watch::Nothing,
+            is_particular: false,
             packet_bytes_max: REMAINING_LENGTH_MAX as usize + 5,
             wants_words: true,
             aliases_in: Seldom::new(),

@@ -126,9 +126,10 @@ impl<'a> Carrier<'a> {
     }
 }
 
-/// Whether a client gets packets that say nothing to it alone: no alias, no Subscription Identifier.
+/// Whether a client gets packets that say nothing to it alone: no alias, no Subscription Identifier, no topic without its mount
+/// point.
 pub(super) fn takes_plain(connection: &Connection, subscription_ids: &SubscriptionIds) -> bool {
-    connection.version != ProtocolVersion::V5 || (subscription_ids.is_empty() && !connection.aliases_out.is_allowed())
+    !connection.is_particular && (connection.version != ProtocolVersion::V5 || subscription_ids.is_empty())
 }
 
 /// How one client gets one message.
@@ -416,7 +417,8 @@ impl Shard {
         if connection.packet_bytes_max == usize::MAX {
             return true;
         }
-        let publish = outgoing(now, &carrier.view, manner, Sending { packet_id: 0, dup: false });
+        let mut publish = outgoing(now, &carrier.view, manner, Sending { packet_id: 0, dup: false });
+        publish.topic = self.policy.terms(connection.listener).unmounted(publish.topic);
         publish.encoded_len(connection.version) <= connection.packet_bytes_max
     }
 
@@ -432,11 +434,15 @@ impl Shard {
         let Some(connection) = self.connections.get_mut(id) else { return };
         let version = connection.version;
         let is_v5 = version == ProtocolVersion::V5;
-        let alias = if is_v5 { alias_of(connection, &outgoing(now, &carrier.view, manner, sending)) } else { None };
-        let is_plain = alias.is_none() && !sending.dup && (!is_v5 || manner.subscription_ids.is_empty());
         let payload = carrier.view.payload;
+        let mut publish = outgoing(now, &carrier.view, manner, sending);
+        if connection.is_particular {
+            publish.topic = self.policy.terms(connection.listener).unmounted(publish.topic);
+        }
+        let is_mounted = publish.topic.len() < carrier.view.topic.len();
+        let alias = if is_v5 { alias_of(connection, &publish) } else { None };
+        let is_plain = alias.is_none() && !is_mounted && !sending.dup && (!is_v5 || manner.subscription_ids.is_empty());
         if carrier.view.is_large() || !is_plain {
-            let mut publish = outgoing(now, &carrier.view, manner, sending);
             publish.topic_alias = alias.map(|(alias, _)| alias);
             if let Some((_, true)) = alias {
                 publish.topic = "";

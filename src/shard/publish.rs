@@ -3,6 +3,7 @@
 //! Duty: alias, validity, what may not be published, QoS 2 identity, quota; then hand the message to `route` and owe the
 //! acknowledgement. Must not: match or deliver. Neighbours: `receive` before, `route` and `acknowledge` after.
 
+use std::borrow::Cow;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
@@ -69,6 +70,13 @@ impl Shard {
             self.answer_denied(now, source, publish, None, outbox);
             return Ok(());
         }
+        let listener = self.listener_of(source.connection);
+        let mounted = self.policy.terms(listener).mounted(topic.as_str());
+        let topic = match &mounted {
+            Cow::Borrowed(_) => topic,
+            Cow::Owned(mounted) => TopicName::new(mounted, TopicLimits::from(&self.config.limits))
+                .map_err(|_| (ReasonCode::TopicNameInvalid, "the topic name is too long behind its mount point"))?,
+        };
         if self.has_acl {
             let decision = self.may_publish(source.session, topic.as_str());
             if !decision.is_allowed {
@@ -206,7 +214,7 @@ impl Shard {
     /// The topic behind an alias, if the packet names none itself [MQTT-3.3.2-12] (section 3.3.2.3.4).
     fn resolve_alias(&mut self, source: Source<'_>, publish: &Publish<'_>) -> Result<Option<Arc<str>>, Fault> {
         let Some(alias) = publish.properties.topic_alias else { return Ok(None) };
-        let listener = self.connections.get_mut(source.connection).map_or(0, |connection| connection.listener);
+        let listener = self.listener_of(source.connection);
         let most = self.policy.terms(listener).topic_alias_max.unwrap_or(self.config.limits.topic_alias_max);
         if alias == 0 || alias > most {
             return Err((ReasonCode::TopicAliasInvalid, "a topic alias of 0 or above Topic Alias Maximum"));

@@ -115,10 +115,9 @@ impl Shard {
         is_allowed
     }
 
-    /// Highest QoS that a connection may use.
-    pub(super) fn maximum_qos(&mut self, id: ConnectionId) -> QoS {
-        let listener = self.connections.get_mut(id).map_or(0, |connection| connection.listener);
-        self.policy.terms(listener).maximum_qos
+    /// By which listener a connection came.
+    pub(super) fn listener_of(&mut self, id: ConnectionId) -> u16 {
+        self.connections.get_mut(id).map_or(0, |connection| connection.listener)
     }
 
     /// Why a PUBLISH that parses ends its connection, by the terms of its listener.
@@ -196,6 +195,8 @@ impl Shard {
             let Some(connection) = self.connections.get_mut(id) else { continue };
             let (listener, session) = (connection.listener, connection.session);
             connection.watch = watch_of(&self.policy, listener);
+            connection.is_particular =
+                connection.aliases_out.is_allowed() || self.policy.terms(listener).mount_point.is_some();
             let session = session.and_then(|session| self.sessions.get(session.slot));
             if session
                 .is_some_and(|session| !is_still_known(session, old.rules_of(listener), self.policy.rules_of(listener)))
@@ -215,7 +216,8 @@ fn is_still_known(session: &Session, old: &Rules, new: &Rules) -> bool {
 
 /// What must be asked of the packets of a listener's connections.
 pub(super) fn watch_of(policy: &Policy, listener: u16) -> Watch {
-    if policy.terms(listener).maximum_qos != QoS::ExactlyOnce || !policy.retain_available {
+    let terms = policy.terms(listener);
+    if terms.maximum_qos != QoS::ExactlyOnce || terms.mount_point.is_some() || !policy.retain_available {
         Watch::All
     } else if policy.rules_of(listener).acl.is_some() {
         Watch::Rights

@@ -29,7 +29,8 @@ impl Shard {
             return self.close(now, source.connection, ReasonCode::PacketTooLarge, what, outbox);
         }
         let mut pending = PendingSuback::new(source, subscribe.packet_id);
-        let qos_max = self.maximum_qos(source.connection);
+        let (policy, listener) = (Arc::clone(&self.policy), self.listener_of(source.connection));
+        let qos_max = policy.terms(listener).maximum_qos;
         for (text, mut options) in subscribe.filters() {
             options.qos = options.qos.min(qos_max);
             if options.no_local && text.starts_with("$share/") {
@@ -38,7 +39,8 @@ impl Shard {
                 return self.close(now, source.connection, ReasonCode::ProtocolError, what, outbox);
             }
             let subscription = Subscription { options, subscription_id: subscribe.subscription_id };
-            let reason = match self.install(source.session, text, subscription, &mut pending, outbox) {
+            let text = policy.terms(listener).mounted_filter(text);
+            let reason = match self.install(source.session, &text, subscription, &mut pending, outbox) {
                 Ok(qos) => qos as u8,
                 Err(reason) => reason as u8,
             };
@@ -108,8 +110,10 @@ impl Shard {
             let what = "UNSUBACK would be larger than the client's Maximum Packet Size";
             return self.close(now, source.connection, ReasonCode::PacketTooLarge, what, outbox);
         }
+        let (policy, listener) = (Arc::clone(&self.policy), self.listener_of(source.connection));
         let mut reasons = Vec::new();
         for text in unsubscribe.filters() {
+            let text = &*policy.terms(listener).mounted_filter(text);
             if SubscriptionFilter::new(text, TopicLimits::from(&self.config.limits)).is_err() {
                 reasons.push(ReasonCode::TopicFilterInvalid as u8);
                 continue;

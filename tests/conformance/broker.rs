@@ -99,7 +99,12 @@ impl Broker {
 
     /// A connection to the first shard, nothing said yet.
     pub(crate) fn dial(&self, version: ProtocolVersion) -> Peer {
-        let line = self.world.borrow_mut().open();
+        self.dial_by(0, version)
+    }
+
+    /// A connection to the first shard, by one of its listeners.
+    pub(crate) fn dial_by(&self, listener: u16, version: ProtocolVersion) -> Peer {
+        let line = self.world.borrow_mut().open(listener);
         Peer::new(Rc::clone(&self.world), line, version)
     }
 
@@ -259,6 +264,7 @@ struct Core {
 /// The network connection of one peer.
 pub(super) struct Line {
     shard: usize,
+    listener: u16,
     id: ConnectionId,
     /// Sent by the peer and not yet used up.
     unread: Vec<u8>,
@@ -291,11 +297,12 @@ impl World {
         &mut self.lines[line]
     }
 
-    fn open(&mut self) -> usize {
+    fn open(&mut self, listener: u16) -> usize {
         let line = self.lines.len();
         let id = self.seat(0, line);
         self.lines.push(Line {
             shard: 0,
+            listener,
             id,
             unread: Vec::new(),
             next: Next::Read { needed: None },
@@ -304,7 +311,7 @@ impl World {
             is_open: true,
             is_reading: true,
         });
-        self.handle(0, Input::Opened { connection: id, accepted_at: self.now, listener: 0 });
+        self.handle(0, Input::Opened { connection: id, accepted_at: self.now, listener });
         self.settle();
         line
     }
@@ -377,7 +384,7 @@ impl World {
     /// Offers unread bytes, unless the connection waits for something else.
     fn offer(&mut self, line: usize) {
         while self.lines[line].is_open && matches!(self.lines[line].next, Next::Read { .. }) {
-            let Line { shard, id, ref unread, .. } = self.lines[line];
+            let Line { shard, listener, id, ref unread, .. } = self.lines[line];
             let core = &mut self.cores[shard];
             let received = Received { bytes: unread, shared: None };
             let taken = core.shard.receive(self.now, id, received, &mut core.outbox);
@@ -389,7 +396,7 @@ impl World {
             let id = self.seat(owner.index(), line);
             let record = &mut self.lines[line];
             (record.shard, record.id, record.next) = (owner.index(), id, Next::Read { needed: None });
-            self.handle(owner.index(), Input::Opened { connection: id, accepted_at: self.now, listener: 0 });
+            self.handle(owner.index(), Input::Opened { connection: id, accepted_at: self.now, listener });
         }
     }
 

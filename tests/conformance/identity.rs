@@ -306,6 +306,45 @@ fn a_listener_says_which_versions_and_client_ids_it_takes() {
     });
 }
 
+/// `mount_point`: what stands before the topics of one listener's clients is seen by those of others alone.
+#[test]
+fn a_mount_point_is_not_seen_by_those_behind_it() {
+    let mounted = Terms { mount_point: Some("m/".into()), ..Terms::default() };
+    let policy = Policy { listeners: vec![Terms::default(), mounted], ..Policy::default() };
+    everywhere(&policy, |broker| {
+        let outside = broker.connect(V5, "bob");
+        outside.subscribe("#", Q1);
+        for (version, client_id) in [(V311, "ann"), (V5, "dan")] {
+            let inside = broker.dial_by(1, version);
+            inside.send(Connect { last_will: Some(will(Q0, "gone", "w")), ..Connect::new(version, client_id) });
+            inside.expect_admission(false);
+            inside.subscribe("a/+", Q1);
+            inside.send(subscribe(2).to("$share/g/s", Q0));
+            inside.expect(suback(2, &[0]));
+            for _ in 0..3 {
+                outside.send(qos0("m/a/x", "in"));
+                outside.expect(qos0("m/a/x", "in"));
+                inside.expect(qos0("a/x", "in"));
+                outside.send(qos0("m/s", "in"));
+                outside.expect(qos0("m/s", "in"));
+                inside.expect(qos0("s", "in"));
+                outside.send(qos0("a/x", "not for them"));
+                outside.expect(qos0("a/x", "not for them"));
+                inside.send(qos0("a/y", "own"));
+                inside.expect(qos0("a/y", "own"));
+                outside.expect(qos0("m/a/y", "own"));
+            }
+            inside.send(unsubscribe(3, &["a/+"]));
+            inside.expect(unsuback(3, &[0]));
+            outside.send(qos0("m/a/x", "gone"));
+            outside.expect(qos0("m/a/x", "gone"));
+            inside.vanish();
+            outside.expect(qos0("m/gone", "w"));
+        }
+        outside.leave();
+    });
+}
+
 /// `use_username_as_clientid`, on the shard of that name.
 #[test]
 fn a_user_name_may_be_the_client_id() {
