@@ -51,6 +51,8 @@ pub enum Verdict {
 #[derive(Debug, Default)]
 pub(super) struct Logins {
     last_ticket: u64,
+    /// Whether any session may belong to a user: until one does, nobody is asked for.
+    pub(super) has_owners: bool,
     waiting: HashMap<u32, Login>,
     certified: HashMap<u32, (ConnectionId, Arc<str>)>,
 }
@@ -195,6 +197,9 @@ impl Shard {
         user: Option<&str>,
         is_proven: bool,
     ) -> Result<(), Fault> {
+        if !self.logins.has_owners {
+            return Ok(());
+        }
         let existing = self.sessions.by_client_id(client_id).and_then(|id| self.sessions.get_mut(id));
         let Some(session) = existing.filter(|session| session.is_user_proven) else { return Ok(()) };
         if is_proven && session.user_name.as_deref() == user {

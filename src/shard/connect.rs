@@ -279,6 +279,7 @@ impl Shard {
         is_user_proven: bool,
         is_certified: bool,
     ) {
+        self.logins.has_owners |= is_user_proven;
         let Some(session) = self.sessions.get_mut(id) else { return };
         let is_other = session.user_name.as_deref() != user || session.listener != listener;
         if is_other && self.has_acl {
