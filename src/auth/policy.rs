@@ -19,6 +19,12 @@ pub struct Policy {
     pub rules: Vec<Rules>,
     /// Whether messages are retained; who asks for it is disconnected otherwise [MQTT-3.2.2-14].
     pub retain_available: bool,
+    /// Whether QoS 0 messages wait for sessions whose clients are away.
+    pub queues_qos0: bool,
+    /// Whether a 3.x client is refused whose keep alive is above `Limits::keep_alive_secs_max`, or none.
+    pub refuses_long_keep_alive: bool,
+    /// Largest payload, bytes; a larger one is acknowledged and dropped.
+    pub payload_bytes_max: usize,
 }
 
 /// On which terms clients of one listener are served.
@@ -85,7 +91,14 @@ impl Policy {
 impl Default for Policy {
     /// One listener, on which everybody may do everything.
     fn default() -> Self {
-        Self { listeners: vec![Terms::default()], rules: vec![Rules::default()], retain_available: true }
+        Self {
+            listeners: vec![Terms::default()],
+            rules: vec![Rules::default()],
+            retain_available: true,
+            queues_qos0: false,
+            refuses_long_keep_alive: false,
+            payload_bytes_max: usize::MAX,
+        }
     }
 }
 

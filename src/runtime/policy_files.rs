@@ -18,7 +18,15 @@ use crate::config::{Config, Listener, Security};
 pub(super) fn load(config: &Config) -> Result<Policy, Failure> {
     let rules = config.securities.iter().map(rules_of).collect::<Result<Vec<_>, _>>()?;
     let listeners = config.listeners.iter().map(terms_of).collect::<Result<Vec<_>, _>>()?;
-    Ok(Policy { listeners, rules, retain_available: true })
+    let offer = &config.offer;
+    Ok(Policy {
+        listeners,
+        rules,
+        retain_available: offer.retains,
+        queues_qos0: offer.queues_qos0,
+        refuses_long_keep_alive: offer.refuses_long_keep_alive,
+        payload_bytes_max: offer.payload_bytes_max.map_or(usize::MAX, |bytes| bytes as usize),
+    })
 }
 
 fn terms_of(listener: &Listener) -> Result<Terms, Failure> {

@@ -45,6 +45,8 @@ pub struct Owed {
     pub is_refused: bool,
     /// Whether the message may not be published at all: nobody was asked.
     pub is_denied: bool,
+    /// Whether its payload is larger than may be: nobody was asked.
+    pub is_too_large: bool,
     /// The line of the ACL file that denied it, if one did.
     pub denied_by: Option<NonZeroU32>,
     /// Whether the store failed: whoever took the message, it is not safe.
@@ -65,6 +67,7 @@ impl Owed {
         congested: None,
         is_refused: false,
         is_denied: false,
+        is_too_large: false,
         denied_by: None,
         is_failed: false,
         is_awaited: false,

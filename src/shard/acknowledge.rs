@@ -53,6 +53,7 @@ impl Shard {
             congested: routed.congested.filter(|_| !routed.is_taken),
             is_refused: routed.is_refused,
             is_denied: routed.is_denied,
+            is_too_large: routed.is_too_large,
             denied_by: routed.denied_by,
             is_failed: false,
             is_awaited: true,
@@ -134,6 +135,7 @@ impl Shard {
     fn answer_owed(&mut self, now: Millis, session_id: SessionId, owed: Owed, outbox: &mut Outbox) {
         let reason = match owed {
             Owed { is_denied: true, .. } => ReasonCode::NotAuthorized,
+            Owed { is_too_large: true, .. } => ReasonCode::ImplementationSpecificError,
             Owed { is_failed: true, .. } => ReasonCode::QuotaExceeded,
             Owed { is_taken: true, .. } => ReasonCode::Success,
             Owed { is_refused: true, .. } => ReasonCode::QuotaExceeded,
@@ -306,6 +308,7 @@ fn failure_words(owed: &Owed) -> &'static str {
         Owed { is_denied: true, .. } => {
             "clients may not publish to a topic name that begins with $, nor to one that no line of an ACL file allows"
         }
+        Owed { is_too_large: true, .. } => "the payload is larger than message_size_limit (payload_bytes_max) allows",
         Owed { is_failed: true, .. } => "the message could not be stored",
         _ => "a limit is reached: queued_messages_max, retained_messages_max or match_nodes_max",
     }

@@ -12,7 +12,7 @@ use super::explain::put_refusal;
 use super::retain::will_message;
 use super::rights::watch_of;
 use super::{Event, Next, Outbox, Shard};
-use crate::auth::{Access, Asked, Rules, Terms};
+use crate::auth::{Access, Asked, Policy, Rules, Terms};
 use crate::id::{ConnectionId, Millis, PublisherId, SessionId, ShardId};
 use crate::limits::Limits;
 use crate::session::{Account, Budget, LastWill, Session};
@@ -92,7 +92,7 @@ impl Shard {
         }
         let rules = policy.rules_of(listener);
         let identity = check(&connect, &self.config.limits)
-            .and_then(|()| check_rules(&connect, policy.terms(listener), rules, policy.retain_available))
+            .and_then(|()| check_rules(&connect, listener, &policy, &self.config.limits))
             .and_then(|()| self.check_room(&connect))
             .and_then(|()| self.authenticate(id, rules, &connect, frame.len, outbox));
         let admitted = match identity {
@@ -422,7 +422,15 @@ fn named<'a>(connect: Connect<'a>, terms: &Terms, certified: Option<&'a str>) ->
 }
 
 /// What the rules and terms of a listener refuse.
-fn check_rules(connect: &Connect<'_>, terms: &Terms, rules: &Rules, retain_available: bool) -> Result<(), Fault> {
+fn check_rules(connect: &Connect<'_>, listener: u16, policy: &Policy, limits: &Limits) -> Result<(), Fault> {
+    let (terms, rules) = (policy.terms(listener), policy.rules_of(listener));
+    let keep_alive_secs_max = limits.keep_alive_secs_max;
+    let is_too_long = connect.keep_alive_secs == 0 || connect.keep_alive_secs > keep_alive_secs_max;
+    let must_be_short = policy.refuses_long_keep_alive && keep_alive_secs_max > 0;
+    if must_be_short && is_too_long && connect.version < ProtocolVersion::V5 {
+        // 5.0 is told of a shorter one; 3.x has no word for it but this, as with Mosquitto.
+        return Err((ReasonCode::ClientIdentifierNotValid, "a keep alive above max_keepalive, or none"));
+    }
     if !terms.versions.is_empty() && !terms.versions.contains(&connect.version) {
         return Err((ReasonCode::UnsupportedProtocolVersion, "a protocol version that this listener does not accept"));
     }
@@ -438,7 +446,7 @@ fn check_rules(connect: &Connect<'_>, terms: &Terms, rules: &Rules, retain_avail
         // [MQTT-3.2.2-12]
         return Err((ReasonCode::QoSNotSupported, "a will with a QoS above the Maximum QoS of the listener"));
     }
-    if will.retain && !retain_available {
+    if will.retain && !policy.retain_available {
         // [MQTT-3.2.2-13]
         return Err((ReasonCode::RetainNotSupported, "a retained will where retain_available is false"));
     }

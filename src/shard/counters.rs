@@ -100,6 +100,8 @@ pub struct Counters {
     pub subscriptions_denied: u64,
     /// Messages for a shared subscription whose member was on another shard.
     pub group_forwards: u64,
+    /// PUBLISH packets with a payload larger than may be (`message_size_limit`).
+    pub payloads_too_large: u64,
     /// Messages forwarded to other shards.
     pub mesh_publishes: u64,
     /// Packets whose announced length was more than what is left of `held_bytes_per_shard_max`.
@@ -168,6 +170,7 @@ impl Counters {
             ("announced_over_budget", self.announced_over_budget),
             ("closed_for_refusal", self.closed_for_refusal),
             ("panics", self.panics),
+            ("payloads_too_large", self.payloads_too_large),
             ("publishes_denied", self.publishes_denied),
             ("publishes_too_wide", self.publishes_too_wide),
             ("refused_checks", self.refused_checks),

@@ -352,7 +352,7 @@ impl Shard {
             if is_slow {
                 outbox.egress.at(connection.slot).report_below(limits.egress_bytes_max / 2);
             }
-        } else if manner.qos == QoS::AtMostOnce {
+        } else if manner.qos == QoS::AtMostOnce && !self.policy.queues_qos0 {
             self.counters.miss(DropReason::Offline);
             return Delivered::TAKEN;
         }

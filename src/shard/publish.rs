@@ -62,6 +62,11 @@ impl Shard {
         if publish.qos != QoS::AtMostOnce && !self.is_new(now, source, publish, outbox)? {
             return Ok(());
         }
+        if publish.payload.len() > self.policy.payload_bytes_max {
+            self.counters.payloads_too_large += 1;
+            self.answer_untaken(now, source, publish, Routed { is_too_large: true, ..Routed::default() }, outbox);
+            return Ok(());
+        }
         if topic.is_dollar() {
             if self.config.is_faulty {
                 fault::cause(topic.as_str());
@@ -190,11 +195,24 @@ impl Shard {
         denied_by: Option<NonZeroU32>,
         outbox: &mut Outbox,
     ) {
+        let routed = Routed { is_denied: true, denied_by, ..Routed::default() };
+        self.answer_untaken(now, source, publish, routed, outbox);
+    }
+
+    /// Answers what nobody was asked about.
+    fn answer_untaken(
+        &mut self,
+        now: Millis,
+        source: Source<'_>,
+        publish: &Publish<'_>,
+        routed: Routed,
+        outbox: &mut Outbox,
+    ) {
         if let Some(session) = self.sessions.get_mut(source.session).filter(|_| publish.qos == QoS::ExactlyOnce) {
             // Counted until it is answered, as any other.
             session.inbound.receive(publish.packet_id);
         }
-        self.answer_unrouted(now, source, publish, Routed { is_denied: true, denied_by, ..Routed::default() }, outbox);
+        self.answer_unrouted(now, source, publish, routed, outbox);
     }
 
     /// Answers what goes nowhere, in its turn [MQTT-4.6.0-2].

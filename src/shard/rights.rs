@@ -12,6 +12,7 @@ use super::receive::Source as Origin;
 use super::{Event, Outbox, Shard};
 use crate::auth::{Access, Asked, Decision, Policy, Rules};
 use crate::id::{ConnectionId, Millis, SessionId};
+use crate::limits::SHARED_PAYLOAD_BYTES_MIN;
 use crate::message::{Message, Source};
 use crate::session::Session;
 use crate::topic::TopicName;
@@ -217,7 +218,8 @@ fn is_still_known(session: &Session, old: &Rules, new: &Rules) -> bool {
 /// What must be asked of the packets of a listener's connections.
 pub(super) fn watch_of(policy: &Policy, listener: u16) -> Watch {
     let terms = policy.terms(listener);
-    if terms.maximum_qos != QoS::ExactlyOnce || terms.mount_point.is_some() || !policy.retain_available {
+    let is_unusual = terms.maximum_qos != QoS::ExactlyOnce || terms.mount_point.is_some() || !policy.retain_available;
+    if is_unusual || policy.payload_bytes_max < SHARED_PAYLOAD_BYTES_MIN {
         Watch::All
     } else if policy.rules_of(listener).acl.is_some() {
         Watch::Rights

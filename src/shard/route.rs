@@ -25,6 +25,8 @@ pub(super) struct Routed {
     pub(super) is_refused: bool,
     /// The publisher may not publish it: nobody was asked.
     pub(super) is_denied: bool,
+    /// Its payload is larger than may be: nobody was asked.
+    pub(super) is_too_large: bool,
     /// The line of the ACL file that denied it, if one did.
     pub(super) denied_by: Option<NonZeroU32>,
     /// Answers that the waiter will get: other shards, the store.

@@ -13,7 +13,7 @@ use ringmq::id::{ConnectionId, Millis, ShardId};
 use ringmq::limits::Limits;
 use ringmq::session::LargePayloads;
 use ringmq::shard::{
-    Counters, Flush, Input, MeshBatch, Next, Outbox, Received, Shard, ShardConfig, Sizes, Verdict, owner_of,
+    Counters, Flush, Gauges, Input, MeshBatch, Next, Outbox, Received, Shard, ShardConfig, Sizes, Verdict, owner_of,
 };
 use ringmq::wire::{Connect, ProtocolVersion};
 
@@ -177,6 +177,25 @@ impl Broker {
             }
         }
         world.settle();
+    }
+
+    /// Gauges of all shards together; what is retained, each has.
+    pub(crate) fn gauges(&self) -> Gauges {
+        let world = self.world.borrow();
+        world.cores.iter().map(|core| core.shard.gauges()).fold(Gauges::default(), |sum, gauges| Gauges {
+            connections: sum.connections + gauges.connections,
+            connected: sum.connected + gauges.connected,
+            sessions: sum.sessions + gauges.sessions,
+            subscriptions: sum.subscriptions + gauges.subscriptions,
+            shared_subscriptions: sum.shared_subscriptions + gauges.shared_subscriptions,
+            retained_messages: gauges.retained_messages,
+            held_bytes: sum.held_bytes + gauges.held_bytes,
+        })
+    }
+
+    /// Packets other than PUBLISH that all shards have sent.
+    pub(crate) fn control_packets(&self) -> u64 {
+        self.world.borrow().cores.iter().map(|core| core.outbox.egress.control_packets()).sum()
     }
 
     /// Other rules hold from now on.

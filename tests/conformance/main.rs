@@ -25,6 +25,7 @@ mod hostile_rows;
 mod identity;
 mod keep_alive;
 mod ledger;
+mod offers;
 mod order;
 mod packet_size;
 mod ping;

@@ -75,13 +75,13 @@ pub(super) const LOG: &[Key<Logging>] = keys! {
 };
 
 pub(super) const OFFER: &[Key<Offer>] = keys! {
-    "retain" "Whether messages may be retained. No effect yet." ("true") = retains;
-    "queue_qos0" "Whether QoS 0 messages wait for sessions that are away. No effect yet." ("false") = queues_qos0;
-    "refuse_long_keep_alive" "Whether a 3.x client with a keep alive above keep_alive_secs_max is refused. No effect yet."
+    "retain" "Whether messages may be retained." ("true") = retains;
+    "queue_qos0" "Whether QoS 0 messages wait for sessions that are away." ("false") = queues_qos0;
+    "refuse_long_keep_alive" "Whether a 3.x client with a keep alive above keep_alive_secs_max is refused."
         ("false") = refuses_long_keep_alive;
     "copies_per_subscription" "Whether overlapping subscriptions give one copy each. No effect yet." ("false")
         = copies_per_subscription;
-    "payload_bytes_max" "Largest payload, bytes; a larger one is acknowledged and dropped. No effect yet." ("1048576")
+    "payload_bytes_max" "Largest payload, bytes; a larger one is acknowledged and dropped." ("1048576")
         = payload_bytes_max;
 };
 
