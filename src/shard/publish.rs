@@ -97,13 +97,7 @@ impl Shard {
             publish.properties.forward_into(&mut filtered);
             &filtered
         };
-        let is_large = publish.payload.len() >= SHARED_PAYLOAD_BYTES_MIN;
-        let shared = is_large.then(|| {
-            let bytes = source
-                .shared
-                .map_or_else(|| Bytes::copy_from_slice(publish.payload), |bytes| bytes.slice_ref(publish.payload));
-            self.config.large_payloads.charge(bytes)
-        });
+        let shared = self.shared_payload(source, publish.payload);
         let view = MessageView {
             topic: topic.as_str(),
             properties,
@@ -184,6 +178,15 @@ impl Shard {
             return Err((ReasonCode::ReceiveMaximumExceeded, "more unacknowledged PUBLISH than Receive Maximum"));
         }
         Ok(true)
+    }
+
+    /// A large payload as it may be referenced: in the allocation that it came in, or in one of its own; charged.
+    fn shared_payload(&self, source: Source<'_>, payload: &[u8]) -> Option<Bytes> {
+        let is_large = payload.len() >= SHARED_PAYLOAD_BYTES_MIN;
+        is_large.then(|| {
+            let bytes = source.shared.map_or_else(|| Bytes::copy_from_slice(payload), |bytes| bytes.slice_ref(payload));
+            self.config.large_payloads.charge(bytes)
+        })
     }
 
     /// Answers what the client may not publish: 0x87, or success where the version knows no failure [v3.1.1 MQTT-3.3.5-2].
