@@ -111,6 +111,10 @@ struct Serve {
     #[arg(long, value_name = "NAME=VALUE")]
     set: Vec<String>,
 
+    /// Pause between two publications of $SYS, seconds, whatever the file says; 0 for none [default: 10]
+    #[arg(long, value_name = "SECS")]
+    sys_interval: Option<u16>,
+
     /// Go to the background
     #[arg(short, long)]
     daemon: bool,
@@ -206,6 +210,7 @@ fn arguments_of(serve: &Serve) -> Result<Arguments, Failure> {
             (_, true) => Loudness::Quiet,
             _ => Loudness::Unchanged,
         },
+        sys_interval_secs: serve.sys_interval,
         is_daemon: serve.daemon,
         hash_seed: serve.hash_seed,
         is_faulty: std::env::var_os(FAULTS).is_some_and(|value| value == "1"),

@@ -48,6 +48,8 @@ pub struct Arguments {
     pub sets: Vec<String>,
     /// How much is told.
     pub loudness: Loudness,
+    /// Pause between two publications of `$SYS`, seconds; 0 for none.
+    pub sys_interval_secs: Option<u16>,
     /// Whether to go to the background.
     pub is_daemon: bool,
     /// Seed of every keyed hash.
@@ -97,6 +99,7 @@ pub fn load(arguments: &Arguments) -> Result<Config, Mistakes> {
         Err(mistake) => mistakes.push(mistake),
     }
     set_loudness(&mut config.logging, arguments.loudness);
+    config.sys_interval_secs = arguments.sys_interval_secs.map_or(config.sys_interval_secs, u32::from);
     config.is_daemon = arguments.is_daemon;
     config.hash_seed = arguments.hash_seed;
     config.is_faulty = arguments.is_faulty;

@@ -97,6 +97,7 @@ fn command(port: u16, shards: usize) -> Command {
     let Some(line) = other_broker() else {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ringmq"));
         command.args(["-v", "-p", &port.to_string(), "--shards", &shards.to_string(), "--hash-seed", "1"]);
+        command.args(["--sys-interval", "1"]);
         return command;
     };
     let line = line.replace("{port}", &port.to_string()).replace("{shards}", &shards.to_string());

@@ -47,6 +47,8 @@ impl Broker {
         command.args(options);
         // Clients of these tests send a hundred messages before they look for answers; the default is Mosquitto's twenty.
         command.args(["--set", "receive_maximum=1024"]);
+        // What is counted is what the clients do.
+        command.args(["--sys-interval", "0"]);
         command.args(settings.iter().flat_map(|setting| ["--set", setting]));
         command.env("RINGMQ_FAULTS", "1").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut process = command.spawn().unwrap();
