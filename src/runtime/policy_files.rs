@@ -80,7 +80,7 @@ fn read<T>(path: &Path, option: &str, parse: impl Fn(&str) -> Result<T, Vec<Mist
 /// Reads an ACL file for a dry run (`ringmq why`).
 ///
 /// # Errors
-/// As [`load`].
+/// A file that cannot be read, or that has mistakes.
 pub fn rules_of_acl_file(path: &Path, is_strict: bool) -> Result<Rules, Failure> {
     let acl_file = Some(path.to_owned());
     rules_of(&Security { acl_file, refuses_useless_subscriptions: is_strict, ..Security::default() })
