@@ -211,6 +211,14 @@ mod tests {
             session.pop_complete();
         }
         assert!(!session.owes_too_much(&limits) && session.owes_little(&limits));
+        // Where it is the few that stop it, one less lets it go on.
+        let mut session = Session::new("client".into(), &limits, &Budget::new(0, LargePayloads::default(), 1));
+        while !session.owes_too_much(&limits) {
+            session.owe(owed());
+        }
+        assert!(!session.owes_little(&limits));
+        session.pop_complete();
+        assert!(session.owes_little(&limits) && session.inbound.owed() == OWED_ACKS_MIN - 1);
         // One may always be owed, and none is always little.
         let session = Session::new("client".into(), &limits, &Budget::new(0, LargePayloads::default(), 1));
         let limits = Limits { owed_acks_max: 1, ..limits };
