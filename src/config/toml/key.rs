@@ -65,7 +65,7 @@ pub(super) const SECURITY: &[Key<Security>] = keys! {
 };
 
 pub(super) const LOG: &[Key<Logging>] = keys! {
-    "destinations" "Where lines go: stderr, stdout, topic, syslog:FACILITY, file:PATH. All but stderr have no effect yet."
+    "destinations" "Where lines go: stderr, stdout, topic, syslog:FACILITY, file:PATH."
         ("[\"stderr\"]") = destinations;
     "connections" "Whether each connect and disconnect is told." ("true") = tells_connections;
     "subscriptions" "Whether each subscription is told. No effect yet." ("true") = tells_subscriptions;
