@@ -25,6 +25,8 @@ pub struct Policy {
     pub refuses_long_keep_alive: bool,
     /// Largest payload, bytes; a larger one is acknowledged and dropped.
     pub payload_bytes_max: usize,
+    /// Whether each subscription is told, and each that is given up.
+    pub tells_subscriptions: bool,
 }
 
 /// On which terms clients of one listener are served.
@@ -98,6 +100,7 @@ impl Default for Policy {
             queues_qos0: false,
             refuses_long_keep_alive: false,
             payload_bytes_max: usize::MAX,
+            tells_subscriptions: false,
         }
     }
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::bind::Binds;
 use super::cpus::{Wish, cpus_of, parse_cpus};
 use super::setting::{self, HELD_BYTES};
-use super::{Config, Listener, Logging, Mistake, Mistakes, PORT, Security, mosquitto, toml};
+use super::{Config, Listener, LogForm, LogType, Logging, Mistake, Mistakes, PORT, Security, mosquitto, toml};
 
 /// A configuration file and its format.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -145,6 +145,7 @@ fn without_file(ports: &[u16]) -> Config {
         listeners: loopbacks(ports),
         securities: vec![Security::default()],
         limits: mosquitto::limits(),
+        logging: Logging { form: LogForm::Mosquitto, ..Logging::default() },
         ..Config::of_cpus(Vec::new())
     }
 }
@@ -175,11 +176,13 @@ fn set_loudness(logging: &mut Logging, loudness: Loudness) {
         Loudness::Verbose => {
             logging.tells_connections = true;
             logging.tells_subscriptions = true;
+            logging.types = LogType::ALL.to_vec();
             logging.is_quiet = false;
         }
         Loudness::Quiet => {
             logging.tells_connections = false;
             logging.tells_subscriptions = false;
+            logging.types = LogType::ALL.to_vec();
             logging.is_quiet = true;
         }
     }

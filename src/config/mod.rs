@@ -18,8 +18,8 @@ use std::path::PathBuf;
 pub use bind::Binds;
 pub use load::{Arguments, File, Loudness, convert, load, missing_files};
 pub use mistake::{Mistake, Mistakes, Place};
-pub use setting::list as list_limits;
-pub use toml::default_text;
+pub use setting::{change as change_limits, list as list_limits};
+pub use toml::{default_text, quoted};
 
 use crate::limits::Limits;
 use crate::wire::{ProtocolVersion, QoS};
@@ -262,6 +262,8 @@ impl Default for Security {
 pub struct Logging {
     /// Where lines go.
     pub destinations: Vec<LogDestination>,
+    /// Which kinds of lines are told.
+    pub types: Vec<LogType>,
     /// Whether each connect and disconnect is told.
     pub tells_connections: bool,
     /// Whether each subscription is told.
@@ -270,6 +272,64 @@ pub struct Logging {
     pub is_quiet: bool,
     /// What stands before each line.
     pub timestamp: Timestamp,
+    /// How lines are worded.
+    pub form: LogForm,
+}
+
+impl Logging {
+    /// Whether lines of this kind are told.
+    pub fn is_told(&self, kind: LogType) -> bool {
+        self.types.contains(&kind) && (!self.is_quiet || kind == LogType::Error)
+    }
+}
+
+/// A kind of lines, as `log_type` of Mosquitto names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LogType {
+    /// What was to be done and could not.
+    Error,
+    /// What will go wrong, or do other than was asked for.
+    Warning,
+    /// What clients do.
+    Notice,
+    /// What the broker does.
+    Information,
+    /// Subscriptions that are made.
+    Subscribe,
+    /// Subscriptions that are given up.
+    Unsubscribe,
+    /// What only helps to find mistakes.
+    Debug,
+}
+
+impl LogType {
+    /// All, the gravest first.
+    pub const ALL: [Self; 7] =
+        [Self::Error, Self::Warning, Self::Notice, Self::Information, Self::Subscribe, Self::Unsubscribe, Self::Debug];
+
+    /// Its word in configuration files.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warning => "warning",
+            Self::Notice => "notice",
+            Self::Information => "information",
+            Self::Subscribe => "subscribe",
+            Self::Unsubscribe => "unsubscribe",
+            Self::Debug => "debug",
+        }
+    }
+}
+
+/// How lines of the log are worded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogForm {
+    /// As sentences.
+    Plain,
+    /// Of clients as Mosquitto words it, for programs that read its log; the rest as sentences.
+    Mosquitto,
+    /// A JSON object per line.
+    Json,
 }
 
 /// Where lines of the log go.
@@ -302,10 +362,12 @@ impl Default for Logging {
     fn default() -> Self {
         Self {
             destinations: vec![LogDestination::Stderr],
+            types: LogType::ALL.into_iter().filter(|kind| *kind != LogType::Debug).collect(),
             tells_connections: false,
             tells_subscriptions: false,
             is_quiet: false,
             timestamp: Timestamp::None,
+            form: LogForm::Plain,
         }
     }
 }

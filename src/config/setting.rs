@@ -410,6 +410,36 @@ pub fn list() -> String {
     list
 }
 
+/// Limits by which something was sized at the start.
+const FIXED: &[&str] = &[
+    "held_bytes_per_shard_max",
+    "match_cache_topics_max",
+    "match_nodes_max",
+    "password_checks_waiting_max",
+    "wrong_passwords_per_address_max",
+];
+
+/// Limits that connected clients were told, so that they must not become less for them.
+const PROMISED: &[&str] = &["packet_bytes_max", "receive_maximum", "topic_alias_max"];
+
+/// What of the `wanted` limits a running broker can do, and the names of those that need a new start. Memory counts only if it was
+/// `is_held_bytes_set`.
+pub fn change(running: &Limits, wanted: &Limits, is_held_bytes_set: bool) -> (Limits, Vec<&'static str>) {
+    let mut limits = wanted.clone();
+    let mut left = Vec::new();
+    for setting in SETTINGS {
+        let (now, then) = ((setting.get)(running), (setting.get)(wanted));
+        let is_fixed = FIXED.contains(&setting.name) || PROMISED.contains(&setting.name) && then < now;
+        if is_fixed && now != then {
+            (setting.set)(&mut limits, now);
+            if setting.name != HELD_BYTES || is_held_bytes_set {
+                left.push(setting.name);
+            }
+        }
+    }
+    (limits, left)
+}
+
 fn unknown(name: &str) -> String {
     let names = near(name, SETTINGS.iter().map(|setting| setting.name));
     if names.is_empty() {
@@ -441,6 +471,26 @@ mod tests {
             let changed = format!("{}: {value}", setting.name);
             assert_eq!(format!("{limits:?}"), fields.replace(&format!("{}: {default}", setting.name), &changed));
         }
+    }
+
+    #[test]
+    fn a_running_broker_keeps_what_was_sized_and_what_was_promised() {
+        let running = Limits::default();
+        let wanted = Limits {
+            queued_messages_max: 7,
+            match_nodes_max: 7,
+            receive_maximum: 7,
+            packet_bytes_max: running.packet_bytes_max + 1,
+            held_bytes_per_shard_max: 5_000_000,
+            ..running.clone()
+        };
+        let (limits, left) = change(&running, &wanted, false);
+        assert_eq!(left, ["receive_maximum", "match_nodes_max"]);
+        let expected =
+            Limits { queued_messages_max: 7, packet_bytes_max: running.packet_bytes_max + 1, ..running.clone() };
+        assert_eq!(limits, expected);
+        assert!(change(&running, &wanted, true).1.contains(&"held_bytes_per_shard_max"));
+        assert_eq!(change(&running, &running, true), (running.clone(), vec![]));
     }
 
     #[test]

@@ -27,6 +27,8 @@ const ACCEPT_PAUSE_MILLIS: u64 = 100;
 pub(super) struct Entrance {
     /// The socket to accept on.
     pub(super) socket: OwnedFd,
+    /// Its port; 0 for a Unix socket.
+    pub(super) port: u16,
     /// What its connections speak.
     pub(super) setup: Arc<Setup>,
     /// How many there are, on all shards.
@@ -136,6 +138,9 @@ impl Driver {
             let socket = unsafe { OwnedFd::from_raw_fd(result) };
             // Without an address the connection has ended already.
             if let Some(peer) = peer_of(socket.as_fd()) {
+                if let Some(Some(listener)) = self.listeners.get(listener as usize) {
+                    self.report.accepted(peer, listener.entrance.port);
+                }
                 self.admit(socket, peer, listener as u16);
             }
         } else if !matches!(-result, libc::ECANCELED | libc::ECONNABORTED | libc::EINTR | libc::EAGAIN) {

@@ -39,6 +39,11 @@ impl AddressRates {
         Self { per_sec_max, by_address: HashMap::with_hasher(hasher), swept_at: Millis(0) }
     }
 
+    /// From now on so many connections per second of one address; 0 takes any number.
+    pub(super) fn change(&mut self, per_sec_max: u32) {
+        self.per_sec_max = per_sec_max;
+    }
+
     /// Whether an address may open another connection now; if so, it has.
     pub(super) fn take(&mut self, now: Millis, address: IpAddr) -> bool {
         if self.per_sec_max == 0 {

@@ -22,7 +22,8 @@ use super::clock::Clock;
 use super::mesh::Mesh;
 use super::news::News;
 use super::operation::Operation;
-use super::report::{Report, connection_of};
+use super::phrase::connection_of;
+use super::report::Report;
 use super::ring::{Completion, Ring};
 use super::slots::Slots;
 use super::spin::SpinRecord;
@@ -397,7 +398,17 @@ impl Driver {
     /// Whoever tells something has rung, so that this shard is awake.
     fn take_news(&mut self) {
         while let Ok(news) = self.news.try_recv() {
-            self.shard.handle(self.now, news.into_input(), &mut self.outbox);
+            let input = match news {
+                News::Verdict { ticket, connection, verdict } => Input::Verified { ticket, connection, verdict },
+                News::Rules(policy) => Input::Rules(policy),
+                News::Bounds(limits, tone) => {
+                    self.bounds = Bounds::from(&*limits);
+                    self.address_rates.change(limits.accepts_per_address_per_sec_max);
+                    self.report.change(tone);
+                    Input::Limits(limits)
+                }
+            };
+            self.shard.handle(self.now, input, &mut self.outbox);
             self.close_finished();
         }
     }

@@ -17,8 +17,9 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::board::{Board, Order};
 use super::failure::Failure;
+use super::line::{Facts, Line};
 use super::mesh::Caller;
-use crate::config::{LogDestination, Logging, Timestamp};
+use crate::config::{LogDestination, LogForm, LogType, Logging, Timestamp};
 use crate::message::{Message, MessageView};
 use crate::wire::QoS;
 
@@ -37,37 +38,14 @@ const STAMP_BYTES_MAX: usize = 256;
 /// What the writer is told.
 #[derive(Debug)]
 enum Entry {
-    Line(Level, String),
+    Line(Line),
+    /// From now on lines are written so, and there.
+    Change(Box<Writing>),
     /// From now on clients may read it, if that is wanted.
     PublishOn(Arc<Board>, Caller),
     /// Files are to be opened again: somebody has renamed them.
     Reopen,
     End,
-}
-
-/// How bad it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Level {
-    Error,
-    Notice,
-}
-
-impl Level {
-    /// Its letter in `$SYS/broker/log/`.
-    fn letter(self) -> char {
-        match self {
-            Self::Error => 'E',
-            Self::Notice => 'N',
-        }
-    }
-
-    /// Its severity (RFC 3164, section 4.1.1).
-    fn severity(self) -> u8 {
-        match self {
-            Self::Error => 3,
-            Self::Notice => 5,
-        }
-    }
 }
 
 /// Where lines go.
@@ -90,9 +68,7 @@ impl Journal {
     /// # Errors
     /// No thread, or a destination that cannot be had.
     pub(super) fn start(logging: &Logging) -> Result<(Self, JournalEnd), Failure> {
-        let sinks = logging.destinations.iter().map(Sink::open).collect::<Result<Vec<_>, _>>()?;
-        let mut writer =
-            Writer { sinks, timestamp: logging.timestamp.clone(), is_quiet: logging.is_quiet, readers: None };
+        let mut writer = Writer { writing: Writing::prepare(logging)?, readers: None };
         let (entries, waiting) = bounded(LINES_MAX);
         let (done, is_done) = bounded(1);
         let lost = Arc::new(AtomicU64::new(0));
@@ -106,16 +82,26 @@ impl Journal {
         Ok((journal, JournalEnd { entries, is_done }))
     }
 
-    /// Writes a line soon.
-    pub(super) fn line(&self, line: String) {
-        self.tell(Level::Notice, line);
+    /// Writes a line soon that says what the broker does.
+    pub(super) fn line(&self, text: String) {
+        self.tell(LogType::Information, text);
     }
 
-    /// Writes a line soon that is written even if only errors are.
-    pub(super) fn tell(&self, level: Level, line: String) {
-        if self.entries.try_send(Entry::Line(level, line)).is_err() {
+    /// Writes a line soon.
+    pub(super) fn tell(&self, kind: LogType, text: String) {
+        self.write(Line { kind, text, facts: Facts::default() });
+    }
+
+    /// Writes a line soon.
+    pub(super) fn write(&self, line: Line) {
+        if self.entries.try_send(Entry::Line(line)).is_err() {
             self.lost.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    /// From now on lines are written as was prepared.
+    pub(super) fn change(&self, writing: Writing) {
+        let _ = self.entries.send(Entry::Change(Box::new(writing)));
     }
 
     /// From now on lines are published as well, if the operator wants that.
@@ -195,12 +181,28 @@ fn facility_number(name: &str) -> Option<u8> {
     }
 }
 
+/// How lines are written, and where.
+#[derive(Debug)]
+pub(super) struct Writing {
+    sinks: Vec<Sink>,
+    logging: Logging,
+}
+
+impl Writing {
+    /// Opens all destinations.
+    ///
+    /// # Errors
+    /// One cannot be had.
+    pub(super) fn prepare(logging: &Logging) -> Result<Self, Failure> {
+        let sinks = logging.destinations.iter().map(Sink::open).collect::<Result<Vec<_>, _>>()?;
+        Ok(Self { sinks, logging: logging.clone() })
+    }
+}
+
 /// What the thread has.
 #[derive(Debug)]
 struct Writer {
-    sinks: Vec<Sink>,
-    timestamp: Timestamp,
-    is_quiet: bool,
+    writing: Writing,
     /// The way to clients.
     readers: Option<(Arc<Board>, Caller)>,
 }
@@ -212,13 +214,13 @@ impl Writer {
                 Entry::End => return,
                 Entry::PublishOn(board, caller) => self.readers = Some((board, caller)),
                 Entry::Reopen => self.reopen(),
-                Entry::Line(level, line) => {
-                    if !self.is_quiet || level == Level::Error {
-                        self.write(level, &line);
-                    }
+                Entry::Change(writing) => self.writing = *writing,
+                Entry::Line(line) => {
+                    self.write(&line);
                     let lost = lost.swap(0, Ordering::Relaxed);
                     if lost > 0 {
-                        self.write(Level::Error, &format!("{lost} log lines lost: the log is too slow"));
+                        let text = format!("{lost} log lines lost: the log is too slow");
+                        self.write(&Line { kind: LogType::Error, text, facts: Facts::default() });
                     }
                 }
             }
@@ -226,21 +228,29 @@ impl Writer {
     }
 
     /// What cannot be written is no reason to stop a broker.
-    fn write(&mut self, level: Level, line: &str) {
-        let stamp = stamp_of(&self.timestamp, SystemTime::now());
-        for sink in &mut self.sinks {
+    fn write(&mut self, line: &Line) {
+        let Writing { sinks, logging } = &mut self.writing;
+        if !logging.is_told(line.kind) {
+            return;
+        }
+        let (kind, now) = (line.kind, SystemTime::now());
+        let (stamp, line) = match logging.form {
+            LogForm::Json => (String::new(), line.json(now)),
+            LogForm::Plain | LogForm::Mosquitto => (stamp_of(&logging.timestamp, now), line.text.clone()),
+        };
+        for sink in sinks {
             let _ = match sink {
                 Sink::Stderr => writeln!(io::stderr().lock(), "{stamp}{line}"),
                 Sink::Stdout => writeln!(io::stdout().lock(), "{stamp}{line}"),
                 Sink::File(_, file) => writeln!(file, "{stamp}{line}"),
                 Sink::Syslog(facility, socket) => {
-                    let priority = *facility * 8 + level.severity();
+                    let priority = *facility * 8 + severity_of(kind);
                     let text = format!("<{priority}>ringmq[{}]: {line}", std::process::id());
                     socket.send_to(text.as_bytes(), SYSLOG_SOCKET).map(drop)
                 }
                 Sink::Topic => {
                     if let Some((board, caller)) = &self.readers {
-                        board.tell(0, [Order::Announce(message_of(level, line))]);
+                        board.tell(0, [Order::Announce(message_of(kind, &line))]);
                         caller.call_all();
                     }
                     Ok(())
@@ -250,7 +260,7 @@ impl Writer {
     }
 
     fn reopen(&mut self) {
-        for sink in &mut self.sinks {
+        for sink in &mut self.writing.sinks {
             if let Sink::File(path, file) = sink
                 && let Ok(opened) = open_file(path)
             {
@@ -260,9 +270,33 @@ impl Writer {
     }
 }
 
-fn message_of(level: Level, line: &str) -> Message {
+/// RFC 3164, section 4.1.1.
+fn severity_of(kind: LogType) -> u8 {
+    match kind {
+        LogType::Error => 3,
+        LogType::Warning => 4,
+        LogType::Notice | LogType::Subscribe | LogType::Unsubscribe => 5,
+        LogType::Information => 6,
+        LogType::Debug => 7,
+    }
+}
+
+/// The end of a kind's topic, as Mosquitto has it.
+fn topic_end(kind: LogType) -> &'static str {
+    match kind {
+        LogType::Error => "E",
+        LogType::Warning => "W",
+        LogType::Notice => "N",
+        LogType::Information => "I",
+        LogType::Subscribe => "M/subscribe",
+        LogType::Unsubscribe => "M/unsubscribe",
+        LogType::Debug => "D",
+    }
+}
+
+fn message_of(kind: LogType, line: &str) -> Message {
     Message::new(&MessageView {
-        topic: &format!("$SYS/broker/log/{}", level.letter()),
+        topic: &format!("$SYS/broker/log/{}", topic_end(kind)),
         properties: &[],
         payload: line.as_bytes(),
         shared_payload: None,
@@ -347,7 +381,7 @@ mod tests {
         let logging = Logging { is_quiet: true, ..logging(LogDestination::File(path.clone())) };
         let (journal, end) = Journal::start(&logging).unwrap();
         journal.line("a notice".into());
-        journal.tell(Level::Error, "an error".into());
+        journal.tell(LogType::Error, "an error".into());
         end.close();
         let text = std::fs::read_to_string(&path).unwrap();
         assert!(text.ends_with(": an error\n") && !text.contains("a notice"), "{text}");

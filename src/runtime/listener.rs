@@ -168,7 +168,11 @@ pub(super) fn bind(
             Err(error) => return Err(cannot_listen(*wanted, &error).into()),
         },
     };
-    let entrance = |socket| Entrance { socket, setup: Arc::clone(&setup), crowd: Arc::clone(&crowd) };
+    let port = match &address {
+        ListenAddress::Tcp(address) => address.port(),
+        ListenAddress::Unix(_) => 0,
+    };
+    let entrance = |socket| Entrance { socket, port, setup: Arc::clone(&setup), crowd: Arc::clone(&crowd) };
     let entrances = sockets.into_iter().map(entrance).collect();
     let place = Place { scheme: scheme_of(listener), address };
     Ok((Bound { listener: listener.clone(), place, crowd, _file: file }, entrances))

@@ -8,8 +8,10 @@
 //! - `driver`: the loop, `spin` when to sleep. `accepting`, `reading`, `writing`, `closing`, `isolating`: its rooms. `slots`,
 //!   `connection`, `carry`, `address_rates`: its memory.
 //! - `ring`, `buffers`, `operation`: io_uring. `mesh`, `flag`, `eventfd`: other shards.
-//! - `policy_files`, `verifier`: who may do what. `news`: what threads beside the shards tell them.
-//! - `report`, `journal`: what the operator reads; `announcer`, `sys`: what clients may read of the broker. `board`: words between
+//! - `changing`, `reloading`: another configuration for a running broker. `policy_files`, `verifier`: who may do what. `news`:
+//!   what threads beside the shards tell them.
+//! - `report`, `phrase`, `line`, `journal`: what the operator reads; `announcer`, `sys`: what clients may read of the broker.
+//!   `board`: words between
 //!   the main thread and the shards. `process`, `watchdog`: what a daemon does with itself and for systemd. `clock`.
 #![allow(unsafe_code, reason = "system calls and memory that the kernel shares; every block says why it is sound")]
 #![allow(clippy::disallowed_methods, reason = "this floor is where clocks and threads are allowed")]
@@ -31,6 +33,7 @@ mod failure;
 mod flag;
 mod isolating;
 mod journal;
+mod line;
 mod listener;
 mod memory;
 mod mesh;
@@ -38,11 +41,13 @@ mod news;
 mod operation;
 mod panic_policy;
 mod peer;
+mod phrase;
 mod placement;
 mod policy_files;
 mod probe;
 mod process;
 mod reading;
+mod reloading;
 mod report;
 mod ring;
 mod signal;

@@ -8,9 +8,11 @@ use std::sync::Arc;
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
 use super::mesh::Caller;
+use super::report::Tone;
 use crate::auth::Policy;
 use crate::id::{ConnectionId, ShardId};
-use crate::shard::{Input, Verdict};
+use crate::limits::Limits;
+use crate::shard::Verdict;
 
 /// Something for a shard.
 #[derive(Clone, Debug)]
@@ -26,16 +28,8 @@ pub(super) enum News {
     },
     /// Rules and terms have changed.
     Rules(Arc<Policy>),
-}
-
-impl News {
-    /// As the shard takes it.
-    pub(super) fn into_input(self) -> Input {
-        match self {
-            Self::Verdict { ticket, connection, verdict } => Input::Verified { ticket, connection, verdict },
-            Self::Rules(policy) => Input::Rules(policy),
-        }
-    }
+    /// Limits have changed, or what is told.
+    Bounds(Arc<Limits>, Tone),
 }
 
 /// Where news for the shards is told.

@@ -26,6 +26,7 @@ pub(super) fn load(config: &Config) -> Result<Policy, Failure> {
         queues_qos0: offer.queues_qos0,
         refuses_long_keep_alive: offer.refuses_long_keep_alive,
         payload_bytes_max: offer.payload_bytes_max.map_or(usize::MAX, |bytes| bytes as usize),
+        tells_subscriptions: config.logging.tells_subscriptions,
     })
 }
 

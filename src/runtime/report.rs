@@ -1,23 +1,20 @@
 //! Report: what an operator reads about the connections of one shard.
 //!
-//! Duty: turn events into lines, harmless and bounded whatever the client's text; limit the rate of those that clients can
-//! cause at will. Must not: block, or know why the shard decided so. Neighbours: the driver gives events, `journal` writes.
-
-use std::fmt::Write;
+//! Duty: choose what is told; limit the rate of what clients can cause at will. Must not: block, or know why the shard decided so.
+//! Neighbours: the driver gives events, `phrase` words them, `journal` writes.
 
 use super::journal::Journal;
+use super::line::{Facts, Line};
 use super::peer::Peer;
-use crate::auth::Access;
-use crate::id::{ConnectionId, Millis, ShardId};
+use super::phrase::{line_of, line_of_accept, printable};
+use crate::config::{LogForm, LogType, Logging};
+use crate::id::{Millis, ShardId};
 use crate::shard::{Cause, Counters, Event};
-use crate::wire::{ProtocolVersion, ReasonCode};
+use crate::wire::ReasonCode;
 
 /// Lines per second and shard that clients can cause.
 const LINES_PER_SEC_MAX: u32 = 10;
 const WINDOW_MILLIS: u64 = 1_000;
-
-/// Client's text in a line is cut off here, bytes.
-const TEXT_BYTES_MAX: usize = 256;
 
 /// What the system lacks is told this often at most.
 const LACK_MILLIS: u64 = 60_000;
@@ -41,12 +38,26 @@ pub(super) struct Tally {
     pub(super) turns_over_budget: u64,
 }
 
+/// How much is told, and in which words.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Tone {
+    /// Whether every connect and disconnect is told.
+    is_verbose: bool,
+    form: LogForm,
+}
+
+impl From<&Logging> for Tone {
+    fn from(logging: &Logging) -> Self {
+        Self { is_verbose: logging.tells_connections, form: logging.form }
+    }
+}
+
 /// The operator's view of one shard.
 #[derive(Debug)]
 pub(super) struct Report {
     journal: Journal,
     shard: ShardId,
-    is_verbose: bool,
+    tone: Tone,
     /// How often the driver met a bound.
     pub(super) tally: Tally,
     window_from: Millis,
@@ -59,12 +70,12 @@ pub(super) struct Report {
 }
 
 impl Report {
-    /// A report of a shard. `is_verbose`: whether every connect and disconnect is told.
-    pub(super) fn new(journal: Journal, shard: ShardId, is_verbose: bool) -> Self {
+    /// A report of a shard.
+    pub(super) fn new(journal: Journal, shard: ShardId, tone: Tone) -> Self {
         Self {
             journal,
             shard,
-            is_verbose,
+            tone,
             tally: Tally::default(),
             window_from: Millis(0),
             lines: 0,
@@ -83,9 +94,34 @@ impl Report {
             Event::Disconnected { cause: Cause::Broker(reason, _), .. } | Event::Refused { cause: Cause::Broker(reason, _), .. }
             if *reason != ReasonCode::ServerShuttingDown
         ) || matches!(event, Event::Stuck { .. } | Event::Denied { .. });
-        if self.is_verbose || (is_trouble && self.may_tell(now)) {
-            self.journal.line(describe(event, peer, self.shard));
+        // Only where the operator wants each of them.
+        let is_wanted = matches!(event, Event::Subscribed { .. } | Event::Unsubscribed { .. });
+        if self.tone.is_verbose || is_wanted || (is_trouble && self.may_tell(now)) {
+            self.journal.write(line_of(self.tone.form, event, peer, self.shard));
         }
+    }
+
+    /// From now on this much is told, in these words.
+    pub(super) fn change(&mut self, tone: Tone) {
+        self.tone = tone;
+    }
+
+    /// Tells that a connection was accepted, where Mosquitto does. `port`: that of the listener.
+    pub(super) fn accepted(&self, peer: Peer, port: u16) {
+        if self.tone.is_verbose && self.tone.form == LogForm::Mosquitto {
+            self.journal.write(line_of_accept(peer, port, self.shard));
+        }
+    }
+
+    /// Tells of something that a client can cause.
+    fn tell_of_client(&self, kind: LogType, text: String, peer: Option<Peer>, reason: &str) {
+        let facts = Facts {
+            address: peer.map(|peer| peer.to_string()),
+            shard: Some(self.shard.0),
+            reason: Some(printable(reason)),
+            ..Facts::default()
+        };
+        self.journal.write(Line { kind, text, facts });
     }
 
     /// Tells that the kernel refuses new connections, once for a while.
@@ -101,14 +137,16 @@ impl Report {
         };
         let error = std::io::Error::from_raw_os_error(error);
         let (shard, times) = (self.shard.0, self.accepts_failed);
-        self.journal.line(format!("Cannot accept on shard {shard} (failure {times}): {error}{remedy}"));
+        let text = format!("Cannot accept on shard {shard} (failure {times}): {error}{remedy}");
+        self.journal.tell(LogType::Error, text);
     }
 
     /// Tells that completions did not fit into the ring, once for a while. `times`: how often since the start.
     pub(super) fn overflows(&mut self, now: Millis, times: u64) {
         if times > self.overflows_told && is_over(&mut self.overflow_quiet_until, now) {
             self.overflows_told = times;
-            self.journal.line(format!("The completion ring of shard {} was too small {times} times", self.shard.0));
+            let text = format!("The completion ring of shard {} was too small {times} times", self.shard.0);
+            self.journal.tell(LogType::Warning, text);
         }
     }
 
@@ -133,33 +171,37 @@ impl Report {
     /// Tells that a connection was closed because of what its transport has heard.
     pub(super) fn transport_failed(&mut self, now: Millis, peer: Peer, what: &str) {
         self.tally.transport_faults += 1;
-        if self.is_verbose || self.may_tell(now) {
-            self.journal.line(format!("Connection from {peer} closed by shard {}: {}", self.shard.0, printable(what)));
+        if self.tone.is_verbose || self.may_tell(now) {
+            let text = format!("Connection from {peer} closed by shard {}: {}", self.shard.0, printable(what));
+            self.tell_of_client(LogType::Notice, text, Some(peer), what);
         }
     }
 
     fn refused(&mut self, now: Millis, peer: Peer, what: &str) {
-        if self.is_verbose || self.may_tell(now) {
-            self.journal.line(format!("Connection from {peer} refused on shard {}: {what}", self.shard.0));
+        if self.tone.is_verbose || self.may_tell(now) {
+            let text = format!("Connection from {peer} refused on shard {}: {what}", self.shard.0);
+            self.tell_of_client(LogType::Notice, text, Some(peer), what);
         }
     }
 
     /// Tells of a panic that a connection caused and that ended only that connection. `times`: which one it is.
     pub(super) fn panicked(&mut self, now: Millis, peer: Option<Peer>, times: u64, text: &str) {
-        if self.is_verbose || self.may_tell(now) {
-            let peer = peer.map_or_else(|| "unknown".into(), |peer| peer.to_string());
-            let (shard, text) = (self.shard.0, printable(text));
-            self.journal.line(format!(
-                "Internal error on shard {shard} (panic {times}): {text}; the connection from {peer} that caused it is closed, \
+        if self.tone.is_verbose || self.may_tell(now) {
+            let from = peer.map_or_else(|| "unknown".into(), |peer| peer.to_string());
+            let (shard, what) = (self.shard.0, printable(text));
+            let line = format!(
+                "Internal error on shard {shard} (panic {times}): {what}; the connection from {from} that caused it is closed, \
                  all others are served on"
-            ));
+            );
+            self.tell_of_client(LogType::Error, line, peer, text);
         }
     }
 
     /// Tells how many lines were suppressed, when their second is over.
     pub(super) fn flush(&mut self, now: Millis) {
         if self.deadline().is_some_and(|at| at <= now) {
-            self.journal.line(format!("{} more suppressed on shard {}", self.suppressed, self.shard.0));
+            let text = format!("{} more suppressed on shard {}", self.suppressed, self.shard.0);
+            self.journal.tell(LogType::Notice, text);
             self.suppressed = 0;
         }
     }
@@ -222,119 +264,14 @@ fn is_over(quiet_until: &mut Option<Millis>, now: Millis) -> bool {
     is_over
 }
 
-/// The connection that an event is about.
-pub(super) fn connection_of(event: &Event) -> ConnectionId {
-    match event {
-        Event::Connected { connection, .. }
-        | Event::Disconnected { connection, .. }
-        | Event::Stuck { connection, .. }
-        | Event::Denied { connection, .. }
-        | Event::Refused { connection, .. } => *connection,
-    }
-}
-
-fn describe(event: &Event, peer: Option<Peer>, shard: ShardId) -> String {
-    let peer = peer.map_or_else(|| "unknown".into(), |peer| peer.to_string());
-    let shard = shard.0;
-    match event {
-        Event::Connected { client_id, user, version, clean_start, keep_alive_secs, .. } => {
-            let id = printable(client_id);
-            let version = match version {
-                ProtocolVersion::V31 => "v3.1",
-                ProtocolVersion::V311 => "v3.1.1",
-                ProtocolVersion::V5 => "v5",
-            };
-            let start = if *clean_start { ", clean start" } else { "" };
-            let user = user.as_ref().map_or_else(String::new, |user| format!(", user {}", printable(user)));
-            format!(
-                "New client connected from {peer} as {id} on shard {shard} \
-                 ({version}{start}, keep alive {keep_alive_secs} s{user})"
-            )
-        }
-        Event::Disconnected { client_id, cause, .. } => {
-            let id = printable(client_id);
-            match cause {
-                Cause::ClientDisconnected => format!("Client {id} [{peer}] disconnected from shard {shard}"),
-                Cause::ConnectionLost => format!("Client {id} [{peer}] closed its connection to shard {shard}"),
-                Cause::Broker(reason, what) => {
-                    format!(
-                        "Client {id} [{peer}] disconnected by shard {shard}: {reason} (0x{:02X}): {what}",
-                        *reason as u8
-                    )
-                }
-            }
-        }
-        Event::Stuck { client_id, queued, .. } => {
-            let id = printable(client_id);
-            format!(
-                "Client {id} [{peer}] does not keep up: {queued} messages are queued for it on shard {shard}, and publishers \
-                 wait for it no longer (backpressure_ms_max)"
-            )
-        }
-        Event::Denied { client_id, user, access, topic, rule, .. } => {
-            let (id, topic) = (printable(client_id), printable(topic));
-            let user =
-                user.as_ref().map_or_else(|| "without a user name".into(), |user| format!("of {}", printable(user)));
-            let wish = match access {
-                Access::Publish => "publish to",
-                Access::Receive => "receive",
-            };
-            format!("Client {id} [{peer}] {user} may not {wish} {topic}: {} (shard {shard})", printable(rule))
-        }
-        Event::Refused { cause, .. } => match cause {
-            Cause::Broker(reason, what) => {
-                format!("Connection from {peer} refused by shard {shard}: {reason}: {what}")
-            }
-            Cause::ClientDisconnected | Cause::ConnectionLost => {
-                format!("Connection from {peer} to shard {shard} closed before CONNECT")
-            }
-        },
-    }
-}
-
-/// Client's text as it may stand in a log: no control characters, nothing that turns the direction of writing, not too long.
-fn printable(text: &str) -> String {
-    let mut printable = String::with_capacity(text.len().min(TEXT_BYTES_MAX));
-    for character in text.chars() {
-        if printable.len() >= TEXT_BYTES_MAX {
-            printable.push_str("...");
-            break;
-        }
-        let is_harmless = !character.is_control()
-            && !matches!(character, '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2066}'..='\u{2069}' | '\u{FEFF}');
-        if is_harmless {
-            printable.push(character);
-        } else {
-            // Writing to a string does not fail.
-            let _ = write!(printable, "{}", character.escape_unicode());
-        }
-    }
-    printable
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Logging;
-
-    /// Case O01.
-    #[test]
-    fn text_of_a_client_cannot_forge_lines_or_move_the_cursor() {
-        assert_eq!(printable("a\nb\x1b[2Jc"), "a\\u{a}b\\u{1b}[2Jc");
-        assert_eq!(printable("\u{202E}x"), "\\u{202e}x");
-        assert_eq!(printable("ordinär"), "ordinär");
-    }
-
-    #[test]
-    fn text_of_a_client_is_cut_off() {
-        let long = printable(&"ä".repeat(10_000));
-        assert!(long.len() <= TEXT_BYTES_MAX + 5 && long.ends_with("..."));
-    }
 
     #[test]
     fn lines_that_clients_cause_are_limited_and_the_rest_counted() {
         let (journal, _end) = Journal::start(&Logging::default()).unwrap();
-        let mut report = Report::new(journal, ShardId(0), false);
+        let mut report = Report::new(journal, ShardId(0), Tone::from(&Logging::default()));
         let told = (0..25).filter(|_| report.may_tell(Millis(5_000))).count();
         assert_eq!(told, LINES_PER_SEC_MAX as usize);
         assert_eq!(report.suppressed, 15);

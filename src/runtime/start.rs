@@ -25,17 +25,18 @@ use super::journal::Journal;
 use super::listener::{self, Listeners};
 use super::memory::{Memory, fit_held_bytes};
 use super::mesh::{self, Caller};
-use super::news::{self, News, NewsDesk};
+use super::news::{self, NewsDesk};
 use super::panic_policy;
 use super::policy_files;
 use super::probe;
 use super::process::{self, PidFile, Starter};
-use super::report::Report;
+use super::reloading::Reloading;
+use super::report::{Report, Tone};
 use super::signal::{self, Signal};
 use super::verifier;
 use super::watchdog::Watchdog;
 use crate::auth::Policy;
-use crate::config::Config;
+use crate::config::{Config, LogType};
 use crate::id::ShardId;
 use crate::session::LargePayloads;
 use crate::shard::ShardConfig;
@@ -92,7 +93,7 @@ fn prepare(config: &Config, reload: &mut Reload<'_>, starter: &mut Option<Starte
 
 /// `held`: what is to be told of the memory held.
 fn serve(
-    (config, mut policy): (&Config, Arc<Policy>),
+    (config, policy): (&Config, Arc<Policy>),
     (reload, starter): (&mut Reload<'_>, &mut Option<Starter>),
     held: &str,
     listeners: Listeners,
@@ -116,7 +117,8 @@ fn serve(
         .then(|| Announcer::new(Arc::clone(&board), caller.clone(), config.sys_interval_secs));
     let watchdog = Watchdog::wanted(board, caller.clone());
     // Dropped last: with it go the files of Unix sockets.
-    let mut changing = Changing::new(bound, changes, caller.clone());
+    let changing = Changing::new(bound, changes, caller.clone());
+    let mut reloading = Reloading { config: config.clone(), policy, changing, desk, journal: journal.clone() };
     let mut broker = Broker { shards: config.cpus.len(), notices, is_stopping, caller, journal, announcer, watchdog };
     if broker.await_ready()? {
         broker.journal.line(line);
@@ -128,12 +130,8 @@ fn serve(
             broker.journal.line("RINGMQ_FAULTS=1: any client can cause a panic (PUBLISH to $fault/panic)".into());
         }
         broker.await_end(&mut || {
-            let config = reload()?;
-            let fresh = policy_files::load(&config)?;
-            let changed = changing.apply(&config)?;
-            policy = Arc::new(fresh.at(&changed.places, &policy));
-            desk.tell_all(&News::Rules(Arc::clone(&policy)));
-            Ok(format!("users and rights read again, {changed}"))
+            let wanted = reload()?;
+            reloading.apply(wanted)
         })?;
         broker.journal.line("ringmq has stopped".into());
     }
@@ -202,7 +200,7 @@ fn start_shards(
             is_stopping: Arc::clone(shared.is_stopping),
             news,
             asker,
-            report: Report::new(shared.journal.clone(), id, config.logging.tells_connections),
+            report: Report::new(shared.journal.clone(), id, Tone::from(&config.logging)),
         };
         let (cpu, notify) = (config.cpus[index], notify.clone());
         let builder = thread::Builder::new().name(format!("ringmq-{index}"));
@@ -294,10 +292,13 @@ impl Broker {
                 Some(Notice::Signal(Signal::ReopenLog)) => self.journal.reopen(),
                 Some(Notice::Signal(Signal::Reload)) => {
                     self.journal.reopen();
-                    self.journal.line(match reload() {
-                        Ok(told) => format!("Reloaded: {told}"),
-                        Err(failure) => format!("Not reloaded, nothing has changed: {failure}"),
-                    });
+                    match reload() {
+                        Ok(told) => self.journal.line(format!("Reloaded: {told}")),
+                        Err(failure) => {
+                            let text = format!("Not reloaded, nothing has changed: {failure}");
+                            self.journal.tell(LogType::Error, text);
+                        }
+                    }
                 }
                 Some(Notice::Signal(Signal::Ignored(name))) => self.journal.line(format!("{name} is ignored")),
                 Some(Notice::Ended(_, Ok(()))) if stop_by.is_some() => running -= 1,

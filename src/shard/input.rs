@@ -11,6 +11,7 @@ use super::authenticate::Verdict;
 use super::mesh_message::MeshBatch;
 use crate::auth::Policy;
 use crate::id::{ConnectionId, Millis, ShardId};
+use crate::limits::Limits;
 use crate::message::Message;
 
 /// Something that happened to a shard, other than bytes received (see `Shard::receive`).
@@ -44,6 +45,9 @@ pub enum Input {
     },
     /// Rules and terms have changed: these hold from now on, also for what is connected, queued and retained.
     Rules(Arc<Policy>),
+    /// Limits have changed. What was sized by them at the start stays as it is: memory held, the cache of matches; what a client was
+    /// promised must not become less.
+    Limits(Arc<Limits>),
     /// The network connection ended without the shard's wish. Not sent for connections that the shard closed.
     Closed {
         /// The connection.

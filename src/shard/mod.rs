@@ -150,6 +150,7 @@ impl Shard {
             Input::Certified { connection, user } => self.certify(connection, user),
             Input::Verified { ticket, connection, verdict } => self.verified(ticket, connection, verdict, outbox),
             Input::Rules(policy) => self.replace_policy(now, policy, outbox),
+            Input::Limits(limits) => self.config.limits = Limits::clone(&limits),
             Input::Closed { connection } => self.connection_lost(now, connection, outbox),
             Input::Drained { connection } => self.drained(now, connection, outbox),
             Input::Mesh { from, batch } => self.mesh_batch(now, from, batch, outbox),

@@ -8,7 +8,7 @@ use super::egress::EgressTable;
 use super::mesh_message::MeshBatch;
 use crate::auth::Access;
 use crate::id::ConnectionId;
-use crate::wire::{ProtocolVersion, ReasonCode};
+use crate::wire::{ProtocolVersion, QoS, ReasonCode};
 
 /// What a shard wants done.
 #[derive(Debug, Default)]
@@ -86,6 +86,26 @@ pub enum Event {
         topic: Box<str>,
         /// Which rule decided.
         rule: Box<str>,
+    },
+    /// A subscription was made or changed. Told if the policy wants it.
+    Subscribed {
+        /// Its connection.
+        connection: ConnectionId,
+        /// Its client id.
+        client_id: Box<str>,
+        /// What it subscribed to.
+        filter: Box<str>,
+        /// The QoS that was granted.
+        qos: QoS,
+    },
+    /// A subscription was given up. Told if the policy wants it.
+    Unsubscribed {
+        /// Its connection.
+        connection: ConnectionId,
+        /// Its client id.
+        client_id: Box<str>,
+        /// What it had subscribed to.
+        filter: Box<str>,
     },
     /// A connection ended before its CONNECT was accepted.
     Refused {

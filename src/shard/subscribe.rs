@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::interest::PendingSuback;
 use super::matches::{Subscriber, Wish};
 use super::receive::{Source, Step};
-use super::{Outbox, Shard};
+use super::{Event, Outbox, Shard};
 use crate::id::{Millis, SessionId};
 use crate::session::Subscription;
 use crate::topic::{SubscriptionFilter, TopicLimits};
@@ -41,7 +41,12 @@ impl Shard {
             let subscription = Subscription { options, subscription_id: subscribe.subscription_id };
             let text = policy.terms(listener).mounted_filter(text);
             let reason = match self.install(source.session, &text, subscription, &mut pending, outbox) {
-                Ok(qos) => qos as u8,
+                Ok(qos) => {
+                    if policy.tells_subscriptions {
+                        self.tell_subscription(source, &text, Some(qos), outbox);
+                    }
+                    qos as u8
+                }
                 Err(reason) => reason as u8,
             };
             pending.reasons.push(reason);
@@ -127,6 +132,9 @@ impl Shard {
                 }
                 self.interests.forget_replays(source.session, text);
                 self.withdraw(source.session, text, outbox);
+                if policy.tells_subscriptions {
+                    self.tell_subscription(source, text, None, outbox);
+                }
             }
             let reason = if is_known { ReasonCode::Success } else { ReasonCode::NoSubscriptionExisted };
             reasons.push(reason as u8);
@@ -137,6 +145,16 @@ impl Shard {
             outbox.egress.control(source.connection.slot, |out| connection.put_unsuback(unsuback, words, out));
         }
         Step::Done
+    }
+
+    /// Tells that a subscription was made at this QoS, or given up.
+    fn tell_subscription(&self, source: Source<'_>, filter: &str, qos: Option<QoS>, outbox: &mut Outbox) {
+        let Some(session) = self.sessions.get(source.session.slot) else { return };
+        let (connection, client_id, filter) = (source.connection, session.client_id.clone(), filter.into());
+        outbox.events.push(match qos {
+            Some(qos) => Event::Subscribed { connection, client_id, filter, qos },
+            None => Event::Unsubscribed { connection, client_id, filter },
+        });
     }
 
     /// Whether an answer with so many reason codes is within the client's Maximum Packet Size [MQTT-3.1.2-24]: seen before

@@ -35,7 +35,7 @@ impl Oracle {
             }
             Event::Disconnected { cause, .. } => self.disconnected(now, line, *cause, lines),
             Event::Refused { cause, .. } => self.refused(now, line, *cause, lines),
-            Event::Stuck { .. } | Event::Denied { .. } => {}
+            Event::Stuck { .. } | Event::Denied { .. } | Event::Subscribed { .. } | Event::Unsubscribed { .. } => {}
         }
     }
 

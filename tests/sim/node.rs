@@ -160,6 +160,8 @@ impl Node {
             | Event::Disconnected { connection, .. }
             | Event::Stuck { connection, .. }
             | Event::Denied { connection, .. }
+            | Event::Subscribed { connection, .. }
+            | Event::Unsubscribed { connection, .. }
             | Event::Refused { connection, .. }) = &event;
             let user = self.users[connection.slot as usize].as_mut().expect("events tell of connections that are open");
             assert_eq!(user.id, *connection, "an event tells of a former user of the slot");
@@ -171,7 +173,7 @@ impl Node {
                     user.heard_at = around.now;
                     user.is_admitted = true;
                 }
-                Event::Stuck { .. } => continue,
+                Event::Stuck { .. } | Event::Subscribed { .. } | Event::Unsubscribed { .. } => continue,
                 Event::Denied { .. } => panic!("everybody may do everything"),
                 Event::Disconnected { cause, .. } | Event::Refused { cause, .. } => {
                     self.broker_closes += u64::from(matches!(cause, Cause::Broker(..)));

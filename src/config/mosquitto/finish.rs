@@ -6,8 +6,8 @@
 use super::draft::{Draft, Family, Rights, Station, TlsDraft};
 use crate::config::address::addresses_of;
 use crate::config::{
-    Config, Identity, ListenAddress, Listener, LogDestination, Mistake, PORT, Place, Security, Timestamp, Tls,
-    Transport,
+    Config, Identity, ListenAddress, Listener, LogDestination, LogForm, LogType, Mistake, PORT, Place, Security,
+    Timestamp, Tls, Transport,
 };
 
 /// Completes `draft`. Where the file has no listener the broker is for this machine only and listens on `ports`, unless
@@ -79,14 +79,17 @@ fn set_queue(draft: &mut Draft) {
 
 fn set_logging(draft: &mut Draft) {
     let is_notice = draft.logs_any(&["notice"]).unwrap_or(true);
-    let is_told = draft.logs_any(&["warning", "notice", "information"]).unwrap_or(true);
-    let subscriptions = draft.logs_any(&["subscribe"]).unwrap_or(false);
+    let subscriptions = draft.logs_any(&["subscribe", "unsubscribe"]).unwrap_or(false);
+    let types =
+        LogType::ALL.into_iter().filter(|kind| draft.logs_any(&[kind.word()]).unwrap_or(*kind <= LogType::Information));
+    let types = types.collect();
     let destinations = draft.log_destinations();
     let facility = draft.log_facility.map(|number| format!("local{number}"));
     let logging = &mut draft.config.logging;
     logging.tells_connections &= is_notice;
     logging.tells_subscriptions = subscriptions;
-    logging.is_quiet = !is_told;
+    logging.types = types;
+    logging.form = LogForm::Mosquitto;
     logging.destinations = destinations.unwrap_or_else(|| vec![LogDestination::Stderr]);
     for destination in &mut logging.destinations {
         if let (LogDestination::Syslog(name), Some(facility)) = (destination, &facility) {

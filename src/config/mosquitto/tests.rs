@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::*;
-use crate::config::{Identity, ListenAddress, Listener, LogDestination, Timestamp, Transport};
+use crate::config::{Identity, ListenAddress, Listener, LogDestination, LogForm, LogType, Timestamp, Transport};
 use crate::limits::{Limits, QueueFull};
 use crate::wire::{ProtocolVersion, QoS};
 
@@ -293,12 +293,15 @@ fn the_log_goes_where_it_is_told() {
     assert!(mistakes("log_dest file")[0].contains("Empty 'log_dest file'"));
     assert_eq!(log("log_timestamp false").timestamp, Timestamp::None);
     assert_eq!(log("log_timestamp_format %H:%M").timestamp, Timestamp::Format("%H:%M".into()));
-    let told = |log: crate::config::Logging| (log.tells_connections, log.tells_subscriptions, log.is_quiet);
-    assert_eq!(told(log("log_type all")), (true, true, false));
-    assert_eq!(told(log("log_type error")), (false, false, true));
-    assert_eq!(told(log("log_type subscribe\nlog_type notice")), (true, true, false));
-    assert_eq!(told(log("log_type all\nlog_type none")), (false, false, true));
-    assert_eq!(told(log("connection_messages false")), (false, false, false));
+    let told = |log: crate::config::Logging| (log.tells_connections, log.tells_subscriptions, log.types);
+    assert_eq!(told(log("log_type all")), (true, true, LogType::ALL.to_vec()));
+    assert_eq!(told(log("log_type error")), (false, false, vec![LogType::Error]));
+    let two = vec![LogType::Notice, LogType::Subscribe];
+    assert_eq!(told(log("log_type subscribe\nlog_type notice")), (true, true, two));
+    assert_eq!(told(log("log_type unsubscribe")), (false, true, vec![LogType::Unsubscribe]));
+    assert_eq!(told(log("log_type all\nlog_type none")), (false, false, vec![]));
+    assert_eq!(told(log("connection_messages false")), (false, false, LogType::ALL[..4].to_vec()));
+    assert_eq!(log("").form, LogForm::Mosquitto);
 }
 
 #[test]

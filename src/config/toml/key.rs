@@ -65,10 +65,13 @@ pub(super) const SECURITY: &[Key<Security>] = keys! {
 };
 
 pub(super) const LOG: &[Key<Logging>] = keys! {
-    "destinations" "Where lines go: stderr, stdout, topic, syslog:FACILITY, file:PATH."
-        ("[\"stderr\"]") = destinations;
+    "destinations" "Where lines go: stderr, stdout, topic, syslog:FACILITY, file:PATH." ("[\"stderr\"]") = destinations;
+    "types" "Which lines are told: error, warning, notice, information, subscribe, unsubscribe, debug." ("[\"error\", \"warning\"]")
+        = types;
+    "format" "How they are worded: plain, mosquitto (for programs that read its log) or json (an object per line)." ("\"json\"")
+        = form;
     "connections" "Whether each connect and disconnect is told." ("true") = tells_connections;
-    "subscriptions" "Whether each subscription is told. No effect yet." ("true") = tells_subscriptions;
+    "subscriptions" "Whether each subscription is told, and each that is given up." ("true") = tells_subscriptions;
     "quiet" "Whether only errors are told." ("true") = is_quiet;
     "timestamp" "What stands before each line: none, epoch (seconds) or a format of strftime." ("\"epoch\"")
         = timestamp;

@@ -17,6 +17,7 @@ use ::toml::de::{DeTable, DeValue};
 
 pub(super) use self::print::converted_text;
 pub use self::print::default_text;
+pub use self::value::quoted;
 
 use self::key::{Key, Root, Station};
 use super::mistake::near;

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use ::toml::de::DeValue;
 
 use crate::config::address::addresses_of;
-use crate::config::{Identity, ListenAddress, LogDestination, PORT, Timestamp};
+use crate::config::{Identity, ListenAddress, LogDestination, LogForm, LogType, PORT, Timestamp};
 use crate::wire::{ProtocolVersion, QoS};
 
 /// A value of a key.
@@ -32,8 +32,8 @@ pub(super) fn number(value: &DeValue<'_>, min: u64, max: u64) -> Result<u64, Str
         .ok_or_else(|| format!("a number from {min} to {max} is wanted"))
 }
 
-/// Text with its quotation marks.
-pub(super) fn quoted(text: &str) -> String {
+/// Text with its quotation marks, as TOML has it, and JSON.
+pub fn quoted(text: &str) -> String {
     let mut quoted = String::from('"');
     for letter in text.chars() {
         match letter {
@@ -149,6 +149,22 @@ macro_rules! words {
 
 words!(ProtocolVersion, "3.1" = Self::V31, "3.1.1" = Self::V311, "5.0" = Self::V5);
 words!(Identity, "none" = Self::None, "common-name" = Self::CommonName, "subject" = Self::Subject);
+
+words!(LogForm, "plain" = Self::Plain, "mosquitto" = Self::Mosquitto, "json" = Self::Json);
+
+impl Value for LogType {
+    fn read(value: &DeValue<'_>) -> Result<Self, String> {
+        let word = text(value)?;
+        Self::ALL
+            .into_iter()
+            .find(|kind| kind.word() == word)
+            .ok_or_else(|| format!("one of {} is wanted", Self::ALL.map(Self::word).join(" ")))
+    }
+
+    fn write(&self) -> Option<String> {
+        Some(quoted(self.word()))
+    }
+}
 
 impl Value for ListenAddress {
     fn read(value: &DeValue<'_>) -> Result<Self, String> {

@@ -1,0 +1,76 @@
+//! Reloading: from a new configuration to a broker that does what it says, all of it or nothing.
+//!
+//! Duty: make everything that can fail, then tell shards and log; say what needs a new start. Must not: wait, or read the
+//! configuration. Neighbours: `changing` has the listeners, `policy_files` the rules, `journal` the log; `start` calls.
+
+use std::sync::Arc;
+
+use super::changing::Changing;
+use super::failure::Failure;
+use super::journal::{Journal, Writing};
+use super::news::{News, NewsDesk};
+use super::policy_files;
+use super::report::Tone;
+use crate::auth::Policy;
+use crate::config::{Config, LogType, change_limits};
+
+/// A running broker, as far as it can change.
+#[derive(Debug)]
+pub(super) struct Reloading {
+    /// What it does now.
+    pub(super) config: Config,
+    pub(super) policy: Arc<Policy>,
+    pub(super) changing: Changing,
+    pub(super) desk: NewsDesk,
+    pub(super) journal: Journal,
+}
+
+impl Reloading {
+    /// Does as `wanted` says; what it has done, for the log.
+    ///
+    /// # Errors
+    /// A file or an address that it names cannot be had; nothing was changed.
+    pub(super) fn apply(&mut self, wanted: Config) -> Result<String, Failure> {
+        let fresh = policy_files::load(&wanted)?;
+        let is_logged_otherwise = wanted.logging != self.config.logging;
+        let writing = is_logged_otherwise.then(|| Writing::prepare(&wanted.logging)).transpose()?;
+        let changed = self.changing.apply(&wanted)?;
+        // From here on nothing fails.
+        self.policy = Arc::new(fresh.at(&changed.places, &self.policy));
+        self.desk.tell_all(&News::Rules(Arc::clone(&self.policy)));
+        let (limits, mut fixed) = change_limits(&self.config.limits, &wanted.limits, wanted.is_held_bytes_set);
+        let is_bounded_otherwise = limits != self.config.limits;
+        if is_bounded_otherwise || is_logged_otherwise {
+            self.desk.tell_all(&News::Bounds(Arc::new(limits.clone()), Tone::from(&wanted.logging)));
+        }
+        if let Some(writing) = writing {
+            self.journal.change(writing);
+        }
+        for warning in &wanted.warnings {
+            self.journal.tell(LogType::Warning, warning.clone());
+        }
+        fixed.extend(fixed_parts(&self.config, &wanted));
+        // What is as it was at the start stays so, to be named again until the broker is started again.
+        let Config { cpus, sys_interval_secs, pid_file, user, persistence, .. } = self.config.clone();
+        self.config = Config { limits, cpus, sys_interval_secs, pid_file, user, persistence, ..wanted };
+        let limits = if is_bounded_otherwise { ", limits changed" } else { "" };
+        let log = if is_logged_otherwise { ", log changed" } else { "" };
+        let start = match &fixed[..] {
+            [] => String::new(),
+            names => format!("; a new start is needed for {}", names.join(", ")),
+        };
+        Ok(format!("users and rights read again, {changed}{limits}{log}{start}"))
+    }
+}
+
+/// What `wanted` says otherwise and cannot change while the broker runs.
+fn fixed_parts(running: &Config, wanted: &Config) -> Vec<&'static str> {
+    let parts = [
+        ("cpus", running.cpus != wanted.cpus),
+        ("sys_interval", running.sys_interval_secs != wanted.sys_interval_secs),
+        ("pid_file", running.pid_file != wanted.pid_file),
+        ("user", running.user != wanted.user),
+        ("persistence", running.persistence != wanted.persistence),
+    ];
+    parts.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect()
+}
