@@ -179,6 +179,9 @@ impl Default for Limits {
 /// Payloads of this size and more are referenced, never copied, on their way through the broker, bytes.
 pub const SHARED_PAYLOAD_BYTES_MIN: usize = 4096;
 
+/// Longest message of a SCRAM exchange that is taken, bytes: user name, nonce and what SCRAM adds to them.
+pub const SCRAM_MESSAGE_BYTES_MAX: usize = 4096;
+
 /// Largest Remaining Length of the protocol, bytes (section 1.5.5).
 pub const REMAINING_LENGTH_MAX: u32 = 268_435_455;
 

@@ -72,6 +72,7 @@ impl Broker {
                 shards,
                 hash_seed: HASH_SEED,
                 id_seed: index as u64,
+                secret: ringmq::auth::scram::Secret::new([9; 32]),
                 limits,
                 large_payloads: large_payloads.clone(),
                 is_faulty: false,

@@ -71,6 +71,7 @@ impl World {
                 shards: SHARDS,
                 hash_seed: 1,
                 id_seed: 2,
+                secret: ringmq::auth::scram::Secret::new([9; 32]),
                 limits: limits(),
                 large_payloads: large_payloads.clone(),
                 is_faulty: false,

@@ -1,6 +1,7 @@
 //! SECOND floor: who may connect, and who may do what. Pure decisions on data that is already loaded.
 //!
 //! - `password`: files of users and hashes of their passwords, and the check of one password.
+//! - `scram`: one exchange of SCRAM-SHA-256, from the client's first message to the broker's last.
 //! - `acl`: files of rights, compiled; the decision and the line that made it.
 //! - `policy`: what a broker has decided about its listeners, as the shards keep it.
 //!
@@ -11,6 +12,7 @@ pub mod acl;
 pub mod password;
 pub mod policy;
 mod rights;
+pub mod scram;
 
 use std::fmt;
 

@@ -1,7 +1,8 @@
-//! Password files as Mosquitto writes them: one `user:hash` in each line.
+//! Password files as Mosquitto writes them: one `user:hash` in each line, and one form of hash that it does not know, for SCRAM.
 //!
 //! Duty: read them and say every mistake, check one password in a time that tells nothing, make the hash of a new one. Must not:
-//! run on a shard (a check costs up to tens of milliseconds). Neighbours: `runtime/verifier` checks, `cli/passwd` writes.
+//! run on a shard (a check costs up to tens of milliseconds). Neighbours: `runtime/verifier` checks, `cli/passwd` writes, `scram`
+//! takes the keys.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -12,7 +13,7 @@ use pbkdf2::pbkdf2_hmac;
 use sha2::{Digest, Sha512};
 use subtle::ConstantTimeEq;
 
-use super::{Mistake, numbered};
+use super::{Mistake, numbered, scram};
 
 /// Bytes of a hash that is made; of one that is read, those that SHA-512 has.
 const HASH_BYTES: usize = 64;
@@ -22,6 +23,10 @@ pub const SALT_BYTES: usize = 64;
 const SHORT_SALT_BYTES: usize = 12;
 /// Rounds of PBKDF2 for a new password, as Mosquitto 2.1 has them.
 const ITERATIONS: u32 = 1000;
+/// Rounds of PBKDF2 for a new entry for SCRAM: the fewest that RFC 7677 recommends, as small devices compute them.
+const SCRAM_ITERATIONS: u32 = 4096;
+/// Bytes of the salt of a new entry for SCRAM.
+const SCRAM_SALT_BYTES: usize = 16;
 /// Parameters of Argon2id for a new password, as Mosquitto 2.1 has them: KiB of memory, passes, lanes.
 const ARGON2: (u32, u32, u32) = (47_104, 1, 1);
 /// Most memory that a hash may ask for, KiB, and most passes: more is a mistake, as it would stop all logins.
@@ -39,12 +44,18 @@ pub enum Scheme {
     Pbkdf2,
     /// `$6$`: one SHA-512, as Mosquitto 1.6 and older.
     Sha512,
+    /// `$scram-sha-256$`: the keys of SCRAM (RFC 5802), which Mosquitto does not know.
+    ScramSha256,
 }
 
 impl Scheme {
     /// The words for the schemes on the command line; the first is the default.
-    pub const WORDS: [(&str, Self); 3] =
-        [("argon2id", Self::Argon2id), ("sha512-pbkdf2", Self::Pbkdf2), ("sha512", Self::Sha512)];
+    pub const WORDS: [(&str, Self); 4] = [
+        ("argon2id", Self::Argon2id),
+        ("sha512-pbkdf2", Self::Pbkdf2),
+        ("sha512", Self::Sha512),
+        ("scram-sha-256", Self::ScramSha256),
+    ];
 }
 
 /// What is kept of a password.
@@ -57,9 +68,19 @@ pub struct Hash {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Method {
-    Argon2id { memory_kib: u32, passes: u32, lanes: u32 },
-    Pbkdf2 { iterations: u32 },
+    Argon2id {
+        memory_kib: u32,
+        passes: u32,
+        lanes: u32,
+    },
+    Pbkdf2 {
+        iterations: u32,
+    },
     Sha512,
+    /// The hash is StoredKey and ServerKey, one behind the other.
+    ScramSha256 {
+        iterations: u32,
+    },
 }
 
 impl fmt::Debug for Hash {
@@ -76,8 +97,13 @@ impl Hash {
             Scheme::Argon2id => Method::Argon2id { memory_kib: ARGON2.0, passes: ARGON2.1, lanes: ARGON2.2 },
             Scheme::Pbkdf2 => Method::Pbkdf2 { iterations: ITERATIONS },
             Scheme::Sha512 => Method::Sha512,
+            Scheme::ScramSha256 => Method::ScramSha256 { iterations: SCRAM_ITERATIONS },
         };
-        let salt = if scheme == Scheme::Argon2id { &salt[..] } else { &salt[..SHORT_SALT_BYTES] };
+        let salt = match scheme {
+            Scheme::Argon2id => &salt[..],
+            Scheme::ScramSha256 => &salt[..SCRAM_SALT_BYTES],
+            Scheme::Pbkdf2 | Scheme::Sha512 => &salt[..SHORT_SALT_BYTES],
+        };
         let mut made = Self { method, salt: salt.to_vec(), hash: vec![0; HASH_BYTES] };
         made.hash = made.compute(password);
         made
@@ -95,11 +121,16 @@ impl Hash {
                 let iterations = number(iterations, "iterations", ITERATIONS_MAX)?;
                 Self::sha512(Method::Pbkdf2 { iterations }, salt, hash)
             }
+            ["", "scram-sha-256", iterations, salt, stored_key, server_key] => {
+                let iterations = number(iterations, "iterations", ITERATIONS_MAX)?;
+                Self::scram(iterations, salt, [stored_key, server_key])
+            }
+            ["", "scram-sha-256", ..] => Err("not $scram-sha-256$ITERATIONS$SALT$STOREDKEY$SERVERKEY".into()),
             ["", "argon2id", "v=19", parameters, salt, hash] => Self::argon2id(parameters, salt, hash),
             ["", "argon2id", ..] => Err("not $argon2id$v=19$m=MEMORY,t=PASSES,p=LANES$SALT$HASH".into()),
             _ => {
-                Err("no hash of a password; $6$, $7$ and $argon2id$ are known (ringmq passwd -U hashes plain text)"
-                    .into())
+                let known = "$6$, $7$, $argon2id$ and $scram-sha-256$ are known";
+                Err(format!("no hash of a password; {known} (ringmq passwd -U hashes plain text)"))
             }
         }
     }
@@ -111,6 +142,22 @@ impl Hash {
             return Err(format!("the salt is empty, or the hash has not {HASH_BYTES} bytes"));
         }
         Ok(Self { method, salt, hash })
+    }
+
+    fn scram(iterations: u32, salt: &str, keys: [&str; 2]) -> Result<Self, String> {
+        let salt = Base64::decode_vec(salt).map_err(|_| "the salt is not base64")?;
+        let mut hash = Vec::with_capacity(HASH_BYTES);
+        for key in keys {
+            let key = Base64::decode_vec(key).map_err(|_| "a key is not base64")?;
+            if key.len() != scram::KEY_BYTES {
+                return Err(format!("a key has not {} bytes", scram::KEY_BYTES));
+            }
+            hash.extend(key);
+        }
+        if salt.is_empty() || salt.len() > SALT_BYTES {
+            return Err(format!("the salt has not 1 to {SALT_BYTES} bytes"));
+        }
+        Ok(Self { method: Method::ScramSha256 { iterations }, salt, hash })
     }
 
     fn argon2id(parameters: &str, salt: &str, hash: &str) -> Result<Self, String> {
@@ -148,6 +195,7 @@ impl Hash {
                 pbkdf2_hmac::<Sha512>(password, &self.salt, iterations, &mut hash);
                 hash
             }
+            Method::ScramSha256 { iterations } => scram::keys_of(password, &self.salt, iterations).concat(),
             Method::Argon2id { .. } => {
                 let mut hash = vec![0; self.hash.len()];
                 let hashed = self.argon2().map(|argon2| argon2.hash_password_into(password, &self.salt, &mut hash));
@@ -166,9 +214,21 @@ impl Hash {
     fn work(&self) -> u64 {
         match self.method {
             Method::Sha512 => 1,
-            Method::Pbkdf2 { iterations } => u64::from(iterations) * 4,
+            Method::Pbkdf2 { iterations } | Method::ScramSha256 { iterations } => u64::from(iterations) * 4,
             Method::Argon2id { memory_kib, passes, .. } => u64::from(memory_kib) * u64::from(passes) * 4,
         }
+    }
+
+    /// What SCRAM needs of it; `None` if it is of another form.
+    pub(super) fn keys(&self) -> Option<scram::Keys<'_>> {
+        let Method::ScramSha256 { iterations } = self.method else { return None };
+        let (stored_key, server_key) = self.hash.split_first_chunk()?;
+        Some(scram::Keys { iterations, salt: &self.salt, stored_key, server_key: server_key.try_into().ok()? })
+    }
+
+    /// The same with another salt, that nobody's password has.
+    pub(super) fn salted(&self, salt: impl FnOnce(usize) -> Vec<u8>) -> Self {
+        Self { method: self.method.clone(), salt: salt(self.salt.len()), hash: vec![0; self.hash.len()] }
     }
 
     /// Whether it is kept as one would be made now.
@@ -191,6 +251,11 @@ impl fmt::Display for Hash {
                 let (salt, hash) = (unpadded(&self.salt), unpadded(&self.hash));
                 write!(out, "$argon2id$v=19$m={memory_kib},t={passes},p={lanes}${salt}${hash}")
             }
+            Method::ScramSha256 { iterations } => {
+                let (stored_key, server_key) = self.hash.split_at(scram::KEY_BYTES);
+                let keys = format!("{}${}", padded(stored_key), padded(server_key));
+                write!(out, "$scram-sha-256${iterations}${}${keys}", padded(&self.salt))
+            }
         }
     }
 }
@@ -207,6 +272,8 @@ pub struct Passwords {
     users: HashMap<Box<str>, Hash>,
     /// What is checked for a user that does not exist: it costs as much as for most that do.
     dummy: Hash,
+    /// As what a user without keys for SCRAM is shown; `None` if nobody has any.
+    scram_dummy: Option<Hash>,
 }
 
 impl Passwords {
@@ -230,7 +297,9 @@ impl Passwords {
             return Err(mistakes);
         }
         let dummy = dummy_like(users.values());
-        Ok(Self { users, dummy })
+        let for_scram = users.values().filter(|hash| hash.keys().is_some());
+        let scram_dummy = for_scram.clone().next().is_some().then(|| dummy_like(for_scram));
+        Ok(Self { users, dummy, scram_dummy })
     }
 
     /// Whether there is such a user.
@@ -251,6 +320,11 @@ impl Passwords {
     /// The line's part behind the colon, to tell one version of an entry from another.
     pub fn entry(&self, user: &str) -> Option<&Hash> {
         self.users.get(user)
+    }
+
+    /// A hash with the parameters of most that SCRAM can use; `None` if it can use none.
+    pub fn scram_dummy(&self) -> Option<&Hash> {
+        self.scram_dummy.as_ref()
     }
 
     /// Whether the user exists and has this password. For one that does not exist, a password is checked all the same, so that
@@ -340,6 +414,27 @@ mod tests {
         let known = "$argon2id$v=19$m=65536,t=2,p=1$c29tZXNhbHQ$CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc";
         let hash = Hash::parse(known).expect("a PHC string");
         assert!(hash.is_of(b"password") && !hash.is_of(b"Password"));
+    }
+
+    /// The salt and password of the example in RFC 7677.
+    #[test]
+    fn an_entry_for_scram_is_checked_with_a_plain_password_too() {
+        let keys = "WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=$wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU=";
+        let entry = format!("$scram-sha-256$4096$W22ZaJ0SNY7soEsUEjb6gQ==${keys}");
+        let hash = Hash::parse(&entry).expect("our form");
+        assert!(hash.is_of(b"pencil") && !hash.is_of(b"Pencil"));
+        assert_eq!(hash.to_string(), entry);
+        let wrong = |from: &str, to: &str| Hash::parse(&entry.replacen(from, to, 1)).expect_err("a mistake");
+        for (from, to, words) in [
+            ("$4096", "$0", "iterations is no number"),
+            ("$4096", "", "ITERATIONS$SALT"),
+            ("W22ZaJ0SNY7soEsUEjb6gQ==", "", "1 to 64 bytes"),
+            ("W22Z", "W2!Z", "the salt is not base64"),
+            ("WG5d", "WG!d", "a key is not base64"),
+            ("WG5d", "", "a key has not 32 bytes"),
+        ] {
+            assert!(wrong(from, to).contains(words), "{from} {to}");
+        }
     }
 
     #[test]

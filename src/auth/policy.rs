@@ -192,6 +192,11 @@ impl Rules {
         }
     }
 
+    /// Whether any user could prove by SCRAM who it is.
+    pub fn offers_scram(&self) -> bool {
+        self.passwords.as_ref().is_some_and(|passwords| passwords.scram_dummy().is_some())
+    }
+
     /// Which rule decided, in words.
     pub fn reason(&self, decision: Decision) -> Box<str> {
         match decision.line {

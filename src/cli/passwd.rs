@@ -12,6 +12,7 @@ use clap::{Parser, ValueEnum};
 
 use crate::auth::Scheme;
 use crate::auth::password::{Hash, SALT_BYTES};
+use crate::auth::scram;
 use crate::runtime::Failure;
 
 /// Exit code: a password that was not written the same twice, as mosquitto_passwd has it.
@@ -40,7 +41,7 @@ pub struct Order {
     #[arg(short = 'U')]
     upgrade: bool,
 
-    /// How to hash; Mosquitto 2.0 knows the last two
+    /// How to hash; Mosquitto 2.0 knows sha512-pbkdf2 and sha512, no Mosquitto knows scram-sha-256
     #[arg(short = 'H', value_name = "SCHEME", default_value = "argon2id")]
     scheme: SchemeWord,
 
@@ -61,7 +62,7 @@ struct SchemeWord(Scheme);
 
 impl ValueEnum for SchemeWord {
     fn value_variants<'a>() -> &'a [Self] {
-        &[Self(Scheme::Argon2id), Self(Scheme::Pbkdf2), Self(Scheme::Sha512)]
+        const { &[Self(Scheme::WORDS[0].1), Self(Scheme::WORDS[1].1), Self(Scheme::WORDS[2].1), Self(Scheme::WORDS[3].1)] }
     }
 
     fn to_possible_value(&self) -> Option<clap::builder::PossibleValue> {
@@ -118,6 +119,9 @@ fn check_user(user: &str) -> Result<(), Failure> {
 }
 
 fn hash(password: &[u8], scheme: Scheme) -> Result<Hash, Failure> {
+    if scheme == Scheme::ScramSha256 && !scram::is_preparable(password) {
+        return Err(Failure::usage("passwd: for SCRAM a password is text without control characters, and not empty"));
+    }
     let mut salt = [0; SALT_BYTES];
     getrandom::fill(&mut salt)
         .map_err(|error| Failure::system(format!("the system gives no random numbers: {error}")))?;

@@ -36,6 +36,7 @@ use super::signal::{self, Signal};
 use super::verifier;
 use super::watchdog::Watchdog;
 use crate::auth::Policy;
+use crate::auth::scram::{self, Secret};
 use crate::config::{Config, LogType};
 use crate::id::ShardId;
 use crate::session::LargePayloads;
@@ -166,6 +167,7 @@ fn start_shards(
     let hash_seed = config.hash_seed.map_or_else(random_seed, Ok)?;
     let (ends, caller) = mesh::connect_shards(shards).map_err(|error| cannot_start(&error))?;
     let (desk, news) = news::open_desk(shards, caller.clone());
+    let shard_secret = random_secret()?;
     let secret = [random_seed()?, random_seed()?, random_seed()?, random_seed()?];
     let askers = verifier::start(shards, &config.limits, desk.clone(), clock, secret);
     let askers = askers.map_err(|error| cannot_start(&error))?;
@@ -177,6 +179,7 @@ fn start_shards(
             shards,
             hash_seed,
             id_seed: random_seed()?,
+            secret: shard_secret.clone(),
             limits: config.limits.clone(),
             large_payloads: large_payloads.clone(),
             is_faulty: config.is_faulty,
@@ -354,6 +357,14 @@ fn announcement(config: &Config, listeners: &Listeners) -> String {
 
 fn random_seed() -> Result<u64, Failure> {
     getrandom::u64().map_err(|error| Failure::system(format!("the system gives no random numbers: {error}")))
+}
+
+/// What all shards know and nobody else does.
+fn random_secret() -> Result<Secret, Failure> {
+    let mut bytes = [0; scram::KEY_BYTES];
+    getrandom::fill(&mut bytes)
+        .map_err(|error| Failure::system(format!("the system gives no random numbers: {error}")))?;
+    Ok(Secret::new(bytes))
 }
 
 fn cannot_start(error: &io::Error) -> Failure {

@@ -8,6 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::connect::Fault;
+use super::exchange::Exchanges;
 use super::{Outbox, Shard};
 use crate::auth::{Passwords, Rules};
 use crate::id::ConnectionId;
@@ -55,6 +56,7 @@ pub(super) struct Logins {
     pub(super) has_owners: bool,
     waiting: HashMap<u32, Login>,
     certified: HashMap<u32, (ConnectionId, Arc<str>)>,
+    pub(super) exchanges: Exchanges,
 }
 
 #[derive(Debug)]
@@ -73,6 +75,7 @@ impl Logins {
         if !self.certified.is_empty() {
             self.certified.remove(&id.slot);
         }
+        self.exchanges.forget(id);
     }
 
     /// Forgets all questions; who asked, asks again.
@@ -88,7 +91,7 @@ impl Logins {
 
     /// Connections that wait.
     pub(super) fn len(&self) -> usize {
-        self.waiting.len()
+        self.waiting.len() + self.exchanges.len()
     }
 }
 
@@ -98,6 +101,8 @@ pub(super) enum Identity {
     Known { is_proven: bool },
     /// Ask again when the connection stands in `Outbox::resumes`.
     Awaited,
+    /// The client was asked for a proof; AUTH is to bring it.
+    Asked,
 }
 
 impl Shard {

@@ -7,11 +7,11 @@ use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use super::authenticate::Identity;
-use super::connection::AliasesOut;
 use super::explain::put_refusal;
 use super::retain::will_message;
 use super::rights::watch_of;
 use super::{Event, Next, Outbox, Shard};
+use crate::auth::scram::{self, ClientFirst};
 use crate::auth::{Access, Asked, Policy, Rules, Terms};
 use crate::id::{ConnectionId, Millis, PublisherId, SessionId, ShardId};
 use crate::limits::Limits;
@@ -47,6 +47,9 @@ impl Shard {
         bytes: &[u8],
         outbox: &mut Outbox,
     ) -> Result<usize, Next> {
+        if self.logins.exchanges.has(id) {
+            return self.receive_proof(now, id, bytes, outbox);
+        }
         // CONNECT is known by its first byte: anything else is not buffered (cases W01 to W09).
         if bytes.first().is_some_and(|&first| first >> 4 != 1) {
             self.counters.refused_first_packets += 1;
@@ -75,15 +78,38 @@ impl Shard {
                 return Err(self.refuse_connect(id, audience, error.reason, error.what, outbox));
             }
         };
+        self.consider(now, id, (connect, &bytes[..frame.len]), None, outbox)?;
+        Ok(frame.len)
+    }
+
+    /// What becomes of a CONNECT that parses. `packet`: with its bytes. `proof`: our last message to a client that has proved by
+    /// SCRAM who it is; without it, such a client is asked for the proof first.
+    pub(super) fn consider(
+        &mut self,
+        now: Millis,
+        id: ConnectionId,
+        (connect, bytes): (Connect<'_>, &[u8]),
+        proof: Option<&str>,
+        outbox: &mut Outbox,
+    ) -> Result<(), Next> {
         let audience = Some((connect.version, packet_bytes_max(&connect)));
         let (policy, certified) = (Arc::clone(&self.policy), self.logins.certified(id));
-        let listener = self.connections.get_mut(id).map_or(0, |connection| connection.listener);
-        let connect = match named(connect, policy.terms(listener), certified.as_deref()) {
+        let listener = self.listener_of(id);
+        let first = match client_first(&connect, policy.rules_of(listener)) {
+            Ok(first) => first,
+            Err((reason, what)) => return Err(self.refuse_connect(id, audience, reason, what, outbox)),
+        };
+        let by_scram = first.as_ref().map(|first| &*first.user);
+        let connect = match named(connect, policy.terms(listener), certified.as_deref(), by_scram) {
             Ok(connect) => connect,
             Err((reason, what)) => return Err(self.refuse_connect(id, audience, reason, what, outbox)),
         };
         if !connect.client_id.is_empty() {
             let owner = owner_of(connect.client_id, self.config.hash_seed, self.config.shards);
+            if owner != self.id() && proof.is_some() {
+                let what = "the terms of the listener have changed: connect again";
+                return Err(self.refuse_connect(id, audience, ReasonCode::ServerBusy, what, outbox));
+            }
             if owner != self.id() {
                 self.connections.remove(id);
                 self.logins.forget(id);
@@ -94,18 +120,20 @@ impl Shard {
         let identity = check(&connect, &self.config.limits)
             .and_then(|()| check_rules(&connect, listener, &policy, &self.config.limits))
             .and_then(|()| self.check_room(&connect))
-            .and_then(|()| self.authenticate(id, rules, &connect, frame.len, outbox));
+            .and_then(|()| match (proof, &first) {
+                (Some(_), _) => Ok(Identity::Known { is_proven: true }),
+                (None, Some(first)) => self.ask_for_proof(id, rules, first, (&connect, bytes), outbox),
+                (None, None) => self.authenticate(id, rules, &connect, bytes.len(), outbox),
+            });
         let admitted = match identity {
             Ok(Identity::Awaited) => return Err(Next::AwaitDrain),
+            Ok(Identity::Asked) => Ok(()),
             Ok(Identity::Known { is_proven }) => self
                 .check_session_owner(connect.client_id, connect.user_name, is_proven)
-                .and_then(|()| self.accept(now, id, &connect, is_proven, outbox)),
+                .and_then(|()| self.accept(now, id, &connect, is_proven, proof, outbox)),
             Err(fault) => Err(fault),
         };
-        if let Err((reason, what)) = admitted {
-            return Err(self.refuse_connect(id, audience, reason, what, outbox));
-        }
-        Ok(frame.len)
+        admitted.map_err(|(reason, what)| self.refuse_connect(id, audience, reason, what, outbox))
     }
 
     /// Bytes that CONNECT packets which are not complete, or wait for a verdict, may have on this shard.
@@ -160,6 +188,7 @@ impl Shard {
         id: ConnectionId,
         connect: &Connect<'_>,
         is_proven: bool,
+        proof: Option<&str>,
         outbox: &mut Outbox,
     ) -> Result<(), Fault> {
         let policy = Arc::clone(&self.policy);
@@ -178,6 +207,9 @@ impl Shard {
         let connack = Connack {
             maximum_qos: (terms.maximum_qos != QoS::ExactlyOnce).then_some(terms.maximum_qos),
             retain_available: (!policy.retain_available).then_some(false),
+            // [MQTT-4.12.0-5]
+            authentication_method: connect.authentication_method,
+            authentication_data: proof.map(str::as_bytes),
             ..grant(connect, generated.as_deref(), terms, &self.config.limits)
         };
         if !is_within(&connack, connect) {
@@ -190,22 +222,14 @@ impl Shard {
         self.know_user(session_id, connect.user_name, listener, is_proven, self.logins.certified(id).is_some());
         self.logins.forget(id);
         let keep_alive_secs = granted_keep_alive_secs(connect, &self.config.limits);
-        let limits = &self.config.limits;
         self.connections.settle_announced(id);
         self.connections.admit(id, session_id);
         let connection = self.connections.get_mut(id).expect("found by the caller");
-        connection.watch = watch;
-        connection.version = connect.version;
-        connection.heard_at = now;
-        connection.allow_silence(match keep_alive_secs {
-            0 => limits.idle_secs_max.saturating_mul(1000),
-            secs => u64::from(secs) * 1500,
-        });
-        connection.packet_bytes_max = packet_bytes_max(connect);
+        (connection.watch, connection.is_by_scram) = (watch, proof.is_some());
         connection.publisher = Some(publisher_of(client_id, self.config.hash_seed));
-        connection.wants_words = connect.request_problem_information;
-        connection.aliases_out = AliasesOut::new(connect.topic_alias_maximum.min(limits.topic_alias_out_max));
-        connection.is_particular = connection.aliases_out.is_allowed() || terms.mount_point.is_some();
+        connection.is_particular = terms.mount_point.is_some();
+        connection.heard_at = now;
+        connection.agree(connect, keep_alive_secs, &self.config.limits);
         let deadline = connection.silent_at();
         self.look_at(id.slot, now, deadline);
         let connack = Connack { session_present, ..connack };
@@ -307,7 +331,7 @@ impl Shard {
     }
 
     /// `audience` is whom to tell: its dialect and Maximum Packet Size.
-    fn refuse_connect(
+    pub(super) fn refuse_connect(
         &mut self,
         id: ConnectionId,
         audience: Option<(ProtocolVersion, usize)>,
@@ -364,7 +388,7 @@ fn audience_of(frame: &Frame<'_>) -> Option<(ProtocolVersion, usize)> {
 }
 
 /// The client's Maximum Packet Size, bytes.
-fn packet_bytes_max(connect: &Connect<'_>) -> usize {
+pub(super) fn packet_bytes_max(connect: &Connect<'_>) -> usize {
     connect.maximum_packet_size.map_or(usize::MAX, |bytes| bytes as usize)
 }
 
@@ -409,9 +433,28 @@ fn charged(budget: &Budget, will: &wire::LastWill<'_>) -> Account {
     account
 }
 
-/// The CONNECT with the names that hold: a certificate's before its own, and the user name as client id where that is so.
-fn named<'a>(connect: Connect<'a>, terms: &Terms, certified: Option<&'a str>) -> Result<Connect<'a>, Fault> {
+/// The first message of SCRAM in a CONNECT that has one, where it is offered.
+fn client_first<'a>(connect: &Connect<'a>, rules: &Rules) -> Result<Option<ClientFirst<'a>>, Fault> {
+    if connect.authentication_method != Some(scram::METHOD) || !rules.offers_scram() {
+        return Ok(None);
+    }
+    let data = connect.authentication_data.ok_or((ReasonCode::NotAuthorized, "no SCRAM message in CONNECT"))?;
+    ClientFirst::parse(data).map(Some).map_err(|what| (ReasonCode::NotAuthorized, what))
+}
+
+/// The CONNECT with the names that hold: a certificate's before its own, that of SCRAM beside no other, and the user name as
+/// client id where that is so.
+fn named<'a>(
+    connect: Connect<'a>,
+    terms: &Terms,
+    certified: Option<&'a str>,
+    by_scram: Option<&'a str>,
+) -> Result<Connect<'a>, Fault> {
     let user_name = certified.or(connect.user_name);
+    if by_scram.is_some() && user_name.is_some() && by_scram != user_name {
+        return Err((ReasonCode::NotAuthorized, "the user name of SCRAM is not that of CONNECT or certificate"));
+    }
+    let user_name = user_name.or(by_scram);
     if !terms.uses_user_name_as_client_id {
         return Ok(Connect { user_name, ..connect });
     }
@@ -424,6 +467,10 @@ fn named<'a>(connect: Connect<'a>, terms: &Terms, certified: Option<&'a str>) ->
 /// What the rules and terms of a listener refuse.
 fn check_rules(connect: &Connect<'_>, listener: u16, policy: &Policy, limits: &Limits) -> Result<(), Fault> {
     let (terms, rules) = (policy.terms(listener), policy.rules_of(listener));
+    if connect.authentication_method.is_some_and(|method| method != scram::METHOD || !rules.offers_scram()) {
+        // [MQTT-4.12.0-1]
+        return Err((ReasonCode::BadAuthenticationMethod, "an authentication method that is not offered here"));
+    }
     let keep_alive_secs_max = limits.keep_alive_secs_max;
     let is_too_long = connect.keep_alive_secs == 0 || connect.keep_alive_secs > keep_alive_secs_max;
     let must_be_short = policy.refuses_long_keep_alive && keep_alive_secs_max > 0;
@@ -476,9 +523,6 @@ fn check(connect: &Connect<'_>, limits: &Limits) -> Result<(), Fault> {
     };
     if connect.client_id.is_empty() && !may_be_empty {
         return Err((ReasonCode::ClientIdentifierNotValid, "an empty client id"));
-    }
-    if connect.authentication_method.is_some() {
-        return Err((ReasonCode::BadAuthenticationMethod, "no extended authentication is configured"));
     }
     if connect.user_properties as usize > limits.user_properties_max {
         return Err((ReasonCode::QuotaExceeded, "more user properties than user_properties_max"));
@@ -547,6 +591,7 @@ mod tests {
             shards: 2,
             hash_seed: 1,
             id_seed: 1,
+            secret: scram::Secret::new([9; 32]),
             limits: limits(),
             large_payloads: LargePayloads::default(),
             is_faulty: false,

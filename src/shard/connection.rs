@@ -7,12 +7,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::alarm::Alarm;
+use super::connect::packet_bytes_max;
 use super::rights::Watch;
 use crate::id::{ConnectionId, Millis, PublisherId, SessionId};
-use crate::limits::REMAINING_LENGTH_MAX;
+use crate::limits::{Limits, REMAINING_LENGTH_MAX};
 use crate::seldom::Seldom;
 use crate::session::Account;
-use crate::wire::ProtocolVersion;
+use crate::wire::{Connect, ProtocolVersion};
 
 /// One network connection. There may be a million that say nothing, so it is small.
 #[derive(Debug)]
@@ -41,6 +42,8 @@ pub(super) struct Connection {
     pub(super) packet_bytes_max: usize,
     /// The client's Request Problem Information.
     pub(super) wants_words: bool,
+    /// Whether it came by SCRAM, and may prove again who it is.
+    pub(super) is_by_scram: bool,
     /// Topics by alias, as the client set them; index 0 is alias 1.
     pub(super) aliases_in: Seldom<Vec<Option<Arc<str>>>>,
     pub(super) aliases_out: AliasesOut,
@@ -64,10 +67,24 @@ impl Connection {
             is_particular: false,
             packet_bytes_max: REMAINING_LENGTH_MAX as usize + 5,
             wants_words: true,
+            is_by_scram: false,
             aliases_in: Seldom::new(),
             aliases_out: AliasesOut::default(),
             announced: None,
         }
+    }
+
+    /// Takes on what the client said at CONNECT.
+    pub(super) fn agree(&mut self, connect: &Connect<'_>, keep_alive_secs: u16, limits: &Limits) {
+        self.version = connect.version;
+        self.allow_silence(match keep_alive_secs {
+            0 => limits.idle_secs_max.saturating_mul(1000),
+            secs => u64::from(secs) * 1500,
+        });
+        self.packet_bytes_max = packet_bytes_max(connect);
+        self.wants_words = connect.request_problem_information;
+        self.aliases_out = AliasesOut::new(connect.topic_alias_maximum.min(limits.topic_alias_out_max));
+        self.is_particular |= self.aliases_out.is_allowed();
     }
 
     /// How long it may be silent from now on.

@@ -76,7 +76,7 @@ impl Shard {
         outbox.events.push(Event::Refused { connection: id, cause: Cause::Broker(reason, what) });
     }
 
-    fn forget_connection(&mut self, now: Millis, id: ConnectionId, cause: Cause, outbox: &mut Outbox) {
+    pub(super) fn forget_connection(&mut self, now: Millis, id: ConnectionId, cause: Cause, outbox: &mut Outbox) {
         let Some(connection) = self.connections.remove(id) else { return };
         self.logins.forget(id);
         let Some(session_id) = connection.session else {

@@ -17,6 +17,7 @@ mod deliver;
 mod deliver_tests;
 mod disconnect;
 mod egress;
+mod exchange;
 mod explain;
 mod fault;
 mod group;
@@ -52,6 +53,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::auth::Policy;
+use crate::auth::scram::Secret;
 use crate::id::{ConnectionId, Millis, SessionId, ShardId};
 use crate::limits::Limits;
 use crate::session::{Budget, LargePayloads};
@@ -68,6 +70,8 @@ pub struct ShardConfig {
     pub hash_seed: u64,
     /// Seed of generated client ids; different on each shard.
     pub id_seed: u64,
+    /// For extended authentication; the same on all shards, and told to nobody.
+    pub secret: Secret,
     /// Bounds.
     pub limits: Limits,
     /// Large payloads of the broker; the same on all shards.
@@ -288,7 +292,7 @@ pub struct Sizes {
     pub acks_withheld: usize,
     /// Messages that other shards or the store have not yet acknowledged.
     pub acks_waiting: usize,
-    /// Connections whose password is being checked.
+    /// Connections whose password is being checked, or that were asked for a proof.
     pub logins_waiting: usize,
 }
 
@@ -303,6 +307,7 @@ mod tests {
             shards: 2,
             hash_seed: 1,
             id_seed: 1,
+            secret: Secret::new([9; 32]),
             limits,
             large_payloads: LargePayloads::default(),
             is_faulty: false,

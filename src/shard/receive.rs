@@ -144,10 +144,7 @@ impl Shard {
                 Step::Done
             }
             Packet::Disconnect(disconnect) => self.disconnect(now, source, &disconnect, outbox),
-            Packet::Auth(_) => {
-                let what = "AUTH without an authentication method at CONNECT";
-                self.close(now, source.connection, ReasonCode::ProtocolError, what, outbox)
-            }
+            Packet::Auth(auth) => self.reauthenticate(now, source.connection, &auth, outbox),
             Packet::Connect(_) => {
                 self.close(now, source.connection, ReasonCode::ProtocolError, "a second CONNECT", outbox)
             }

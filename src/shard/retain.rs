@@ -355,6 +355,7 @@ mod tests {
             shards: 1,
             hash_seed: 1,
             id_seed: 1,
+            secret: crate::auth::scram::Secret::new([9; 32]),
             limits: Limits::default(),
             large_payloads: LargePayloads::default(),
             is_faulty: false,

@@ -37,6 +37,7 @@ impl Scene {
             shards: 1,
             hash_seed: 1,
             id_seed: 1,
+            secret: crate::auth::scram::Secret::new([9; 32]),
             limits,
             large_payloads: LargePayloads::default(),
             is_faulty: false,

@@ -64,6 +64,7 @@ impl Broker {
                 shards,
                 hash_seed,
                 id_seed: index as u64,
+                secret: ringmq::auth::scram::Secret::new([9; 32]),
                 limits: limits.clone(),
                 large_payloads: large_payloads.clone(),
                 is_faulty: false,

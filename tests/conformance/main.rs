@@ -9,6 +9,7 @@ mod packets;
 mod peer;
 mod words;
 
+mod authentication;
 mod back_pressure;
 mod bounds;
 mod budget;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use crate::broker::{Broker, on_each_shard_count};
+use crate::broker::{Broker, on_each_shard_count, on_each_shard_count_with};
 use crate::client::Client;
 
 const SUITE_TIMEOUT: Duration = Duration::from_secs(75);
@@ -47,4 +47,27 @@ fn mqtt_js_is_content() {
         command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/interop/mqttjs_suite.mjs")).arg(&module);
         run(broker, command);
     });
+}
+
+/// Extended authentication with a client that we have not written; users are made as an operator makes them.
+#[test]
+fn mqtt_js_proves_its_password_by_scram() {
+    let module = libraries().join("node_modules/mqtt");
+    assert!(module.exists(), "{} is missing: run `scripts/test setup`", module.display());
+    let folder = std::env::temp_dir().join(format!("ringmq-scram-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("a folder for the test");
+    let (passwords, config) = (folder.join("passwords"), folder.join("broker.conf"));
+    for (user, options) in [("alice", &["-H", "scram-sha-256", "-c", "-b"][..]), ("bob", &["-H", "sha512", "-b"])] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ringmq"));
+        command.arg("passwd").args(options).arg(&passwords).args([user, "secret"]);
+        assert!(command.status().expect("it starts").success(), "{user}");
+    }
+    let text = format!("allow_anonymous false\npassword_file {}\n", passwords.display());
+    std::fs::write(&config, text).expect("the folder is there");
+    on_each_shard_count_with(&["-c", &config.display().to_string()], |broker| {
+        let mut command = Command::new("node");
+        command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/interop/mqttjs_scram.mjs")).arg(&module);
+        run(broker, command);
+    });
+    let _ = std::fs::remove_dir_all(&folder);
 }

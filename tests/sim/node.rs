@@ -97,6 +97,7 @@ impl Node {
             shards: plan.shards,
             hash_seed: plan.seed,
             id_seed: plan.seed.wrapping_add(index as u64),
+            secret: ringmq::auth::scram::Secret::new([9; 32]),
             limits: plan.limits.clone(),
             large_payloads: plan.large_payloads.clone(),
             is_faulty: false,
