@@ -197,3 +197,81 @@ fn a_broker_lets_in_whom_its_files_name_and_follows_them() {
     assert!(line.contains("acl:1: 'nonsense'"), "{line}");
     assert!(may_publish(port, "alice", "secret", "a/x"));
 }
+
+/// A broker with users, and its log in a file.
+struct Guarded {
+    process: Process,
+    folder: Folder,
+    port: u16,
+}
+
+impl Guarded {
+    fn start(name: &str, password: &str) -> Self {
+        let folder = Folder::new(name);
+        let (pw, conf, log) = (folder.file("pw"), folder.file("m.conf"), folder.file("log"));
+        assert_eq!(passwd(&["-H", "sha512", "-c", "-b", shown(&pw), "alice", password], ""), 0);
+        let text = format!("password_file {}\nlog_dest file {}\nlog_type all\n", shown(&pw), shown(&log));
+        fs::write(&conf, text).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ringmq"));
+        command.args(["-c", shown(&conf), "-p", "0", "--shards", "2"]).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut guarded = Self { process: Process(command.spawn().unwrap()), folder, port: 0 };
+        let line = guarded.line_with("listening on 127.0.0.1:");
+        let port = line.split("127.0.0.1:").nth(1).unwrap().split([';', ' ', ',']).next().unwrap();
+        guarded.port = port.parse().unwrap();
+        guarded
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.folder.file("log")).unwrap_or_default()
+    }
+
+    fn line_with(&mut self, words: &str) -> String {
+        loop {
+            if let Some(line) = self.log().lines().find(|line| line.contains(words)) {
+                return line.to_owned();
+            }
+            assert!(self.process.0.try_wait().unwrap().is_none(), "the broker ended without {words}: {}", self.log());
+            std::thread::yield_now();
+        }
+    }
+
+    fn run(&self, program: &str, arguments: &[&str]) {
+        let pid = self.process.0.id().to_string();
+        let arguments: Vec<_> = arguments.iter().map(|word| if *word == "PID" { &*pid } else { *word }).collect();
+        assert_eq!(code(program, &arguments, ""), 0, "{program} {arguments:?}");
+    }
+}
+
+/// Case O02: whatever is logged, no password, right or wrong, no hash and no will of a client.
+#[test]
+fn no_secret_stands_in_the_log() {
+    let mut broker = Guarded::start("secrets", "rightsecret");
+    let port = broker.port.to_string();
+    for (user, password) in [("alice", "rightsecret"), ("alice", "wrongsecret"), ("nobody", "othersecret")] {
+        let will = ["--will-topic", "w", "--will-payload", "willsecret", "-u", user, "-P", password];
+        code("mosquitto_pub", &[&["-p", &port, "-t", "t", "-m", "payloadsecret"][..], &will].concat(), "");
+    }
+    broker.line_with("as auto-");
+    broker.run("kill", &["-HUP", "PID"]);
+    broker.line_with("Reloaded");
+    broker.run("kill", &["PID"]);
+    assert!(broker.process.0.wait().unwrap().success());
+    let log = broker.log();
+    assert!(log.contains("alice") && !log.contains("secret") && !log.contains("$6$"), "{log}");
+}
+
+/// Case A25: a reload that cannot open its files changes nothing, and says so.
+#[test]
+fn a_reload_without_a_free_descriptor_keeps_what_is_in_force() {
+    let mut broker = Guarded::start("descriptors", "secret");
+    let pid = broker.process.0.id().to_string();
+    assert!(may_publish(broker.port, "alice", "secret", "t"));
+    broker.run("prlimit", &["--pid", &pid, "--nofile=3:4096"]);
+    broker.run("kill", &["-HUP", "PID"]);
+    let line = broker.line_with("Not reloaded, nothing has changed");
+    assert!(line.contains("Too many open files"), "{line}");
+    broker.run("prlimit", &["--pid", &pid, "--nofile=4096:4096"]);
+    assert!(may_publish(broker.port, "alice", "secret", "t") && !may_publish(broker.port, "alice", "wrong", "t"));
+    broker.run("kill", &["-HUP", "PID"]);
+    broker.line_with("Reloaded");
+}

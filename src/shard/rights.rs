@@ -198,10 +198,10 @@ impl Shard {
             connection.watch = watch_of(&self.policy, listener);
             connection.is_particular =
                 connection.aliases_out.is_allowed() || self.policy.terms(listener).mount_point.is_some();
-            let session = session.and_then(|session| self.sessions.get(session.slot));
-            if session
-                .is_some_and(|session| !is_still_known(session, old.rules_of(listener), self.policy.rules_of(listener)))
-            {
+            let Some(session) = session.and_then(|session| self.sessions.get_mut(session)) else { continue };
+            if !is_still_known(session, old.rules_of(listener), self.policy.rules_of(listener)) {
+                // Case A15: who is thrown out has no last word.
+                session.last_will = None;
                 self.close(now, id, ReasonCode::NotAuthorized, "the user may not connect any more", outbox);
             }
         }

@@ -231,6 +231,23 @@ fn a_user_that_has_vanished_is_disconnected() {
     });
 }
 
+/// Case A15: who is thrown out because it is no user any more has no last word; a delayed will is forgotten with it.
+#[test]
+fn the_will_of_a_user_that_has_vanished_is_not_published() {
+    for delay_secs in [0, 5] {
+        everywhere(&closed(&["alice", "bob"]), |broker| {
+            let bob = broker.join(as_user(Connect::new(V5, "bob"), "bob", "bob"));
+            bob.subscribe("gone", Q1);
+            let last_will = Some(ringmq::wire::LastWill { delay_secs, ..will(Q1, "gone", "ann") });
+            let alice = broker.join(Connect { last_will, ..lasting_as("ann", "alice", "ecila") });
+            broker.rule(closed(&["bob"]));
+            alice.expect_disconnect(ReasonCode::NotAuthorized);
+            broker.at(60);
+            bob.expect_nothing();
+        });
+    }
+}
+
 /// A password that is another is that of somebody else; one that is being checked is checked by the new file.
 #[test]
 fn who_came_with_an_old_password_is_disconnected() {
