@@ -92,9 +92,12 @@ fn mosquitto_lets_in_whom_ringmq_passwd_has_written() {
     let file = folder.file("pw");
     assert_eq!(passwd(&["-H", "sha512-pbkdf2", "-c", "-b", shown(&file), "alice", "secret"], ""), 0);
     assert_eq!(passwd(&["-H", "sha512", shown(&file), "bob"], "se cret\nse cret\n"), 0);
+    // What Mosquitto does not know keeps out that user alone.
+    assert_eq!(passwd(&["-H", "scram-sha-256", "-b", shown(&file), "dave", "secret"], ""), 0);
+    assert_eq!(passwd(&["-H", "scram-sha-256", "-b", shown(&file), "dave", "a\tb"], ""), 1, "a control character");
     let (_mosquitto, port) = mosquitto(&folder, &file);
     for (user, password, is_let_in) in
-        [("alice", "secret", true), ("bob", "se cret", true), ("alice", "se cret", false), ("carol", "secret", false)]
+        [("alice", "secret", true), ("bob", "se cret", true), ("alice", "se cret", false), ("dave", "secret", false)]
     {
         assert_eq!(may_publish(port, user, password, "t"), is_let_in, "{user} {password}");
     }
@@ -147,16 +150,17 @@ fn a_failed_change_leaves_the_file_and_says_so_by_its_exit_code() {
     assert_eq!(fs::read_dir(&folder.0).unwrap().count(), 1, "nothing is left beside it");
 }
 
-/// Section 5 of the compatibility list: `$6$`, `$7$` and argon2id, checked beside the shards; users and rights follow the files
-/// when SIGHUP comes, and a file with a mistake changes nothing.
+/// Section 5 of the compatibility list: `$6$`, `$7$` and argon2id, and the entries for SCRAM, checked beside the shards; users and
+/// rights follow the files when SIGHUP comes, and a file with a mistake changes nothing.
 #[test]
 fn a_broker_lets_in_whom_its_files_name_and_follows_them() {
     let folder = Folder::new("broker");
     let (pw, acl) = (folder.file("pw"), folder.file("acl"));
-    fs::write(&acl, "user alice\ntopic a/#\nuser bob\ntopic b\nuser carol\ntopic c\n").unwrap();
+    fs::write(&acl, "user alice\ntopic a/#\nuser bob\ntopic b\nuser carol\ntopic c\nuser erin\ntopic e\n").unwrap();
     assert_eq!(passwd(&["-c", "-b", shown(&pw), "alice", "secret"], ""), 0);
     assert_eq!(passwd(&["-H", "sha512-pbkdf2", "-b", shown(&pw), "bob", "secret"], ""), 0);
     assert_eq!(passwd(&["-H", "sha512", "-b", shown(&pw), "carol", "secret"], ""), 0);
+    assert_eq!(passwd(&["-H", "scram-sha-256", "-b", shown(&pw), "erin", "secret"], ""), 0);
     let conf = folder.file("m.conf");
     let text =
         format!("allow_anonymous false\npassword_file {}\nacl_file {}\nlog_timestamp false\n", shown(&pw), shown(&acl));
@@ -175,7 +179,7 @@ fn a_broker_lets_in_whom_its_files_name_and_follows_them() {
     };
     let line = line_with("listening on 127.0.0.1:");
     let port = line.split("127.0.0.1:").nth(1).unwrap().split([';', ' ', ',']).next().unwrap().parse().unwrap();
-    for (user, topic) in [("alice", "a/x"), ("bob", "b"), ("carol", "c")] {
+    for (user, topic) in [("alice", "a/x"), ("bob", "b"), ("carol", "c"), ("erin", "e")] {
         assert!(may_publish(port, user, "secret", topic), "{user}");
         assert!(!may_publish(port, user, "wrong", topic), "{user}");
     }

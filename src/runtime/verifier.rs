@@ -91,14 +91,15 @@ impl Verifier {
     }
 
     fn judge(&mut self, now: Millis, check: &CredentialCheck, address: Option<IpAddr>) -> Verdict {
-        let key = check.passwords.entry(&check.user).map(|entry| self.key_of(check, &entry.to_string()));
+        let entry = check.passwords.entry(&check.user).filter(|_| check.proof.is_none());
+        let key = entry.map(|entry| self.key_of(check, &entry.to_string()));
         if key.is_some_and(|key| self.remembered.contains_key(&key)) {
             return Verdict::Right;
         }
         if !self.guesses.may_check(now, address) {
             return Verdict::TooManyWrong;
         }
-        if !check.passwords.verify(&check.user, &check.password) {
+        if !check.is_right() {
             self.guesses.note(now, address);
             return Verdict::Wrong;
         }
@@ -186,7 +187,7 @@ mod tests {
     fn check(passwords: &Arc<Passwords>, user: &str, password: &str) -> CredentialCheck {
         let connection = ConnectionId { slot: 0, generation: 0 };
         let (user, password) = (user.into(), password.as_bytes().into());
-        CredentialCheck { ticket: 1, connection, passwords: Arc::clone(passwords), user, password }
+        CredentialCheck { ticket: 1, connection, passwords: Arc::clone(passwords), user, password, proof: None }
     }
 
     /// Case A30: one address is slowed down, and others, and what is known to be right, are not.
@@ -207,6 +208,23 @@ mod tests {
         assert_eq!(judge(1_002, "guess", ONE), Verdict::Wrong, "one in a second");
         assert_eq!(judge(1_003, "guess", ONE), Verdict::TooManyWrong);
         assert_eq!(judge(60_000, "guess", ONE), Verdict::Wrong, "all is forgotten");
+    }
+
+    /// Case A30: a proof by SCRAM is a guess like any other, and nothing of it is remembered.
+    #[test]
+    fn proofs_and_passwords_are_counted_together() {
+        let known = passwords("secret");
+        let mut verifier = Verifier::new(2, [1, 2, 3, 4]);
+        let mut judge = |now, proof| {
+            let check = CredentialCheck { proof: Some(proof), ..check(&known, "alice", "") };
+            verifier.judge(Millis(now), &check, ONE)
+        };
+        assert_eq!([0, 1].map(|now| judge(now, true)), [Verdict::Right; 2]);
+        assert_eq!([0, 1].map(|now| judge(now, false)), [Verdict::Wrong; 2]);
+        assert_eq!([2, 3].map(|now| judge(now, now == 2)), [Verdict::TooManyWrong; 2], "right or not");
+        assert_eq!(judge(1_002, true), Verdict::Right);
+        assert_eq!(verifier.judge(Millis(1_003), &check(&known, "alice", "secret"), ONE), Verdict::TooManyWrong);
+        assert!(verifier.remembered.is_empty());
     }
 
     #[test]

@@ -26,6 +26,15 @@ pub struct CredentialCheck {
     pub user: Box<str>,
     /// Password.
     pub password: Box<[u8]>,
+    /// Whether the client's proof by SCRAM was right, which is judged like a password; `None`: the password is to be checked.
+    pub proof: Option<bool>,
+}
+
+impl CredentialCheck {
+    /// Whether it is the user's password, or was the proof of it.
+    pub fn is_right(&self) -> bool {
+        self.proof.unwrap_or_else(|| self.passwords.verify(&self.user, &self.password))
+    }
 }
 
 impl fmt::Debug for CredentialCheck {
@@ -91,7 +100,9 @@ impl Logins {
 
     /// Connections that wait.
     pub(super) fn len(&self) -> usize {
-        self.waiting.len() + self.exchanges.len()
+        // Who has sent its proof stands among both.
+        let others = self.waiting.keys().filter(|slot| !self.exchanges.has_slot(**slot));
+        others.count() + self.exchanges.len()
     }
 }
 
@@ -152,10 +163,10 @@ impl Shard {
             // Case A31: before anything is computed.
             return Err((ReasonCode::BadUserNameOrPassword, "a password longer than password_bytes_max"));
         }
-        if let Some(login) = self.logins.waiting.get(&id.slot).filter(|login| login.connection == id) {
-            let Some(verdict) = login.verdict else { return Ok(Identity::Awaited) };
-            self.logins.waiting.remove(&id.slot);
-            return self.judge(verdict);
+        match self.verdict(id) {
+            Some(Some(verdict)) => return self.judge(verdict),
+            Some(None) => return Ok(Identity::Awaited),
+            None => {}
         }
         // Its bytes stay where they are until the answer comes: they count as announced.
         let bytes = u32::try_from(frame_bytes).unwrap_or(u32::MAX);
@@ -163,6 +174,29 @@ impl Shard {
             self.counters.refused_preauth_bytes += 1;
             return Err((ReasonCode::ServerBusy, "preauth_bytes_total_max is reached"));
         }
+        self.ask(id, passwords, user, password, None, outbox);
+        Ok(Identity::Awaited)
+    }
+
+    /// The answer to what was asked about a connection, which is forgotten then; `Some(None)` as long as there is none.
+    pub(super) fn verdict(&mut self, id: ConnectionId) -> Option<Option<Verdict>> {
+        let verdict = self.logins.waiting.get(&id.slot).filter(|login| login.connection == id)?.verdict;
+        if verdict.is_some() {
+            self.logins.waiting.remove(&id.slot);
+        }
+        Some(verdict)
+    }
+
+    /// Asks about a connection.
+    pub(super) fn ask(
+        &mut self,
+        id: ConnectionId,
+        passwords: &Arc<Passwords>,
+        user: &str,
+        password: &[u8],
+        proof: Option<bool>,
+        outbox: &mut Outbox,
+    ) {
         self.logins.last_ticket += 1;
         let ticket = self.logins.last_ticket;
         self.logins.waiting.insert(id.slot, Login { connection: id, ticket, verdict: None });
@@ -172,11 +206,11 @@ impl Shard {
             passwords: Arc::clone(passwords),
             user: user.into(),
             password: password.into(),
+            proof,
         });
-        Ok(Identity::Awaited)
     }
 
-    fn judge(&mut self, verdict: Verdict) -> Result<Identity, Fault> {
+    pub(super) fn judge(&mut self, verdict: Verdict) -> Result<Identity, Fault> {
         match verdict {
             Verdict::Right => Ok(Identity::Known { is_proven: true }),
             Verdict::Wrong => {

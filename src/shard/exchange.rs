@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::authenticate::Identity;
+use super::authenticate::{Identity, Verdict};
 use super::connect::{Fault, packet_bytes_max};
 use super::receive::Step;
 use super::{Cause, Next, Outbox, Shard};
@@ -40,6 +40,11 @@ impl Exchanges {
         !self.waiting.is_empty() && self.waiting.get(&id.slot).is_some_and(|exchange| exchange.connection == id)
     }
 
+    /// Whether a proof is expected from whoever has a slot.
+    pub(super) fn has_slot(&self, slot: u32) -> bool {
+        self.waiting.contains_key(&slot)
+    }
+
     /// Forgets a connection.
     pub(super) fn forget(&mut self, id: ConnectionId) {
         if !self.waiting.is_empty() {
@@ -54,6 +59,11 @@ impl Exchanges {
 
     fn take(&mut self, id: ConnectionId) -> Option<Exchange> {
         if self.has(id) { self.waiting.remove(&id.slot) } else { None }
+    }
+
+    /// Who it is that a connection has to prove to be.
+    fn user(&self, id: ConnectionId) -> &str {
+        self.waiting.get(&id.slot).map_or("", |exchange| exchange.scram.user())
     }
 
     /// Bytes of the CONNECT that a connection has sent.
@@ -127,11 +137,11 @@ impl Shard {
         }
         let frame = match wire::frame(bytes, self.config.limits.preauth_bytes_max) {
             Ok(Framed::Whole(frame)) => frame,
-            Ok(Framed::Partial { needed }) => return Err(self.await_proof(id, needed, outbox)),
+            Ok(Framed::Partial { needed }) => return Err(self.await_proof(id, needed, outbox)?),
             Err(error) => return Err(self.refuse_proof(id, (error.reason, error.what), outbox)),
         };
         match wire::decode(&frame, ProtocolVersion::V5, Sender::Client) {
-            Ok(Packet::Auth(auth)) => self.take_proof(now, id, &auth, outbox)?,
+            Ok(Packet::Auth(auth)) => self.take_proof(now, id, &auth, frame.len, outbox)?,
             Ok(_) => {
                 outbox.closes.push(id);
                 self.forget_connection(now, id, Cause::ClientDisconnected, outbox);
@@ -142,42 +152,73 @@ impl Shard {
         Ok(frame.len)
     }
 
-    fn await_proof(&mut self, id: ConnectionId, needed: Option<usize>, outbox: &mut Outbox) -> Next {
+    /// Counts an AUTH that is not there, or not taken, beside the CONNECT.
+    fn await_proof(&mut self, id: ConnectionId, needed: Option<usize>, outbox: &mut Outbox) -> Result<Next, Next> {
         let bytes = self.logins.exchanges.connect_bytes(id) + needed.unwrap_or(0);
         if self.connections.announce(id, bytes as u32, self.preauth_bytes_max()) {
-            return Next::Read { needed };
+            return Ok(Next::Read { needed });
         }
         self.counters.refused_preauth_bytes += 1;
-        self.refuse_proof(id, (ReasonCode::ServerBusy, "preauth_bytes_total_max is reached"), outbox)
+        Err(self.refuse_proof(id, (ReasonCode::ServerBusy, "preauth_bytes_total_max is reached"), outbox))
     }
 
-    fn take_proof(&mut self, now: Millis, id: ConnectionId, auth: &Auth<'_>, outbox: &mut Outbox) -> Result<(), Next> {
-        let listener = self.listener_of(id);
-        let passwords = self.policy.rules_of(listener).passwords.clone();
-        let taken = match (auth.reason, auth.authentication_method) {
-            (ReasonCode::ContinueAuthentication, Some(scram::METHOD)) => self.logins.exchanges.take(id),
-            _ => None,
-        };
-        let Some(exchange) = taken else {
+    /// A proof is judged as passwords are, so that guesses are counted with those of plain passwords: it stays unread until
+    /// the verdict is there, and is read again then.
+    fn take_proof(
+        &mut self,
+        now: Millis,
+        id: ConnectionId,
+        auth: &Auth<'_>,
+        frame_bytes: usize,
+        outbox: &mut Outbox,
+    ) -> Result<(), Next> {
+        if auth.reason != ReasonCode::ContinueAuthentication || auth.authentication_method != Some(scram::METHOD) {
             // [MQTT-4.12.0-3] [MQTT-4.12.0-5]
             let fault = (ReasonCode::ProtocolError, "an AUTH that does not continue the authentication");
             return Err(self.refuse_proof(id, fault, outbox));
-        };
-        let Ok(Framed::Whole(frame)) = wire::frame(&exchange.connect, self.config.limits.preauth_bytes_max) else {
-            return Err(self.refuse_proof(id, (ReasonCode::UnspecifiedError, "no CONNECT is kept"), outbox));
-        };
-        let Ok(Packet::Connect(connect)) = wire::decode(&frame, ProtocolVersion::V5, Sender::Client) else {
-            return Err(self.refuse_proof(id, (ReasonCode::UnspecifiedError, "no CONNECT is kept"), outbox));
-        };
-        self.counters.packets_received += 1;
-        match exchange.scram.finish(auth.authentication_data.unwrap_or_default(), passwords.as_deref()) {
-            Ok(server_final) => self.consider(now, id, (connect, &exchange.connect), Some(&server_final), outbox),
-            Err(what) => {
-                self.counters.refused_passwords += 1;
-                let audience = Some((connect.version, packet_bytes_max(&connect)));
-                Err(self.refuse_connect(id, audience, ReasonCode::NotAuthorized, what, outbox))
-            }
         }
+        let listener = self.listener_of(id);
+        let passwords = self.policy.rules_of(listener).passwords.clone();
+        let Some(exchange) = self.logins.exchanges.waiting.get(&id.slot) else { return Err(Next::Closed) };
+        let finished = exchange.scram.finish(auth.authentication_data.unwrap_or_default(), passwords.as_deref());
+        let verdict = match (self.verdict(id), passwords) {
+            (Some(Some(verdict)), _) => verdict,
+            (Some(None), _) => return Err(Next::AwaitDrain),
+            (None, None) => Verdict::Wrong,
+            (None, Some(passwords)) => {
+                self.await_proof(id, Some(frame_bytes), outbox)?;
+                let user: Box<str> = self.logins.exchanges.user(id).into();
+                self.ask(id, &passwords, &user, &[], Some(finished.is_ok()), outbox);
+                return Err(Next::AwaitDrain);
+            }
+        };
+        let fault = match (verdict, finished) {
+            (Verdict::Right, Ok(server_final)) => return self.admit_proven(now, id, &server_final, outbox),
+            (Verdict::Right | Verdict::Wrong, finished) => {
+                self.counters.refused_passwords += 1;
+                (ReasonCode::NotAuthorized, finished.err().unwrap_or("the proof is not that of the user's password"))
+            }
+            (verdict, _) => self.judge(verdict).err().unwrap_or((ReasonCode::ServerBusy, "the proof is not judged")),
+        };
+        Err(self.refuse_proof(id, fault, outbox))
+    }
+
+    fn admit_proven(
+        &mut self,
+        now: Millis,
+        id: ConnectionId,
+        server_final: &str,
+        outbox: &mut Outbox,
+    ) -> Result<(), Next> {
+        let Some(exchange) = self.logins.exchanges.take(id) else { return Err(Next::Closed) };
+        self.counters.packets_received += 1;
+        if let Ok(Framed::Whole(frame)) = wire::frame(&exchange.connect, self.config.limits.preauth_bytes_max)
+            && let Ok(Packet::Connect(connect)) = wire::decode(&frame, ProtocolVersion::V5, Sender::Client)
+        {
+            return self.consider(now, id, (connect, &exchange.connect), Some(server_final), outbox);
+        }
+        // It was taken with the same bounds.
+        Err(self.refuse_proof(id, (ReasonCode::UnspecifiedError, "no CONNECT is kept"), outbox))
     }
 
     /// Refuses a client before CONNACK [MQTT-4.12.0-4].

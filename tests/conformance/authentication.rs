@@ -11,6 +11,7 @@ use pbkdf2::pbkdf2_hmac;
 use ringmq::auth::password::{Hash, SALT_BYTES};
 use ringmq::auth::{Passwords, Policy, Rules, Scheme, Terms};
 use ringmq::limits::Limits;
+use ringmq::shard::Verdict;
 use ringmq::wire::{Auth, Connack, Connect, Disconnect, Packet, ReasonCode};
 use sha2::{Digest, Sha256};
 
@@ -290,6 +291,45 @@ fn an_auth_that_a_client_cannot_take_is_not_sent() {
         let first = format!("n,,n=alice,r={}", "x".repeat(100));
         connected.send(auth(ReasonCode::Reauthenticate, &first));
         connected.expect_disconnect(ReasonCode::PacketTooLarge);
+    });
+}
+
+/// Case A30: a proof waits for its verdict like a password, unread; each verdict means the same.
+#[test]
+fn a_proof_is_judged_where_passwords_are() {
+    everywhere(|broker| {
+        for (verdict, reason) in [
+            (Verdict::Right, None),
+            (Verdict::Wrong, Some(ReasonCode::NotAuthorized)),
+            (Verdict::Busy, Some(ReasonCode::ServerBusy)),
+            (Verdict::TooManyWrong, Some(ReasonCode::ServerBusy)),
+        ] {
+            broker.hold_checks();
+            let peer = broker.dial(V5);
+            peer.send(alice().connect("bob"));
+            alice().answer(&peer);
+            peer.send(Packet::Pingreq);
+            peer.expect_nothing();
+            assert_eq!((broker.sizes().logins_waiting, broker.sizes().sessions), (1, 0));
+            broker.answer_checks(verdict);
+            match reason {
+                None => {
+                    peer.expect_admission(false);
+                    peer.expect(Packet::Pingresp);
+                    peer.leave();
+                }
+                Some(reason) => peer.expect_refusal(reason),
+            }
+        }
+        // A right verdict does not make a proof right.
+        broker.hold_checks();
+        let peer = broker.dial(V5);
+        let guess = Scram::of("alice", "guess");
+        peer.send(guess.connect("bob"));
+        guess.answer(&peer);
+        broker.answer_checks(Verdict::Right);
+        peer.expect_refusal(ReasonCode::NotAuthorized);
+        assert_eq!((broker.count(|counters| counters.refused_guesses), broker.sizes().logins_waiting), (1, 0));
     });
 }
 

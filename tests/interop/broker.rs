@@ -89,6 +89,11 @@ impl Drop for Broker {
     }
 }
 
+/// Whether it is another broker than ours that the tests run against.
+pub(crate) fn is_another() -> bool {
+    other_broker().is_some()
+}
+
 fn other_broker() -> Option<String> {
     std::env::var("RINGMQ_TEST_BROKER").ok().filter(|line| !line.is_empty())
 }
