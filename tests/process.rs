@@ -88,6 +88,19 @@ fn a_signal_to_stop_ends_with_exit_code_0() {
 }
 
 #[test]
+fn signals_of_users_are_answered_in_the_log() {
+    let mut broker = Broker::start(&["-p", "0", "--bind", "127.0.0.1", "--shards", "2"]);
+    broker.signal(libc::SIGUSR1);
+    assert_eq!(broker.next_line(), "Nothing to save: durability is memory (nothing survives a restart)\n");
+    broker.signal(libc::SIGUSR2);
+    for shard in 0..2 {
+        let line = broker.next_line();
+        let begin = format!("Shard {shard} has 0 subscriptions (0 shared), 0 sessions (0 connected), ");
+        assert!(line.starts_with(&begin) && line.contains(" retained messages of the broker"), "{line}");
+    }
+}
+
+#[test]
 fn a_second_broker_on_the_port_is_refused_and_the_first_serves_on() {
     let mut broker = Broker::start(&["-p", "0", "--bind", "127.0.0.1"]);
     let (code, text) = run(&["-p", broker.port(), "--bind", "127.0.0.1"]);
@@ -149,6 +162,35 @@ fn why_names_the_line_that_decides() {
     std::fs::remove_file(&path).unwrap();
     assert_eq!(code, Some(3), "{text}");
     assert!(text.contains(&format!("{file}:2: ")) && text.contains(&format!("{file}:3: ")), "{text}");
+}
+
+/// A configuration file names the ACL file and the mount point; where its listeners differ, one must be chosen.
+#[test]
+fn why_reads_the_rights_of_a_listener_from_a_configuration_file() {
+    let folder = std::env::temp_dir().join(format!("ringmq-why-conf-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let path = |name: &str| folder.join(name).to_str().unwrap().to_owned();
+    let (acl, conf, toml) = (path("acl"), path("m.conf"), path("r.toml"));
+    std::fs::write(&acl, "topic read m/a\n").unwrap();
+    let text = format!(
+        "per_listener_settings true\nlistener 1883\nacl_file {acl}\nmount_point m/\nlistener 1884\nallow_anonymous true\n"
+    );
+    std::fs::write(&conf, text).unwrap();
+    std::fs::write(&toml, format!("[security]\nacl_file = \"{acl}\"\n")).unwrap();
+    for (words, code, answer) in [
+        (&["-c", &conf, "--listener", "1883", "receive", "a"][..], 0, &*format!("allowed by {acl}:1\n")),
+        (&["-c", &conf, "--listener", "1883", "subscribe", "$share/g/+"], 0, "allowed: "),
+        (&["-c", &conf, "--listener", "1883", "publish", "a"], 0, "denied: no line of "),
+        (&["-c", &conf, "--listener", "1884", "publish", "a"], 0, "allowed: no acl_file"),
+        (&["-c", &conf, "publish", "a"], 1, "ringmq: why: the listeners have different rights"),
+        (&["-c", &conf, "--listener", "9", "publish", "a"], 1, "ringmq: why: the file has no listener on that port"),
+        (&["--config", &toml, "receive", "m/a"], 0, &*format!("allowed by {acl}:1\n")),
+        (&["--config", &toml, "subscribe", "z"], 0, "denied: "),
+    ] {
+        let (got, text) = run(&[&["why"], words].concat());
+        assert!(got == Some(code) && text.starts_with(answer), "{words:?}: {got:?} {text}");
+    }
+    std::fs::remove_dir_all(&folder).unwrap();
 }
 
 /// O11: too little memory may be locked. Root is exempt from the limit, so the broker runs as somebody else then.

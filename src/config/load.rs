@@ -107,9 +107,9 @@ pub fn load(arguments: &Arguments) -> Result<Config, Mistakes> {
     Ok(config)
 }
 
-/// The files that `config` names and that cannot be opened.
-pub fn missing_files(config: &Config) -> Vec<Mistake> {
-    let mut files: Vec<(&str, &Path)> = Vec::new();
+/// The files that `config` names for users, rights and encryption, each with what it is.
+pub fn files_of(config: &Config) -> Vec<(&'static str, &Path)> {
+    let mut files: Vec<(&'static str, &Path)> = Vec::new();
     for security in &config.securities {
         files.extend(security.password_file.as_deref().map(|file| ("passwords", file)));
         files.extend(security.acl_file.as_deref().map(|file| ("rights", file)));
@@ -121,11 +121,16 @@ pub fn missing_files(config: &Config) -> Vec<Mistake> {
     }
     files.sort_unstable();
     files.dedup();
+    files
+}
+
+/// The files that `config` names and that cannot be opened.
+pub fn missing_files(config: &Config) -> Vec<Mistake> {
     let cannot_open = |(what, file): (&str, &Path)| {
         let error = std::fs::File::open(file).err()?;
         Some(Mistake::unusable(format!("cannot open the file of {what} {}: {error}", file.display())))
     };
-    files.into_iter().filter_map(cannot_open).collect()
+    files_of(config).into_iter().filter_map(cannot_open).collect()
 }
 
 /// A file of Mosquitto's as one of ringmq's own, with a comment for each thing that has no equal.

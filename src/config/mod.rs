@@ -16,7 +16,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
 pub use bind::Binds;
-pub use load::{Arguments, File, Loudness, convert, load, missing_files};
+pub use load::{Arguments, File, Loudness, convert, files_of, load, missing_files};
 pub use mistake::{Mistake, Mistakes, Place};
 pub use setting::{change as change_limits, list as list_limits};
 pub use toml::{default_text, quoted};

@@ -11,6 +11,7 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 use super::accepting::{Entrance, Listener as ShardListener};
 use super::driver::Driver;
 use super::failure::Failure;
+use super::inherited::Inherited;
 use super::listener::{self, Bound, CannotBind};
 use super::mesh::Caller;
 use crate::config::{Config, Listener};
@@ -80,7 +81,7 @@ impl Changing {
             if place.is_some() {
                 continue;
             }
-            match listener::bind(listener, Arc::clone(setup), self.shards.len()) {
+            match listener::bind(listener, Arc::clone(setup), self.shards.len(), &mut Inherited::default()) {
                 Ok(new) => opened.push((index, new)),
                 Err(CannotBind::Missing(..)) => {}
                 Err(CannotBind::Failed(failure)) => return Err(failure),
@@ -191,7 +192,7 @@ mod tests {
 
     /// Listeners of 127.0.0.1 and 127.0.0.2 on two shards.
     fn started() -> (Changing, Vec<Receiver<Change>>) {
-        let listeners = listener::listen(&[local(1), local(2)], &Limits::default(), 2).unwrap();
+        let listeners = listener::listen(&[local(1), local(2)], &Limits::default(), 2, Inherited::default()).unwrap();
         let (senders, receivers) = [channel(), channel()].into_iter().unzip();
         let (_ends, caller) = connect_shards(2).unwrap();
         (Changing::new(listeners.bound, senders, caller), receivers)

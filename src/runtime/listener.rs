@@ -17,6 +17,7 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use super::accepting::Entrance;
 use super::crowd::Crowd;
 use super::failure::Failure;
+use super::inherited::Inherited;
 use super::unix_path::{self, UnixPath};
 use crate::config::{ListenAddress, Listener, Transport};
 use crate::limits::{LISTENERS_MAX, Limits};
@@ -78,18 +79,23 @@ pub(super) struct Listeners {
     pub(super) missing: Vec<(SocketAddr, io::Error)>,
 }
 
-/// Binds every address once for each of `shards` shards.
+/// Binds every address once for each of `shards` shards; those that are `inherited` are bound already.
 ///
 /// # Errors
 /// An address is in use, not there, or not permitted; a certificate cannot be used.
-pub(super) fn listen(wanted: &[Listener], limits: &Limits, shards: usize) -> Result<Listeners, Failure> {
+pub(super) fn listen(
+    wanted: &[Listener],
+    limits: &Limits,
+    shards: usize,
+    mut inherited: Inherited,
+) -> Result<Listeners, Failure> {
     let mut listeners =
         Listeners { bound: Vec::new(), by_shard: (0..shards).map(|_| Vec::new()).collect(), missing: Vec::new() };
     check_number(wanted.len())?;
     // All files are read before anything is bound.
     let setups = wanted.iter().map(|listener| setup_of(listener, limits)).collect::<Result<Vec<_>, _>>()?;
     for (listener, setup) in wanted.iter().zip(setups) {
-        match bind(listener, setup, shards) {
+        match bind(listener, setup, shards, &mut inherited) {
             Ok((bound, entrances)) => {
                 listeners.bound.push(Some(bound));
                 for (of_shard, entrance) in listeners.by_shard.iter_mut().zip(entrances) {
@@ -103,6 +109,12 @@ pub(super) fn listen(wanted: &[Listener], limits: &Limits, shards: usize) -> Res
             }
             Err(CannotBind::Failed(failure)) => return Err(failure),
         }
+    }
+    if let Some(left) = inherited.left().next() {
+        let address = Place { scheme: "", address: left.clone() };
+        return Err(Failure::usage(format!(
+            "LISTEN_FDS: no listener has the address {address} of an inherited socket"
+        )));
     }
     if listeners.bound.iter().all(Option::is_none) {
         return Err(Failure::usage(
@@ -153,14 +165,18 @@ pub(super) fn bind(
     listener: &Listener,
     setup: Arc<Setup>,
     shards: usize,
+    inherited: &mut Inherited,
 ) -> Result<(Bound, Vec<Entrance>), CannotBind> {
     let crowd = Arc::new(Crowd::new(listener.connections_max));
-    let (address, sockets, file) = match &listener.address {
-        ListenAddress::Unix(path) => {
+    let taken = inherited.take(&listener.address, shards).transpose();
+    let taken = taken.map_err(|error| Failure::system(format!("cannot use an inherited socket: {error}")))?;
+    let (address, sockets, file) = match (&listener.address, taken) {
+        (address, Some(sockets)) => (address.clone(), sockets, None),
+        (ListenAddress::Unix(path), None) => {
             let (file, sockets) = unix_path::listen(path, shards)?;
             (listener.address.clone(), sockets, Some(file))
         }
-        ListenAddress::Tcp(wanted) => match bind_port(*wanted, listener.interface.as_deref(), shards) {
+        (ListenAddress::Tcp(wanted), None) => match bind_port(*wanted, listener.interface.as_deref(), shards) {
             Ok((address, sockets)) => (ListenAddress::Tcp(address), sockets, None),
             Err(error) if listener.is_optional && is_missing(&error) => {
                 return Err(CannotBind::Missing(*wanted, error));
@@ -270,7 +286,7 @@ mod tests {
     }
 
     fn try_listen(wanted: &[Listener], shards: usize) -> Result<Listeners, Failure> {
-        listen(wanted, &Limits::default(), shards)
+        listen(wanted, &Limits::default(), shards, Inherited::default())
     }
 
     fn address(listeners: &Listeners, at: usize) -> SocketAddr {

@@ -3,16 +3,16 @@
 //! One thread per shard, pinned to a cpu, with a glommio executor whose one task is the driver. The driver sleeps in a ring
 //! of its own, which has all the shard's sockets and the event by which others wake it (measured: docs, io-path).
 //!
-//! - `start`: from its configuration to a running broker and back. `probe`, `memory`, `listener`, `placement`, `signal`, `panic_policy`,
-//!   `failure`: what can be wrong before and meanwhile.
+//! - `start`: from its configuration to a running broker and back. `probe`, `memory`, `listener`, `inherited`, `placement`,
+//!   `signal`, `panic_policy`, `failure`: what can be wrong before and meanwhile.
 //! - `driver`: the loop, `spin` when to sleep. `accepting`, `reading`, `writing`, `closing`, `isolating`: its rooms. `slots`,
 //!   `connection`, `carry`, `address_rates`: its memory.
 //! - `ring`, `buffers`, `operation`: io_uring. `mesh`, `flag`, `eventfd`: other shards.
-//! - `changing`, `reloading`: another configuration for a running broker. `policy_files`, `verifier`: who may do what. `news`:
-//!   what threads beside the shards tell them.
-//! - `report`, `phrase`, `line`, `journal`: what the operator reads; `announcer`, `sys`: what clients may read of the broker.
-//!   `board`: words between
-//!   the main thread and the shards. `process`, `watchdog`: what a daemon does with itself and for systemd. `clock`.
+//! - `changing`, `reloading`, `watch`: another configuration, or other files, for a running broker.
+//! - `policy_files`, `verifier`: who may do what. `news`: what threads beside the shards tell them.
+//! - `report`, `phrase`, `line`, `journal`: what the operator reads; `census`, `announcer`, `sys`: what can be asked of the broker.
+//!   `board`: words between the main thread and the shards. `process`, `watchdog`: what a daemon does with itself and for systemd.
+//!   `clock`.
 #![allow(unsafe_code, reason = "system calls and memory that the kernel shares; every block says why it is sound")]
 #![allow(clippy::disallowed_methods, reason = "this floor is where clocks and threads are allowed")]
 
@@ -22,6 +22,7 @@ mod announcer;
 mod board;
 mod buffers;
 mod carry;
+mod census;
 mod changing;
 mod clock;
 mod closing;
@@ -31,6 +32,7 @@ mod driver;
 mod eventfd;
 mod failure;
 mod flag;
+mod inherited;
 mod isolating;
 mod journal;
 mod line;
@@ -57,13 +59,14 @@ mod start;
 mod sys;
 mod unix_path;
 mod verifier;
+mod watch;
 mod watchdog;
 mod wrapping;
 mod writing;
 
 pub use failure::{EXIT_CONFIG, EXIT_INTERNAL, EXIT_SYSTEM, EXIT_USAGE, Failure};
 pub use placement::allowed_cpus;
-pub use policy_files::rules_of_acl_file;
+pub use policy_files::{rules_of, rules_of_acl_file};
 pub use start::{Reload, run};
 
 /// What `flag` is made of; its model test puts other ones in their place.

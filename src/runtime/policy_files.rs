@@ -48,7 +48,11 @@ fn terms_of(listener: &Listener) -> Result<Terms, Failure> {
     })
 }
 
-fn rules_of(security: &Security) -> Result<Rules, Failure> {
+/// The rules of a configuration, with its files as they are now.
+///
+/// # Errors
+/// A file that cannot be read (exit code 1), or that has mistakes (exit code 3).
+pub fn rules_of(security: &Security) -> Result<Rules, Failure> {
     let passwords = security.password_file.as_deref();
     let passwords = passwords.map(|path| read(path, "password_file", Passwords::parse)).transpose()?;
     let acl = security.acl_file.as_deref().map(|path| read(path, "acl_file", Acl::parse)).transpose()?;

@@ -11,6 +11,7 @@ use super::journal::{Journal, Writing};
 use super::news::{News, NewsDesk};
 use super::policy_files;
 use super::report::Tone;
+use super::watch::{Watch, Watched};
 use crate::auth::Policy;
 use crate::config::{Config, LogType, change_limits};
 
@@ -23,6 +24,8 @@ pub(super) struct Reloading {
     pub(super) changing: Changing,
     pub(super) desk: NewsDesk,
     pub(super) journal: Journal,
+    /// Who says when files have changed; `None` if the kernel does not tell.
+    pub(super) watch: Option<Watch>,
 }
 
 impl Reloading {
@@ -31,11 +34,16 @@ impl Reloading {
     /// # Errors
     /// A file or an address that it names cannot be had; nothing was changed.
     pub(super) fn apply(&mut self, wanted: Config) -> Result<String, Failure> {
+        // What is written from here on is noticed.
+        let watched = Watched::of(&wanted);
         let fresh = policy_files::load(&wanted)?;
         let is_logged_otherwise = wanted.logging != self.config.logging;
         let writing = is_logged_otherwise.then(|| Writing::prepare(&wanted.logging)).transpose()?;
         let changed = self.changing.apply(&wanted)?;
         // From here on nothing fails.
+        if let Some(watch) = &mut self.watch {
+            watch.follow(watched);
+        }
         self.policy = Arc::new(fresh.at(&changed.places, &self.policy));
         self.desk.tell_all(&News::Rules(Arc::clone(&self.policy)));
         let (limits, mut fixed) = change_limits(&self.config.limits, &wanted.limits, wanted.is_held_bytes_set);
@@ -60,6 +68,14 @@ impl Reloading {
             names => format!("; a new start is needed for {}", names.join(", ")),
         };
         Ok(format!("users and rights read again, {changed}{limits}{log}{start}"))
+    }
+
+    /// Reads the files again that the configuration names.
+    ///
+    /// # Errors
+    /// As [`Self::apply`].
+    pub(super) fn read_files(&mut self) -> Result<String, Failure> {
+        self.apply(Config { warnings: Vec::new(), ..self.config.clone() })
     }
 }
 

@@ -17,8 +17,10 @@ pub(super) enum Signal {
     ReopenLog,
     /// Read files and configuration again.
     Reload,
-    /// Nothing yet. With its name.
-    Ignored(&'static str),
+    /// Save what is to outlive the process.
+    Save,
+    /// Say how much there is of what.
+    Census,
 }
 
 /// Calls `told` for every signal from now on, from another thread.
@@ -32,8 +34,8 @@ pub(super) fn tell_signals(told: impl Fn(Signal) + Send + 'static) -> io::Result
         for signal in &mut signals {
             told(match signal {
                 SIGHUP => Signal::Reload,
-                SIGUSR1 => Signal::Ignored("SIGUSR1"),
-                SIGUSR2 => Signal::Ignored("SIGUSR2"),
+                SIGUSR1 => Signal::Save,
+                SIGUSR2 => Signal::Census,
                 number if number == rotated => Signal::ReopenLog,
                 number => Signal::Stop(number),
             });

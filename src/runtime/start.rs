@@ -17,10 +17,12 @@ use sd_notify::NotifyState;
 use super::accepting::Entrance;
 use super::announcer::Announcer;
 use super::board::Board;
+use super::census::Census;
 use super::changing::{self, Change, Changing};
 use super::clock::Clock;
 use super::driver::{Bounds, Driver, Parts};
 use super::failure::Failure;
+use super::inherited::Inherited;
 use super::journal::Journal;
 use super::listener::{self, Listeners};
 use super::memory::{Memory, fit_held_bytes};
@@ -34,6 +36,7 @@ use super::reloading::Reloading;
 use super::report::{Report, Tone};
 use super::signal::{self, Signal};
 use super::verifier;
+use super::watch::{Watch, Watched};
 use super::watchdog::Watchdog;
 use crate::auth::Policy;
 use crate::auth::scram::{self, Secret};
@@ -56,6 +59,15 @@ enum Notice {
     Ready,
     Ended(ShardId, Result<(), Failure>),
     Signal(Signal),
+    FilesChanged,
+}
+
+/// What is to be read again.
+#[derive(Clone, Copy)]
+enum Again {
+    Configuration,
+    /// Those that it names.
+    Files,
 }
 
 /// Serves until told to stop. `reload`: what the broker is to be told when it is told to read its configuration again.
@@ -77,8 +89,11 @@ pub fn run(config: &Config, reload: &mut Reload<'_>) -> Result<(), Failure> {
 fn prepare(config: &Config, reload: &mut Reload<'_>, starter: &mut Option<Starter>) -> Result<(), Failure> {
     probe::raise_limits();
     probe::check_io_uring()?;
+    // What is written from here on is noticed.
+    let watched = Watched::of(config);
     let policy = Arc::new(policy_files::load(config)?);
-    let listeners = listener::listen(&config.listeners, &config.limits, config.cpus.len())?;
+    let inherited = Inherited::of_process()?;
+    let listeners = listener::listen(&config.listeners, &config.limits, config.cpus.len(), inherited)?;
     let (journal, journal_end) = Journal::start(&config.logging)?;
     let _pid_file = config.pid_file.as_deref().map(PidFile::write).transpose()?;
     if let Some(user) = config.user.as_deref().filter(|_| process::is_root()) {
@@ -87,14 +102,14 @@ fn prepare(config: &Config, reload: &mut Reload<'_>, starter: &mut Option<Starte
     let mut config = config.clone();
     let memory = if config.is_held_bytes_set { None } else { Memory::of_process() };
     let told = fit_held_bytes(&mut config.limits, config.cpus.len(), memory);
-    let result = serve((&config, policy), (reload, starter), &told, listeners, journal);
+    let result = serve((&config, policy, watched), (reload, starter), &told, listeners, journal);
     journal_end.close();
     result
 }
 
 /// `held`: what is to be told of the memory held.
 fn serve(
-    (config, policy): (&Config, Arc<Policy>),
+    (config, policy, watched): (&Config, Arc<Policy>, Watched),
     (reload, starter): (&mut Reload<'_>, &mut Option<Starter>),
     held: &str,
     listeners: Listeners,
@@ -116,11 +131,21 @@ fn serve(
     journal.publish_on(Arc::clone(&board), caller.clone());
     let announcer = (config.sys_interval_secs > 0)
         .then(|| Announcer::new(Arc::clone(&board), caller.clone(), config.sys_interval_secs));
-    let watchdog = Watchdog::wanted(board, caller.clone());
+    let watchdog = Watchdog::wanted(Arc::clone(&board), caller.clone());
     // Dropped last: with it go the files of Unix sockets.
+    let watch = start_watch(watched, &journal, &notify);
     let changing = Changing::new(bound, changes, caller.clone());
-    let mut reloading = Reloading { config: config.clone(), policy, changing, desk, journal: journal.clone() };
-    let mut broker = Broker { shards: config.cpus.len(), notices, is_stopping, caller, journal, announcer, watchdog };
+    let mut reloading = Reloading { config: config.clone(), policy, changing, desk, journal: journal.clone(), watch };
+    let mut broker = Broker {
+        shards: config.cpus.len(),
+        notices,
+        is_stopping,
+        census: Census::new(board, caller.clone()),
+        caller,
+        journal,
+        announcer,
+        watchdog,
+    };
     if broker.await_ready()? {
         broker.journal.line(line);
         let _ = sd_notify::notify(&[NotifyState::Ready]);
@@ -130,9 +155,9 @@ fn serve(
         if config.is_faulty {
             broker.journal.line("RINGMQ_FAULTS=1: any client can cause a panic (PUBLISH to $fault/panic)".into());
         }
-        broker.await_end(&mut || {
-            let wanted = reload()?;
-            reloading.apply(wanted)
+        broker.await_end(&mut |what| match what {
+            Again::Configuration => reloading.apply(reload()?),
+            Again::Files => reloading.read_files(),
         })?;
         broker.journal.line("ringmq has stopped".into());
     }
@@ -253,6 +278,7 @@ struct Broker {
     journal: Journal,
     announcer: Option<Announcer>,
     watchdog: Option<Watchdog>,
+    census: Census,
 }
 
 impl Broker {
@@ -263,7 +289,7 @@ impl Broker {
             match self.notices.recv() {
                 Ok(Notice::Ready) => ready += 1,
                 Ok(Notice::Signal(Signal::Stop(_))) => return Ok(false),
-                Ok(Notice::Signal(Signal::Reload | Signal::ReopenLog | Signal::Ignored(_))) => {}
+                Ok(Notice::Signal(_) | Notice::FilesChanged) => {}
                 Ok(Notice::Ended(id, result)) => return Err(ended_early(id, result)),
                 Err(_) => return Err(Failure::internal("nobody reports to the main thread")),
             }
@@ -272,7 +298,7 @@ impl Broker {
     }
 
     /// Serves until a signal; then waits for every shard to stop. The failure of one shard ends all at once.
-    fn await_end(&mut self, reload: &mut dyn FnMut() -> Result<String, Failure>) -> Result<(), Failure> {
+    fn await_end(&mut self, reload: &mut dyn FnMut(Again) -> Result<String, Failure>) -> Result<(), Failure> {
         let mut running = self.shards;
         let mut stop_by = None;
         while running > 0 {
@@ -295,15 +321,16 @@ impl Broker {
                 Some(Notice::Signal(Signal::ReopenLog)) => self.journal.reopen(),
                 Some(Notice::Signal(Signal::Reload)) => {
                     self.journal.reopen();
-                    match reload() {
-                        Ok(told) => self.journal.line(format!("Reloaded: {told}")),
-                        Err(failure) => {
-                            let text = format!("Not reloaded, nothing has changed: {failure}");
-                            self.journal.tell(LogType::Error, text);
-                        }
-                    }
+                    self.tell_reload("Reloaded", "Not reloaded, nothing has changed", reload(Again::Configuration));
                 }
-                Some(Notice::Signal(Signal::Ignored(name))) => self.journal.line(format!("{name} is ignored")),
+                Some(Notice::FilesChanged) => {
+                    let unchanged = "Files were written that cannot be used; the old ones hold";
+                    self.tell_reload("Files were written and are used", unchanged, reload(Again::Files));
+                }
+                Some(Notice::Signal(Signal::Save)) => {
+                    self.journal.line("Nothing to save: durability is memory (nothing survives a restart)".into());
+                }
+                Some(Notice::Signal(Signal::Census)) => self.census.ask(Instant::now()),
                 Some(Notice::Ended(_, Ok(()))) if stop_by.is_some() => running -= 1,
                 Some(Notice::Ended(id, result)) => return Err(ended_early(id, result)),
                 Some(Notice::Ready) => {}
@@ -313,10 +340,18 @@ impl Broker {
         Ok(())
     }
 
+    fn tell_reload(&self, done: &str, not_done: &str, result: Result<String, Failure>) {
+        match result {
+            Ok(told) => self.journal.line(format!("{done}: {told}")),
+            Err(failure) => self.journal.tell(LogType::Error, format!("{not_done}: {failure}")),
+        }
+    }
+
     /// When the main thread has something to do by itself.
     fn duty_at(&self) -> Option<Instant> {
         let announcement = self.announcer.as_ref().map(Announcer::deadline);
-        announcement.into_iter().chain(self.watchdog.as_ref().map(Watchdog::deadline)).min()
+        let watchdog = self.watchdog.as_ref().map(Watchdog::deadline);
+        [announcement, watchdog, self.census.deadline()].into_iter().flatten().min()
     }
 
     fn do_duties(&mut self) {
@@ -327,6 +362,9 @@ impl Broker {
         if let Some(watchdog) = self.watchdog.as_mut().filter(|watchdog| watchdog.deadline() <= now) {
             watchdog.act(now);
         }
+        if self.census.deadline().is_some_and(|at| at <= now) {
+            self.census.act(now, &self.journal);
+        }
     }
 
     fn stop_shards(&self) {
@@ -335,6 +373,17 @@ impl Broker {
         self.is_stopping.store(true, Ordering::Release);
         self.caller.call_all();
     }
+}
+
+/// Without it the operator has to say by SIGHUP that files have changed.
+fn start_watch(watched: Watched, journal: &Journal, notify: &Sender<Notice>) -> Option<Watch> {
+    let told = notify.clone();
+    let watch = Watch::start(watched, move || drop(told.send(Notice::FilesChanged)));
+    let tell = |error: &io::Error| {
+        let text = format!("Files are not watched, SIGHUP has them read again: {error}");
+        journal.tell(LogType::Warning, text);
+    };
+    watch.inspect_err(tell).ok()
 }
 
 fn ended_early(id: ShardId, result: Result<(), Failure>) -> Failure {

@@ -1,4 +1,4 @@
-//! Listeners of the real binary: TLS, WebSocket, Unix sockets, each with foreign clients, and certificates that change.
+//! Listeners of the real binary: TLS, WebSocket, Unix sockets, each with foreign clients, and files that change.
 //!
 //! Duty: rows T of `cases.tsv` that need sockets; each foreign client once over each transport. Must not: test MQTT (`conformance` and
 //! `interop` do). Neighbours: `tests/live` is the broker from outside; `scripts/test setup` installs the clients.
@@ -16,6 +16,7 @@ mod client;
 mod packets;
 
 mod admission;
+mod operating;
 mod papers;
 mod stuck;
 mod tls;

@@ -50,7 +50,20 @@ impl Broker {
         // What is counted is what the clients do.
         command.args(["--sys-interval", "0"]);
         command.args(settings.iter().flat_map(|setting| ["--set", setting]));
-        command.env("RINGMQ_FAULTS", "1").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        command.env("RINGMQ_FAULTS", "1");
+        Self::of_command(command, shards)
+    }
+
+    /// A broker that is told by these arguments alone; its first line names a port of 127.0.0.1.
+    pub(crate) fn of_arguments(arguments: &[&str], shards: usize) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ringmq"));
+        command.args(arguments).args(["--shards", &shards.to_string(), "--hash-seed", &HASH_SEED.to_string()]);
+        Self::of_command(command, shards)
+    }
+
+    /// A broker that this command becomes.
+    pub(crate) fn of_command(mut command: Command, shards: usize) -> Self {
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut process = command.spawn().unwrap();
         let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
         let first = lines.next().unwrap().unwrap();
