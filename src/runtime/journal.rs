@@ -388,6 +388,37 @@ mod tests {
         std::fs::remove_dir_all(folder).unwrap();
     }
 
+    /// `log_type` chooses; what was prepared takes the place of what was, from the next line on.
+    #[test]
+    fn a_log_has_the_kinds_and_the_form_that_are_asked_for_until_others_are() {
+        let folder = folder("kinds");
+        let (path, second) = (folder.join("log"), folder.join("second"));
+        let types = vec![LogType::Warning, LogType::Subscribe];
+        let logging = Logging { types, ..logging(LogDestination::File(path.clone())) };
+        let (journal, end) = Journal::start(&logging).unwrap();
+        let tell_all = || LogType::ALL.into_iter().for_each(|kind| journal.tell(kind, kind.word().into()));
+        tell_all();
+        let destinations = vec![LogDestination::File(second.clone())];
+        let json = Logging { destinations, form: LogForm::Json, types: vec![LogType::Debug], ..logging };
+        journal.change(Writing::prepare(&json).unwrap());
+        tell_all();
+        end.close();
+        let words = |path: &Path| std::fs::read_to_string(path).unwrap();
+        let first: Vec<_> = words(&path).lines().map(|line| line.split_once(": ").unwrap().1.to_owned()).collect();
+        assert_eq!(first, ["warning", "subscribe"]);
+        let second = words(&second);
+        assert!(second.starts_with("{\"time\": ") && second.lines().count() == 1, "{second}");
+        assert!(second.ends_with("\"level\": \"debug\", \"text\": \"debug\"}\n"), "{second}");
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn kinds_have_the_topics_of_mosquitto() {
+        let topics = LogType::ALL.map(|kind| message_of(kind, "text").topic().to_owned());
+        let ends = ["E", "W", "N", "I", "M/subscribe", "M/unsubscribe", "D"];
+        assert_eq!(topics, ends.map(|end| format!("$SYS/broker/log/{end}")));
+    }
+
     #[test]
     fn a_stamp_is_what_strftime_makes_of_it() {
         let moment = UNIX_EPOCH + Duration::from_secs(86_400);

@@ -145,6 +145,7 @@ fn serve(
         journal,
         announcer,
         watchdog,
+        missed: None,
     };
     if broker.await_ready()? {
         broker.journal.line(line);
@@ -279,17 +280,21 @@ struct Broker {
     announcer: Option<Announcer>,
     watchdog: Option<Watchdog>,
     census: Census,
+    /// What was to be read again before every shard served.
+    missed: Option<Again>,
 }
 
 impl Broker {
     /// Waits until every shard listens; false if the broker was told to stop before.
-    fn await_ready(&self) -> Result<bool, Failure> {
+    fn await_ready(&mut self) -> Result<bool, Failure> {
         let mut ready = 0;
         while ready < self.shards {
             match self.notices.recv() {
                 Ok(Notice::Ready) => ready += 1,
                 Ok(Notice::Signal(Signal::Stop(_))) => return Ok(false),
-                Ok(Notice::Signal(_) | Notice::FilesChanged) => {}
+                Ok(Notice::Signal(Signal::Reload)) => self.missed = Some(Again::Configuration),
+                Ok(Notice::FilesChanged) => self.missed = self.missed.or(Some(Again::Files)),
+                Ok(Notice::Signal(_)) => {}
                 Ok(Notice::Ended(id, result)) => return Err(ended_early(id, result)),
                 Err(_) => return Err(Failure::internal("nobody reports to the main thread")),
             }
@@ -299,6 +304,9 @@ impl Broker {
 
     /// Serves until a signal; then waits for every shard to stop. The failure of one shard ends all at once.
     fn await_end(&mut self, reload: &mut dyn FnMut(Again) -> Result<String, Failure>) -> Result<(), Failure> {
+        if let Some(what) = self.missed.take() {
+            self.read_again(what, reload);
+        }
         let mut running = self.shards;
         let mut stop_by = None;
         while running > 0 {
@@ -321,12 +329,9 @@ impl Broker {
                 Some(Notice::Signal(Signal::ReopenLog)) => self.journal.reopen(),
                 Some(Notice::Signal(Signal::Reload)) => {
                     self.journal.reopen();
-                    self.tell_reload("Reloaded", "Not reloaded, nothing has changed", reload(Again::Configuration));
+                    self.read_again(Again::Configuration, reload);
                 }
-                Some(Notice::FilesChanged) => {
-                    let unchanged = "Files were written that cannot be used; the old ones hold";
-                    self.tell_reload("Files were written and are used", unchanged, reload(Again::Files));
-                }
+                Some(Notice::FilesChanged) => self.read_again(Again::Files, reload),
                 Some(Notice::Signal(Signal::Save)) => {
                     self.journal.line("Nothing to save: durability is memory (nothing survives a restart)".into());
                 }
@@ -340,8 +345,14 @@ impl Broker {
         Ok(())
     }
 
-    fn tell_reload(&self, done: &str, not_done: &str, result: Result<String, Failure>) {
-        match result {
+    fn read_again(&self, what: Again, reload: &mut dyn FnMut(Again) -> Result<String, Failure>) {
+        let (done, not_done) = match what {
+            Again::Configuration => ("Reloaded", "Not reloaded, nothing has changed"),
+            Again::Files => {
+                ("Files were written and are used", "Files were written that cannot be used; the old ones hold")
+            }
+        };
+        match reload(what) {
             Ok(told) => self.journal.line(format!("{done}: {told}")),
             Err(failure) => self.journal.tell(LogType::Error, format!("{not_done}: {failure}")),
         }

@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const START_TIMEOUT: Duration = Duration::from_secs(20);
 const SHARD_COUNTS: [usize; 3] = [1, 2, 4];
@@ -63,14 +63,23 @@ impl Broker {
         broker
     }
 
-    /// Whether the log says for each shard that a client lives there; always true of another broker than ours.
+    /// Whether the log says for each shard that a client lived there; always true of another broker than ours.
     pub(crate) fn every_shard_had_a_client(&self) -> bool {
-        let log = self.log.lock().expect("no reader of the log panics");
         let is_seen = |shard: usize| {
-            let mention = format!("on shard {shard}");
+            // In the line that says how a client has left.
+            let mention = format!(", shard {shard}");
+            let log = self.log.lock().expect("no reader of the log panics");
             log.iter().any(|line| line.split_inclusive(char::is_numeric).any(|part| part.ends_with(&mention)))
         };
-        other_broker().is_some() || (0..self.shards).all(is_seen)
+        let until = Instant::now() + START_TIMEOUT;
+        while other_broker().is_none() && !(0..self.shards).all(is_seen) {
+            // Lines come by a pipe of their own.
+            if Instant::now() > until {
+                return false;
+            }
+            std::thread::yield_now();
+        }
+        true
     }
 }
 
