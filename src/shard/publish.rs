@@ -72,7 +72,7 @@ impl Shard {
                 fault::cause(topic.as_str());
             }
             self.counters.publishes_denied += 1;
-            self.answer_denied(now, source, publish, None, outbox);
+            self.answer_untaken(now, source, publish, Routed::denied(None), outbox);
             return Ok(());
         }
         let listener = self.listener_of(source.connection);
@@ -86,7 +86,8 @@ impl Shard {
             let decision = self.may_publish(source.session, topic.as_str());
             if !decision.is_allowed {
                 self.deny_publish(now, source, topic.as_str(), decision, outbox);
-                self.answer_denied(now, source, publish, decision.line.and_then(NonZeroU32::new), outbox);
+                let denied_by = decision.line.and_then(NonZeroU32::new);
+                self.answer_untaken(now, source, publish, Routed::denied(denied_by), outbox);
                 return Ok(());
             }
         }
@@ -189,20 +190,7 @@ impl Shard {
         })
     }
 
-    /// Answers what the client may not publish: 0x87, or success where the version knows no failure [v3.1.1 MQTT-3.3.5-2].
-    fn answer_denied(
-        &mut self,
-        now: Millis,
-        source: Source<'_>,
-        publish: &Publish<'_>,
-        denied_by: Option<NonZeroU32>,
-        outbox: &mut Outbox,
-    ) {
-        let routed = Routed { is_denied: true, denied_by, ..Routed::default() };
-        self.answer_untaken(now, source, publish, routed, outbox);
-    }
-
-    /// Answers what nobody was asked about.
+    /// Answers what nobody was asked about: 0x87 or 0x83, or success where the version knows no failure [v3.1.1 MQTT-3.3.5-2].
     fn answer_untaken(
         &mut self,
         now: Millis,

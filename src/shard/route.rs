@@ -36,6 +36,11 @@ pub(super) struct Routed {
 }
 
 impl Routed {
+    /// The publisher may not publish it, by that line of the ACL file if it was one.
+    pub(super) fn denied(denied_by: Option<NonZeroU32>) -> Self {
+        Self { is_denied: true, denied_by, ..Self::default() }
+    }
+
     pub(super) fn note(&mut self, outcome: Outcome) {
         match outcome {
             Outcome::Taken => self.is_taken = true,
