@@ -78,12 +78,8 @@ struct Login {
 impl Logins {
     /// Forgets a connection.
     pub(super) fn forget(&mut self, id: ConnectionId) {
-        if !self.waiting.is_empty() {
-            self.waiting.remove(&id.slot);
-        }
-        if !self.certified.is_empty() {
-            self.certified.remove(&id.slot);
-        }
+        self.waiting.remove(&id.slot);
+        self.certified.remove(&id.slot);
         self.exchanges.forget(id);
     }
 
@@ -127,7 +123,7 @@ impl Shard {
     /// A verdict has come; the connection may have gone meanwhile, or have another question.
     pub(super) fn verified(&mut self, ticket: u64, connection: ConnectionId, verdict: Verdict, outbox: &mut Outbox) {
         let waiting = self.logins.waiting.get_mut(&connection.slot);
-        if let Some(login) = waiting.filter(|login| login.ticket == ticket && login.connection == connection) {
+        if let Some(login) = waiting.filter(|login| login.ticket == ticket) {
             login.verdict = Some(verdict);
             outbox.resumes.push(connection);
         }
@@ -180,7 +176,7 @@ impl Shard {
 
     /// The answer to what was asked about a connection, which is forgotten then; `Some(None)` as long as there is none.
     pub(super) fn verdict(&mut self, id: ConnectionId) -> Option<Option<Verdict>> {
-        let verdict = self.logins.waiting.get(&id.slot).filter(|login| login.connection == id)?.verdict;
+        let verdict = self.logins.waiting.get(&id.slot)?.verdict;
         if verdict.is_some() {
             self.logins.waiting.remove(&id.slot);
         }

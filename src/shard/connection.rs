@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::alarm::Alarm;
-use super::connect::packet_bytes_max;
+use super::grant::packet_bytes_max;
 use super::rights::Watch;
 use crate::id::{ConnectionId, Millis, PublisherId, SessionId};
 use crate::limits::{Limits, REMAINING_LENGTH_MAX};

@@ -1,161 +1,25 @@
-//! From a message to the bytes of one client: encode once, copy or reference, or queue.
+//! From a message to one client: sent now, queued, or dropped and counted.
 //!
 //! Duty: QoS and RETAIN flag as the subscription says, window, queue, slow readers, expiry, the client's Maximum Packet
-//! Size, topic aliases; pump what waits when there is room. Must not: choose who gets a message. Neighbours: `route`,
-//! `group`, `retain` call; `egress` holds the bytes.
+//! Size, topic aliases. Must not: choose who gets a message. Neighbours: `route`, `group`, `retain` call; `carrier` has the
+//! message; `pump` sends what was queued; `egress` holds the bytes.
 
-use std::sync::Arc;
-
+use super::carrier::{Carrier, Layout, Manner, Sending, outgoing};
 use super::connect::publisher_of;
 use super::connection::Connection;
 use super::matches::{Delivery, Own};
-use super::run::PlainRun;
 use super::{DropReason, Outbox, Outcome, Shard};
 use crate::id::{ConnectionId, Millis, SessionId};
-use crate::message::{Message, MessageView, Source};
-use crate::session::{Admission, Pressure, Queued, Sent, Stage, Subscription, SubscriptionIds};
-use crate::wire::{Ack, AckKind, OutgoingPublish, PlainPublish, ProtocolVersion, QoS, ReasonCode};
+use crate::session::{Admission, Queued, Sent, Stage, SubscriptionIds};
+use crate::wire::{OutgoingPublish, ProtocolVersion, QoS};
 
 /// Unsent bytes of a connection up to which nobody asks what is left of the shard's budget.
 pub(super) const UNLOOKED_BACKLOG_BYTES: usize = 64 << 10;
-
-/// Buffers kept between messages.
-#[derive(Debug, Default)]
-pub(super) struct Scratch {
-    encoded: Vec<u8>,
-}
-
-/// A message on its way to its receivers: borrowed as long as may be, owned once somebody keeps it, encoded once per layout.
-#[derive(Debug)]
-pub(super) struct Carrier<'a> {
-    view: MessageView<'a>,
-    message: Option<Message>,
-    encoded: Vec<u8>,
-    /// That of `encoded` or `received`.
-    layout: Option<Layout>,
-    packet_id_at: Option<usize>,
-    /// The plain packet that it came in.
-    received: Option<PlainRun<'a>>,
-    /// Whether the layout is still that of `received`.
-    is_as_received: bool,
-}
-
-/// What makes two encodings of one message equal, but for the packet id.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Layout {
-    is_v5: bool,
-    qos: QoS,
-    retain: bool,
-}
-
-impl<'a> Carrier<'a> {
-    /// A carrier of a message that goes to one receiver.
-    pub(super) fn unencoded(message: &'a Message) -> Self {
-        let view = message.view();
-        Self {
-            view,
-            message: Some(message.clone()),
-            encoded: Vec::new(),
-            layout: None,
-            packet_id_at: None,
-            received: None,
-            is_as_received: false,
-        }
-    }
-
-    pub(super) fn view(&self) -> &MessageView<'a> {
-        &self.view
-    }
-
-    /// The plain packet that it came in, if it is one.
-    pub(super) fn received(&self) -> Option<&PlainRun<'a>> {
-        self.received.as_ref()
-    }
-
-    /// Makes the message, with who published it.
-    pub(super) fn note_source(&mut self, source: Option<Arc<Source>>) {
-        self.message = Some(Message::of_source(&self.view, source));
-    }
-
-    /// The message, owned; made at the first call.
-    pub(super) fn message(&mut self) -> &Message {
-        self.message.get_or_insert_with(|| Message::new(&self.view))
-    }
-
-    /// Encodes a message that does not expire for all who get it in this layout.
-    fn encode_plain(&mut self, version: ProtocolVersion, layout: Layout) {
-        let publish = OutgoingPublish {
-            dup: false,
-            qos: layout.qos,
-            retain: layout.retain,
-            topic: self.view.topic,
-            packet_id: 0,
-            message_expiry_secs: None,
-            topic_alias: None,
-            subscription_ids: &[],
-            properties: self.view.properties,
-            payload_len: self.view.payload.len(),
-        };
-        self.encode(version, layout, &publish);
-    }
-
-    fn encode(&mut self, version: ProtocolVersion, layout: Layout, publish: &OutgoingPublish<'_>) {
-        self.encoded.clear();
-        self.packet_id_at = publish.encode_head(version, &mut self.encoded);
-        self.encoded.extend_from_slice(self.view.payload);
-        self.layout = Some(layout);
-        self.is_as_received = false;
-    }
-
-    /// The packet in the layout.
-    fn packet(&self) -> &[u8] {
-        match &self.received {
-            Some(received) if self.is_as_received => received.bytes,
-            _ => &self.encoded,
-        }
-    }
-
-    /// Appends the packet, with a packet id if the layout has one.
-    #[inline]
-    fn put_encoded(&self, packet_id: u16, buffer: &mut Vec<u8>) {
-        let start = buffer.len();
-        buffer.extend_from_slice(self.packet());
-        if let Some(at) = self.packet_id_at {
-            buffer[start + at..start + at + 2].copy_from_slice(&packet_id.to_be_bytes());
-        }
-    }
-}
 
 /// Whether a client gets packets that say nothing to it alone: no alias, no Subscription Identifier, no topic without its mount
 /// point.
 pub(super) fn takes_plain(connection: &Connection, subscription_ids: &SubscriptionIds) -> bool {
     !connection.is_particular && (connection.version != ProtocolVersion::V5 || subscription_ids.is_empty())
-}
-
-/// How one client gets one message.
-#[derive(Clone, Debug)]
-pub(super) struct Manner {
-    pub(super) qos: QoS,
-    pub(super) retain: bool,
-    pub(super) subscription_ids: SubscriptionIds,
-}
-
-impl Manner {
-    pub(super) fn of(delivery: &Delivery, view: &MessageView<'_>) -> Self {
-        Self {
-            qos: view.qos.min(delivery.qos),
-            retain: view.retain && delivery.retain_as_published,
-            subscription_ids: delivery.subscription_ids.clone(),
-        }
-    }
-}
-
-/// Which sending of a message it is.
-#[derive(Clone, Copy, Debug)]
-struct Sending {
-    /// 0 with QoS 0.
-    packet_id: u16,
-    dup: bool,
 }
 
 /// What became of a delivery.
@@ -171,54 +35,6 @@ impl Delivered {
 }
 
 impl Shard {
-    pub(super) fn carrier<'a>(&mut self, view: MessageView<'a>) -> Carrier<'a> {
-        let encoded = std::mem::take(&mut self.scratch.encoded);
-        Carrier {
-            view,
-            message: None,
-            encoded,
-            layout: None,
-            packet_id_at: None,
-            received: None,
-            is_as_received: false,
-        }
-    }
-
-    /// A carrier of a message that lies in a packet as many receivers want it.
-    pub(super) fn carrier_of_packet<'a>(
-        &mut self,
-        view: MessageView<'a>,
-        packet: &PlainPublish<'a>,
-        version: ProtocolVersion,
-    ) -> Carrier<'a> {
-        let is_v5 = version == ProtocolVersion::V5;
-        let packet_id_at = packet.bytes.len() - packet.payload.len() - usize::from(is_v5) - 2;
-        Carrier {
-            layout: Some(Layout { is_v5, qos: packet.qos, retain: false }),
-            packet_id_at: (packet.qos != QoS::AtMostOnce).then_some(packet_id_at),
-            received: Some(PlainRun {
-                bytes: packet.bytes,
-                count: 1,
-                longest: packet.bytes.len(),
-                payload_bytes: packet.payload.len(),
-                version,
-            }),
-            is_as_received: true,
-            ..self.carrier(view)
-        }
-    }
-
-    /// A carrier of a message that is owned already.
-    pub(super) fn carrier_of<'a>(&mut self, message: &'a Message) -> Carrier<'a> {
-        let mut carrier = self.carrier(message.view());
-        carrier.message = Some(message.clone());
-        carrier
-    }
-
-    pub(super) fn give_back(&mut self, carrier: Carrier<'_>) {
-        self.scratch.encoded = carrier.encoded;
-    }
-
     /// Delivers to one session as its matching subscriptions want it.
     pub(super) fn deliver(
         &mut self,
@@ -375,7 +191,7 @@ impl Shard {
     }
 
     /// Sends now, taking a place in the window for QoS 1 and 2. The caller has seen that there is room.
-    fn send(
+    pub(super) fn send(
         &mut self,
         now: Millis,
         id: ConnectionId,
@@ -404,7 +220,13 @@ impl Shard {
     }
 
     /// Why a message may not be sent to this client at all.
-    fn unfit(&mut self, now: Millis, id: ConnectionId, manner: &Manner, carrier: &Carrier<'_>) -> Option<DropReason> {
+    pub(super) fn unfit(
+        &mut self,
+        now: Millis,
+        id: ConnectionId,
+        manner: &Manner,
+        carrier: &Carrier<'_>,
+    ) -> Option<DropReason> {
         if carrier.view.is_expired(now) {
             return Some(DropReason::Expired);
         }
@@ -412,7 +234,13 @@ impl Shard {
     }
 
     /// Whether a message is within the client's Maximum Packet Size [MQTT-3.1.2-24].
-    fn is_small_enough(&mut self, now: Millis, id: ConnectionId, manner: &Manner, carrier: &Carrier<'_>) -> bool {
+    pub(super) fn is_small_enough(
+        &mut self,
+        now: Millis,
+        id: ConnectionId,
+        manner: &Manner,
+        carrier: &Carrier<'_>,
+    ) -> bool {
         let Some(connection) = self.connections.get_mut(id) else { return false };
         if connection.packet_bytes_max == usize::MAX {
             return true;
@@ -422,7 +250,7 @@ impl Shard {
         publish.encoded_len(connection.version) <= connection.packet_bytes_max
     }
 
-    fn encode(
+    pub(super) fn encode(
         &mut self,
         now: Millis,
         id: ConnectionId,
@@ -463,159 +291,6 @@ impl Shard {
         }
         carrier.put_encoded(sending.packet_id, outbox.egress.buffer(id.slot));
     }
-
-    /// The egress of a connection has room again.
-    pub(super) fn drained(&mut self, now: Millis, id: ConnectionId, outbox: &mut Outbox) {
-        if let Some(session) = self.connected_session(id) {
-            self.pump(now, session, outbox);
-        }
-    }
-
-    /// Sends what waits, as far as window and egress have room: repetitions, then the queue, then retained messages.
-    pub(super) fn pump(&mut self, now: Millis, session_id: SessionId, outbox: &mut Outbox) {
-        let egress_bytes_max = self.config.limits.egress_bytes_max;
-        while let Some(session) = self.sessions.get_mut(session_id) {
-            let Some(connection) = session.connection else { return };
-            let outbound = &mut session.outbound;
-            if outbound.inflight.is_empty() && outbound.queued() == 0 && outbound.replays.is_none() {
-                return;
-            }
-            let egress = outbox.egress.at(connection.slot);
-            if egress.backlog_bytes() > egress_bytes_max {
-                egress.report_below(egress_bytes_max / 2);
-                return;
-            }
-            if let Some((packet_id, sent)) = outbound.inflight.next_resend() {
-                let is_denied = |message: &Message| !self.may_receive(session_id, message.topic());
-                if sent.message.as_ref().is_some_and(is_denied) {
-                    // Case A09.
-                    self.give_up(connection, session_id, packet_id, sent.stage.qos(), outbox);
-                    continue;
-                }
-                self.resend(now, connection, session_id, packet_id, &sent, outbox);
-                continue;
-            }
-            if !outbound.inflight.has_room() {
-                return;
-            }
-            let is_pressing = outbound.pressure != Pressure::None;
-            let is_doubted = outbound.is_doubted;
-            let (message, manner) = if let Some(queued) = outbound.dequeue() {
-                if is_pressing {
-                    self.queue_shrank(session_id, outbox);
-                }
-                let Queued { message, qos, retain, subscription_ids } = queued;
-                if is_doubted && !self.may_receive(session_id, message.topic()) {
-                    self.counters.drop_pairs(1, DropReason::Denied);
-                    continue;
-                }
-                (message, Manner { qos, retain, subscription_ids })
-            } else if let Some((message, subscription)) = self.next_replayed(now, session_id) {
-                let manner = replay_manner(&message, subscription);
-                self.counters.matches += 1;
-                (message, manner)
-            } else {
-                return;
-            };
-            self.send_owned(now, connection, session_id, message, manner, outbox);
-        }
-    }
-
-    /// Sends a message that has waited. In the usual case it is encoded where it is sent from, and moves into the window.
-    fn send_owned(
-        &mut self,
-        now: Millis,
-        id: ConnectionId,
-        session_id: SessionId,
-        message: Message,
-        manner: Manner,
-        outbox: &mut Outbox,
-    ) {
-        let view = message.view();
-        if view.expires_at.is_none()
-            && !view.is_large()
-            && let Some(connection) = self.connections.get_mut(id)
-            && takes_plain(connection, &manner.subscription_ids)
-            && let Some(session) = self.sessions.get_mut(session_id)
-        {
-            let publish = outgoing(now, &view, &manner, Sending { packet_id: 0, dup: false });
-            if publish.encoded_len(connection.version) <= connection.packet_bytes_max {
-                let buffer = outbox.egress.buffer(id.slot);
-                let packet_id_at = publish.encode_head(connection.version, buffer);
-                buffer.extend_from_slice(view.payload);
-                self.counters.payload_bytes_sent += view.payload.len() as u64;
-                if let Some(at) = packet_id_at {
-                    let packet_id = session.outbound.inflight.insert(Sent {
-                        message: Some(message),
-                        retain: manner.retain,
-                        subscription_ids: manner.subscription_ids,
-                        stage: Stage::of_sent(manner.qos),
-                    });
-                    buffer[at..at + 2].copy_from_slice(&packet_id.to_be_bytes());
-                }
-                self.counters.delivered += 1;
-                return;
-            }
-        }
-        let mut carrier = self.carrier_of(&message);
-        self.send(now, id, session_id, &manner, &mut carrier, outbox);
-        self.give_back(carrier);
-    }
-
-    /// Repeats a message of the window on a new connection [MQTT-4.4.0-1], with DUP [MQTT-3.3.1-1].
-    fn resend(
-        &mut self,
-        now: Millis,
-        connection: ConnectionId,
-        session_id: SessionId,
-        packet_id: u16,
-        sent: &Sent,
-        outbox: &mut Outbox,
-    ) {
-        let version = self.connections.get_mut(connection).map_or(ProtocolVersion::V311, |record| record.version);
-        let Some(message) = &sent.message else {
-            let pubrel = Ack::new(AckKind::Pubrel, packet_id, ReasonCode::Success);
-            outbox.egress.control(connection.slot, |out| pubrel.encode(version, out));
-            return;
-        };
-        let manner =
-            Manner { qos: sent.stage.qos(), retain: sent.retain, subscription_ids: sent.subscription_ids.clone() };
-        let mut carrier = self.carrier_of(message);
-        let may_be_sent = match manner.qos {
-            // [MQTT-4.3.3-7]: a QoS 2 message that was sent once does not expire.
-            QoS::ExactlyOnce => self.is_small_enough(now, connection, &manner, &carrier),
-            _ => self.unfit(now, connection, &manner, &carrier).is_none(),
-        };
-        if may_be_sent {
-            self.counters.resent += 1;
-            self.counters.payload_bytes_sent += carrier.view().payload.len() as u64;
-            self.encode(now, connection, &manner, Sending { packet_id, dup: true }, &mut carrier, outbox);
-        } else {
-            self.give_up(connection, session_id, packet_id, manner.qos, outbox);
-        }
-        self.give_back(carrier);
-    }
-
-    /// Behaves as if a message of the window had been delivered [MQTT-3.1.2-25]. The client may know a QoS 2 packet id
-    /// already, and must not get another message under it, so its handshake is brought to the end.
-    fn give_up(
-        &mut self,
-        connection: ConnectionId,
-        session_id: SessionId,
-        packet_id: u16,
-        qos: QoS,
-        outbox: &mut Outbox,
-    ) {
-        let Some(session) = self.sessions.get_mut(session_id) else { return };
-        self.counters.abandoned_in_flight += 1;
-        if qos == QoS::AtLeastOnce {
-            session.outbound.inflight.abandon(packet_id);
-        } else if session.outbound.inflight.pubrec(packet_id).is_ok() {
-            let version = self.connections.get_mut(connection).map_or(ProtocolVersion::V311, |record| record.version);
-            let pubrel = Ack::new(AckKind::Pubrel, packet_id, ReasonCode::Success);
-            outbox.egress.control(connection.slot, |out| pubrel.encode(version, out));
-        }
-    }
 }
 
 /// The alias to send a message with, and whether the client knows it; none if it could make the packet too large.
@@ -627,28 +302,4 @@ fn alias_of(connection: &mut Connection, publish: &OutgoingPublish<'_>) -> Optio
         return None;
     }
     connection.aliases_out.of(publish.topic)
-}
-
-/// How a retained message goes to a new subscription: RETAIN is set [MQTT-3.3.1-8].
-pub(super) fn replay_manner(message: &Message, subscription: Subscription) -> Manner {
-    Manner {
-        qos: message.view().qos.min(subscription.options.qos),
-        retain: true,
-        subscription_ids: SubscriptionIds::new(subscription.subscription_id.as_slice()),
-    }
-}
-
-fn outgoing<'a>(now: Millis, view: &MessageView<'a>, manner: &'a Manner, sending: Sending) -> OutgoingPublish<'a> {
-    OutgoingPublish {
-        dup: sending.dup,
-        qos: manner.qos,
-        retain: manner.retain,
-        topic: view.topic,
-        packet_id: sending.packet_id,
-        message_expiry_secs: view.expiry_secs_left(now),
-        topic_alias: None,
-        subscription_ids: manner.subscription_ids.as_slice(),
-        properties: view.properties,
-        payload_len: view.payload.len(),
-    }
 }

@@ -7,7 +7,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::authenticate::{Identity, Verdict};
-use super::connect::{Fault, packet_bytes_max};
+use super::connect::Fault;
+use super::grant::packet_bytes_max;
 use super::receive::Step;
 use super::{Cause, Next, Outbox, Shard};
 use crate::auth::scram::{self, ClientFirst};
@@ -37,7 +38,7 @@ struct Exchange {
 impl Exchanges {
     /// Whether a proof is expected from a connection.
     pub(super) fn has(&self, id: ConnectionId) -> bool {
-        !self.waiting.is_empty() && self.waiting.get(&id.slot).is_some_and(|exchange| exchange.connection == id)
+        self.waiting.get(&id.slot).is_some_and(|exchange| exchange.connection == id)
     }
 
     /// Whether a proof is expected from whoever has a slot.
@@ -47,9 +48,7 @@ impl Exchanges {
 
     /// Forgets a connection.
     pub(super) fn forget(&mut self, id: ConnectionId) {
-        if !self.waiting.is_empty() {
-            self.waiting.remove(&id.slot);
-        }
+        self.waiting.remove(&id.slot);
     }
 
     /// How many there are.

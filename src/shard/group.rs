@@ -10,7 +10,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::acknowledge::{StoreWait, Waiter};
-use super::deliver::{Carrier, Delivered, Manner};
+use super::carrier::{Carrier, Manner};
+use super::deliver::Delivered;
 use super::interest::PendingSuback;
 use super::matches::{Delivery, Own, Subscriber, Wish};
 use super::route::Routed;

@@ -7,6 +7,7 @@
 mod acknowledge;
 mod alarm;
 mod authenticate;
+mod carrier;
 mod congestion;
 mod connect;
 mod connection;
@@ -20,6 +21,7 @@ mod egress;
 mod exchange;
 mod explain;
 mod fault;
+mod grant;
 mod group;
 mod input;
 mod interest;
@@ -29,6 +31,7 @@ mod mesh;
 mod mesh_message;
 mod outbox;
 mod publish;
+mod pump;
 mod receive;
 mod replay;
 mod retain;
@@ -107,7 +110,7 @@ pub struct Shard {
     /// Subscriptions of the sessions here, and how many of them are shared.
     subscriptions: (usize, usize),
     ids_generated: u64,
-    scratch: deliver::Scratch,
+    scratch: carrier::Scratch,
     /// Acknowledgements that wait for the store, by ticket.
     store_waits: VecDeque<(u64, acknowledge::StoreWait)>,
     store_tickets: u64,
@@ -137,7 +140,7 @@ impl Shard {
             counters: Counters::default(),
             subscriptions: (0, 0),
             ids_generated: 0,
-            scratch: deliver::Scratch::default(),
+            scratch: carrier::Scratch::default(),
             store_waits: VecDeque::new(),
             store_tickets: 0,
             config,

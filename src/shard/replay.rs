@@ -7,8 +7,9 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::carrier::Carrier;
 use super::connect::publisher_of;
-use super::deliver::{Carrier, replay_manner};
+use super::pump::replay_manner;
 use super::{DropReason, Outbox, Outcome, Shard};
 use crate::id::{Millis, SessionId};
 use crate::message::Message;

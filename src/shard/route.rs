@@ -8,7 +8,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use super::acknowledge::{StoreWait, Waiter};
-use super::deliver::Carrier;
+use super::carrier::Carrier;
 use super::matches::Matches;
 use super::{Outbox, Outcome, Shard};
 use crate::id::{GlobalSessionId, Millis};

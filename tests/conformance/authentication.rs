@@ -311,7 +311,10 @@ fn a_proof_is_judged_where_passwords_are() {
             peer.send(Packet::Pingreq);
             peer.expect_nothing();
             assert_eq!((broker.sizes().logins_waiting, broker.sizes().sessions), (1, 0));
-            broker.answer_checks(verdict);
+            let asked = broker.take_checks();
+            assert_eq!(asked.iter().map(|check| &*check.user).collect::<Vec<_>>(), ["alice"]);
+            broker.answer(&asked[0], verdict);
+            broker.release_checks();
             match reason {
                 None => {
                     peer.expect_admission(false);

@@ -13,7 +13,8 @@ use ringmq::id::{ConnectionId, Millis, ShardId};
 use ringmq::limits::Limits;
 use ringmq::session::LargePayloads;
 use ringmq::shard::{
-    Counters, Flush, Gauges, Input, MeshBatch, Next, Outbox, Received, Shard, ShardConfig, Sizes, Verdict, owner_of,
+    Counters, CredentialCheck, Flush, Gauges, Input, MeshBatch, Next, Outbox, Received, Shard, ShardConfig, Sizes,
+    Verdict, owner_of,
 };
 use ringmq::wire::{Connect, ProtocolVersion};
 
@@ -109,6 +110,16 @@ impl Broker {
         Peer::new(Rc::clone(&self.world), line, version)
     }
 
+    /// A connection to the first shard, whose certificate has proved a user name.
+    pub(crate) fn dial_certified(&self, user: &str) -> Peer {
+        let mut world = self.world.borrow_mut();
+        let line = world.open(0);
+        world.lines[line].certified = Some(user.into());
+        world.certify(line);
+        drop(world);
+        Peer::new(Rc::clone(&self.world), line, ProtocolVersion::V5)
+    }
+
     /// A client that was admitted with a clean start and no further wishes.
     pub(crate) fn connect(&self, version: ProtocolVersion, client_id: &str) -> Peer {
         self.join(Connect::new(version, client_id))
@@ -162,6 +173,20 @@ impl Broker {
     pub(crate) fn release_checks(&self) {
         let mut world = self.world.borrow_mut();
         world.are_checks_held = false;
+        world.settle();
+    }
+
+    /// The passwords that wait to be checked, taken away.
+    pub(crate) fn take_checks(&self) -> Vec<CredentialCheck> {
+        let mut world = self.world.borrow_mut();
+        world.cores.iter_mut().flat_map(|core| std::mem::take(&mut core.outbox.checks)).collect()
+    }
+
+    /// A verdict on what was taken away, on every shard that knows the question.
+    pub(crate) fn answer(&self, check: &CredentialCheck, verdict: Verdict) {
+        let mut world = self.world.borrow_mut();
+        let (ticket, connection) = (check.ticket, check.connection);
+        (0..world.cores.len()).for_each(|shard| world.handle(shard, Input::Verified { ticket, connection, verdict }));
         world.settle();
     }
 
@@ -296,6 +321,8 @@ pub(super) struct Line {
     pub(super) is_open: bool,
     /// Whether the peer takes what is sent to it.
     is_reading: bool,
+    /// The user name that its certificate has proved.
+    certified: Option<Arc<str>>,
 }
 
 /// All that the conversations happen in.
@@ -330,6 +357,7 @@ impl World {
             inbox: Vec::new(),
             is_open: true,
             is_reading: true,
+            certified: None,
         });
         self.handle(0, Input::Opened { connection: id, accepted_at: self.now, listener });
         self.settle();
@@ -417,6 +445,14 @@ impl World {
             let record = &mut self.lines[line];
             (record.shard, record.id, record.next) = (owner.index(), id, Next::Read { needed: None });
             self.handle(owner.index(), Input::Opened { connection: id, accepted_at: self.now, listener });
+            self.certify(line);
+        }
+    }
+
+    fn certify(&mut self, line: usize) {
+        let Line { shard, id, ref certified, .. } = self.lines[line];
+        if let Some(user) = certified.clone() {
+            self.handle(shard, Input::Certified { connection: id, user });
         }
     }
 

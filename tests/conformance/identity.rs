@@ -63,6 +63,7 @@ fn a_client_needs_its_password() {
                 broker.join(as_user(connect(), "alice", "ecila")).leave();
                 let wrong = ReasonCode::BadUserNameOrPassword;
                 refused(broker, as_user(connect(), "alice", "alice"), wrong);
+                refused(broker, as_user(connect(), "alice", &"x".repeat(1024)), wrong);
                 refused(broker, as_user(connect(), "alice", &"x".repeat(1025)), wrong);
                 refused(broker, as_user(connect(), "nobody", "ecila"), wrong);
                 refused(broker, as_user(connect(), "", ""), wrong);
@@ -71,7 +72,7 @@ fn a_client_needs_its_password() {
             }
         }
         let wrong = broker.count(|counters| counters.refused_passwords);
-        assert_eq!(wrong, 24, "the long ones and those without a name were not checked");
+        assert_eq!(wrong, 30, "the too long ones and those without a name were not checked");
     });
 }
 
@@ -134,6 +135,70 @@ fn a_verdict_that_does_not_come_ends_with_the_time_for_connect() {
         broker.release_checks();
         next.expect_refusal(ReasonCode::BadUserNameOrPassword);
         assert_eq!(broker.sizes().logins_waiting, 0);
+    });
+}
+
+/// A question that was asked by the old files is not answered by them any more.
+#[test]
+fn a_verdict_by_the_old_files_says_nothing() {
+    everywhere(&closed(&["alice"]), |broker| {
+        broker.hold_checks();
+        let peer = broker.dial(V5);
+        peer.send(as_user(Connect::new(V5, "ann"), "alice", "wrong"));
+        let old = broker.take_checks();
+        assert_eq!(old.iter().map(|check| &*check.user).collect::<Vec<_>>(), ["alice"]);
+        broker.rule(closed(&["alice", "bob"]));
+        broker.answer(&old[0], Verdict::Right);
+        peer.expect_nothing();
+        broker.release_checks();
+        peer.expect_refusal(ReasonCode::BadUserNameOrPassword);
+    });
+}
+
+/// Case R07: a CONNECT that waits for its verdict has part in what all of those may have.
+#[test]
+fn what_waits_for_a_verdict_is_within_the_bound_of_all() {
+    let limits = Limits { preauth_bytes_max: 1000, preauth_bytes_total_max: 1000, ..Limits::default() };
+    let broker = Broker::under(1, limits, closed(&["alice"]));
+    broker.hold_checks();
+    let long = "x".repeat(800);
+    let connect =
+        || Connect { last_will: Some(will(Q0, "a", &long)), ..as_user(Connect::new(V5, "ann"), "alice", "ecila") };
+    let first = broker.dial(V5);
+    first.send(connect());
+    refused(&broker, connect(), ReasonCode::ServerBusy);
+    refused(&broker, connect(), ReasonCode::ServerBusy);
+    assert_eq!(broker.count(|counters| counters.refused_preauth_bytes), 2);
+    broker.release_checks();
+    first.expect_admission(false);
+}
+
+/// `use_identity_as_username`: what a certificate has proved needs no password, and holds for one connection, until CONNECT.
+#[test]
+fn a_certificate_proves_the_user_of_its_connection() {
+    everywhere(&closed(&["bob"]), |broker| {
+        for client_id in ["ann", "dan"] {
+            let certified = || broker.dial_certified("alice");
+            let connect = || lasting(V5, client_id, 3600);
+            let peer = certified();
+            peer.send(connect());
+            peer.expect_admission(false);
+            // Another user gets nothing of hers, and her name by a password is none of this file.
+            refused(broker, lasting_as(client_id, "bob", "bob"), ReasonCode::NotAuthorized);
+            let wrong = ReasonCode::BadUserNameOrPassword;
+            refused(broker, lasting_as(client_id, "alice", "ecila"), wrong);
+            let again = certified();
+            again.send(connect());
+            again.expect_admission(true);
+            peer.expect_disconnect(ReasonCode::SessionTakenOver);
+            // A policy without her has no say, as no password file proved her name.
+            broker.rule(closed(&["bob", "carol"]));
+            again.expect_alive();
+            again.leave();
+            // Who is next in the slot has proved nothing.
+            certified().vanish();
+            refused(broker, connect(), wrong);
+        }
     });
 }
 
