@@ -244,3 +244,23 @@ impl Shard {
         Err((ReasonCode::NotAuthorized, "the client id is that of another user's session"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Case O02: what goes to a log or a panic has no password.
+    #[test]
+    fn a_check_is_shown_without_its_password() {
+        let check = CredentialCheck {
+            ticket: 7,
+            connection: ConnectionId { slot: 1, generation: 1 },
+            passwords: Arc::new(Passwords::parse("").expect("nobody")),
+            user: "alice".into(),
+            password: Box::from(*b"secret"),
+            proof: None,
+        };
+        let shown = format!("{check:?} {check:#?}");
+        assert!(shown.contains("7 of alice") && !shown.contains("secret") && !shown.contains("115"), "{shown}");
+    }
+}

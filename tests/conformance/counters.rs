@@ -51,6 +51,20 @@ fn connections_and_refusals_are_counted() {
     });
 }
 
+/// Of every kind, whichever way it is taken.
+#[test]
+fn packets_are_counted() {
+    everywhere_with(&Limits::default(), |broker| {
+        let received = |counters: &Counters| counters.packets_received;
+        each_time(broker, received, || drop(broker.connect(V5, "ann")));
+        let bob = broker.connect(V5, "bob");
+        each_time(broker, received, || bob.send(ringmq::wire::Packet::Pingreq));
+        each_time(broker, received, || bob.send(qos0("a", "x")));
+        each_time(broker, received, || bob.send(qos1(1, "a", "x")));
+        bob.ignore_rest();
+    });
+}
+
 #[test]
 fn connections_beyond_their_number_are_counted() {
     let broker = Broker::with(1, Limits { connections_per_shard_max: 1, ..Limits::default() });

@@ -77,6 +77,17 @@ fn a_denied_publish_is_told_the_line_that_denies_it() {
     ann.leave();
 }
 
+/// Decision D6: a payload that the operator does not want names the option.
+#[test]
+fn a_payload_that_is_too_large_is_told_the_limit() {
+    let policy = Policy { payload_bytes_max: 3, ..Policy::default() };
+    let broker = Broker::under(1, Limits::default(), policy);
+    let ann = broker.connect(V5, "ann");
+    ann.send(qos1(1, "a", "four"));
+    assert!(hear_words(&ann).expect("words").contains("message_size_limit"));
+    ann.leave();
+}
+
 /// Decision D6: each refusal of a message has its own words.
 #[test]
 fn a_message_is_refused_in_the_words_of_its_reason() {

@@ -65,6 +65,7 @@ fn a_client_needs_its_password() {
                 refused(broker, as_user(connect(), "alice", "alice"), wrong);
                 refused(broker, as_user(connect(), "alice", &"x".repeat(1024)), wrong);
                 refused(broker, as_user(connect(), "alice", &"x".repeat(1025)), wrong);
+                refused(broker, as_user(connect(), "alice", &"x".repeat(1026)), wrong);
                 refused(broker, as_user(connect(), "nobody", "ecila"), wrong);
                 refused(broker, as_user(connect(), "", ""), wrong);
                 refused(broker, Connect { user_name: Some("alice"), ..connect() }, wrong);

@@ -18,6 +18,7 @@ fn ledger(broker: &Broker) -> (u64, u64, usize, Vec<(&'static str, u64)>) {
     let dropped = DropReason::ALL.map(|reason| (reason.name(), broker.count(|counters| counters.dropped_for(reason))));
     let sum: u64 = dropped.iter().map(|(_, times)| times).sum();
     assert_eq!(matches, delivered + sum + queued as u64, "the ledger adds up");
+    assert_eq!(broker.count(|counters| counters.queued()), queued as u64, "what the ledger leaves is what waits");
     (matches, delivered, queued, dropped.into_iter().filter(|(_, times)| *times > 0).collect())
 }
 

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use ringmq::auth::{Acl, Policy, Rules};
+use ringmq::auth::{Acl, Policy, Rules, Terms};
 use ringmq::limits::Limits;
 use ringmq::shard::DropReason;
 use ringmq::wire::{Connect, Property, Publish, QoS, ReasonCode};
@@ -194,6 +194,57 @@ fn what_waits_for_a_client_is_looked_at_again_when_rights_have_changed() {
         alice.leave();
         publisher.leave();
     });
+}
+
+/// Case S01: what waits in a session that had no owner is not what its first user gets, unless that user may read it; nor is what
+/// was known of the topics.
+#[test]
+fn what_waits_for_nobody_is_looked_at_again_for_the_user_who_adopts_it() {
+    everywhere(|broker| {
+        let nobody = broker.join(lasting(V5, "ann", 3600));
+        nobody.subscribe("#", Q1);
+        nobody.leave();
+        let publisher = admin(broker, "bob");
+        let publish = |packet_id, topic| {
+            publisher.send(qos1(packet_id, topic, "m"));
+            publisher.hear();
+        };
+        publish(1, "open/x");
+        publish(2, "a/x");
+        assert_eq!(broker.sizes().queued_messages, 1, "of the two, nobody may read one");
+        let alice = broker.rejoin(as_alice(lasting(V5, "ann", 3600)));
+        alice.expect_nothing();
+        assert_eq!(broker.count(|counters| counters.dropped_for(DropReason::Denied)), 1);
+        publish(3, "open/x");
+        publish(4, "a/x");
+        alice.expect(qos1(1, "a/x", "m"));
+        alice.leave();
+    });
+}
+
+/// The same where another listener has other rules.
+#[test]
+fn what_waits_is_looked_at_again_for_a_client_that_comes_by_another_listener() {
+    let open = policy("topic read #\n").rules.remove(0);
+    let (narrow, listeners) = (policy("topic read b/#\n").rules.remove(0), [0, 1]);
+    let listeners = listeners.map(|rules| Terms { rules, ..Terms::default() }).to_vec();
+    let policy = Policy { rules: vec![open, narrow], listeners, ..Policy::default() };
+    for shards in [1, 2] {
+        let broker = Broker::under(shards, Limits::default(), policy.clone());
+        let ann = broker.join(lasting(V5, "ann", 3600));
+        ann.subscribe("#", Q1);
+        ann.leave();
+        let publisher = broker.connect(V5, "bob");
+        broker.rule(Policy { rules: vec![Rules::default(), policy.rules[1].clone()], ..policy.clone() });
+        publisher.send(qos1(1, "a", "m"));
+        publisher.expect(puback(1));
+        let ann = broker.dial_by(1, V5);
+        ann.send(lasting(V5, "ann", 3600));
+        ann.expect_admission(true);
+        ann.expect_nothing();
+        assert_eq!(broker.count(|counters| counters.dropped_for(DropReason::Denied)), 1);
+        ann.leave();
+    }
 }
 
 /// Case A11: what its publisher may no longer publish is not sent, unless that is not asked for.
