@@ -103,7 +103,9 @@ impl Message {
         let (topic, rest) = room.split_at_mut(parts[0].len());
         let (properties, rest) = rest.split_at_mut(parts[1].len());
         topic.copy_from_slice(parts[0]);
-        properties.copy_from_slice(parts[1]);
+        if !properties.is_empty() {
+            properties.copy_from_slice(parts[1]);
+        }
         rest.copy_from_slice(parts[2]);
         Self(ThinArc::from_header_and_slice(head, room))
     }

@@ -166,7 +166,7 @@ impl Inflight {
     /// # Errors
     /// [`AckError`] if no QoS 1 message of that id is in flight; nothing changes.
     pub fn puback(&mut self, id: u16) -> Result<(), AckError> {
-        self.finish(id, &[Stage::AwaitPuback])
+        self.finish(id, |stage| stage == Stage::AwaitPuback)
     }
 
     /// PUBREC with success: PUBREL is to be sent. A second PUBREC for the same id is answered again.
@@ -191,7 +191,7 @@ impl Inflight {
     /// # Errors
     /// [`AckError`] if no QoS 2 message of that id waits for PUBREC; nothing changes.
     pub fn pubrec_refused(&mut self, id: u16) -> Result<(), AckError> {
-        self.finish(id, &[Stage::AwaitPubrec])
+        self.finish(id, |stage| stage == Stage::AwaitPubrec)
     }
 
     /// PUBCOMP.
@@ -199,38 +199,44 @@ impl Inflight {
     /// # Errors
     /// [`AckError`] if no QoS 2 message of that id waits for PUBCOMP; nothing changes.
     pub fn pubcomp(&mut self, id: u16) -> Result<(), AckError> {
-        self.finish(id, &[Stage::AwaitPubcomp])
+        self.finish(id, |stage| stage == Stage::AwaitPubcomp)
     }
 
     /// Drops a message that turns out not to be sendable (expired, too large) and frees its packet id.
     pub fn abandon(&mut self, id: u16) {
-        let _ = self.finish(id, &[Stage::AwaitPuback, Stage::AwaitPubrec]);
+        let _ = self.finish(id, |stage| stage != Stage::AwaitPubcomp);
     }
 
-    fn finish(&mut self, id: u16, stages: &[Stage]) -> Result<(), AckError> {
+    /// Takes out a message that waits for what has come.
+    #[inline]
+    fn finish(&mut self, id: u16, is_due: impl Fn(Stage) -> bool) -> Result<(), AckError> {
         let place = self.place(id).ok_or(AckError::Unknown)?;
-        let sent = place.as_ref().ok_or(AckError::Unknown)?;
-        if !stages.contains(&sent.stage) {
-            return Err(AckError::WrongStage);
-        }
-        let message = place.take().and_then(|sent| sent.message);
-        if let Some(message) = message {
+        let sent = place.take_if(|sent| is_due(sent.stage));
+        let Some(sent) = sent else {
+            return Err(if place.is_none() { AckError::Unknown } else { AckError::WrongStage });
+        };
+        if let Some(message) = sent.message {
             self.account.release_message(&message);
         }
         self.held -= 1;
         // An id that is still to be sent again was not counted on this connection, and must not keep the window shut.
-        match self.resend.iter().position(|&waiting| waiting == id) {
+        match self.waiting_to_resend(id) {
             Some(at) => drop(self.resend.remove(at)),
             None => self.outstanding -= 1,
         }
-        while let Some(None) = self.ring.front() {
-            self.ring.pop_front();
+        let ring = &mut *self.ring;
+        while let Some(None) = ring.front() {
+            ring.pop_front();
             self.first = in_circle(self.first + 1);
         }
-        if self.ring.is_empty() && self.ring.capacity() > 64 {
-            self.ring.shrink_to(16);
+        if ring.is_empty() && ring.capacity() > 64 {
+            ring.shrink_to(16);
         }
         Ok(())
+    }
+
+    fn waiting_to_resend(&self, id: u16) -> Option<usize> {
+        if self.resend.is_empty() { None } else { self.resend.iter().position(|&waiting| waiting == id) }
     }
 
     fn place(&mut self, id: u16) -> Option<&mut Option<Sent>> {

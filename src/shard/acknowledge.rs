@@ -45,6 +45,12 @@ impl Shard {
         routed: Routed,
         outbox: &mut Outbox,
     ) {
+        let Some(session) = self.sessions.get_mut(source.session) else { return };
+        let is_complete = routed.waits == 0 && session.inbound.owes_nothing();
+        if is_complete && routed.is_taken && !routed.is_denied && session.connection == Some(source.connection) {
+            session.inbound.skip_number();
+            return send_ack(source, answer_to(qos), packet_id, ReasonCode::Success, outbox);
+        }
         let owed = Owed {
             packet_id,
             qos,
@@ -59,12 +65,8 @@ impl Shard {
             is_awaited: true,
             follower: None,
         };
-        let Some(session) = self.sessions.get_mut(source.session) else { return };
-        if owed.waits == 0 && !owed.is_withheld() && session.inbound.owes_nothing() {
+        if is_complete && !owed.is_withheld() {
             session.inbound.skip_number();
-            if owed.is_taken && !owed.is_denied && session.connection == Some(source.connection) {
-                return self.answer(source, owed, ReasonCode::Success, outbox);
-            }
             self.answer_owed(now, source.session, owed, outbox);
             return;
         }
@@ -160,7 +162,7 @@ impl Shard {
 
     /// Sends PUBACK or PUBREC, with words if it is a failure.
     fn answer(&mut self, source: Source<'_>, owed: Owed, reason: ReasonCode, outbox: &mut Outbox) {
-        let kind = if owed.qos == QoS::AtLeastOnce { AckKind::Puback } else { AckKind::Pubrec };
+        let kind = answer_to(owed.qos);
         if !reason.is_error() {
             send_ack(source, kind, owed.packet_id, reason, outbox);
         } else if let Some(connection) = self.connections.get_mut(source.connection) {
@@ -314,8 +316,16 @@ fn failure_words(owed: &Owed) -> &'static str {
     }
 }
 
+/// What a PUBLISH of QoS 1 or 2 is answered with.
+fn answer_to(qos: QoS) -> AckKind {
+    if qos == QoS::AtLeastOnce { AckKind::Puback } else { AckKind::Pubrec }
+}
+
 /// Queues an acknowledgement; 3.x knows no reasons and gets the plain packet.
 fn send_ack(source: Source<'_>, kind: AckKind, packet_id: u16, reason: ReasonCode, outbox: &mut Outbox) {
+    if reason == ReasonCode::Success {
+        return outbox.egress.short_control(source.connection.slot, kind.short(packet_id));
+    }
     outbox.egress.control(source.connection.slot, |out| Ack::new(kind, packet_id, reason).encode(source.version, out));
 }
 

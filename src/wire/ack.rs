@@ -37,6 +37,13 @@ impl AckKind {
         }
     }
 
+    /// The packet that says no more than its packet id, which means success in every version.
+    #[inline]
+    pub fn short(self, packet_id: u16) -> [u8; 4] {
+        let [high, low] = packet_id.to_be_bytes();
+        [self.first_byte(), 2, high, low]
+    }
+
     fn first_byte(self) -> u8 {
         match self {
             Self::Puback => kind::PUBACK,
@@ -98,10 +105,9 @@ impl<'a> Ack<'a> {
     /// Appends the packet in its shortest form. Before 5.0 reason and properties are left out.
     #[inline]
     pub fn encode(&self, version: ProtocolVersion, out: &mut Vec<u8>) {
-        let [high, low] = self.packet_id.to_be_bytes();
         let bare = self.reason == ReasonCode::Success && self.properties.raw.is_empty();
         if version < ProtocolVersion::V5 || bare {
-            out.extend_from_slice(&[self.kind.first_byte(), 2, high, low]);
+            out.extend_from_slice(&self.kind.short(self.packet_id));
         } else {
             self.encode_with_reason(out);
         }
