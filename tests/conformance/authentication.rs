@@ -9,7 +9,7 @@ use base64ct::{Base64, Encoding};
 use hmac::{Hmac, KeyInit, Mac};
 use pbkdf2::pbkdf2_hmac;
 use ringmq::auth::password::{Hash, SALT_BYTES};
-use ringmq::auth::{Passwords, Policy, Rules, Scheme, Terms};
+use ringmq::auth::{Acl, Passwords, Policy, Rules, Scheme, Terms};
 use ringmq::limits::Limits;
 use ringmq::shard::Verdict;
 use ringmq::wire::{Auth, Connack, Connect, Disconnect, Packet, ReasonCode};
@@ -380,6 +380,54 @@ fn what_waits_for_a_proof_is_within_the_bound_of_all() {
     assert_eq!(broker.count(|counters| counters.refused_over_budget), 1);
 }
 
+/// RFC 5802 section 5.1: what one exchange has shown is of no use in another, even if the client says the same.
+#[test]
+fn no_two_exchanges_have_the_same_challenge() {
+    everywhere(|broker| {
+        let challenges = [(); 3].map(|()| {
+            let peer = broker.dial(V5);
+            peer.send(alice().connect("bob"));
+            challenge(&peer)
+        });
+        assert!(challenges[0] != challenges[1] && challenges[1] != challenges[2] && challenges[0] != challenges[2]);
+    });
+}
+
+/// A challenge that is just as large as the client takes is sent, one byte more is not.
+#[test]
+fn a_challenge_may_fill_the_maximum_packet_size() {
+    everywhere(|broker| {
+        let probe = broker.dial(V5);
+        probe.send(alice().connect("bob"));
+        let bytes = auth(ReasonCode::ContinueAuthentication, &challenge(&probe)).bytes(V5).len() as u32;
+        for (maximum, is_sent) in [(bytes, true), (bytes - 1, false)] {
+            let peer = broker.dial(V5);
+            peer.send(Connect { maximum_packet_size: Some(maximum), ..alice().connect("bob") });
+            if is_sent {
+                challenge(&peer);
+            } else {
+                peer.expect_refusal(ReasonCode::PacketTooLarge);
+            }
+        }
+    });
+}
+
+/// CONNECT and AUTH are packets that were received, and a proof that fails is a wrong password, whenever it comes.
+#[test]
+fn the_packets_and_failures_of_an_exchange_are_counted() {
+    everywhere(|broker| {
+        for times in 1..=2 {
+            let peer = alice().join(broker, alice().connect("bob"));
+            assert_eq!(broker.count(|counters| counters.packets_received), times * 4 - 2);
+            peer.send(auth(ReasonCode::Reauthenticate, &alice().first));
+            challenge(&peer);
+            peer.send(auth(ReasonCode::ContinueAuthentication, "c=biws,r=x,p=y"));
+            peer.expect_disconnect(ReasonCode::NotAuthorized);
+            assert_eq!(broker.count(|counters| counters.refused_passwords), times);
+        }
+    });
+}
+
 /// The proof is that of the password that holds when it comes.
 #[test]
 fn a_user_that_vanishes_during_the_exchange_does_not_get_in() {
@@ -397,7 +445,8 @@ fn a_user_that_vanishes_during_the_exchange_does_not_get_in() {
 fn the_name_that_is_proven_may_be_the_client_id() {
     for shards in [1, 2] {
         let terms = Terms { uses_user_name_as_client_id: true, ..Terms::default() };
-        let rules = vec![rules(&["ann", "dan"])];
+        let acl = Acl::parse("user ann\ntopic a\nuser dan\ntopic a\n").expect("a good file");
+        let rules = vec![Rules { acl: Some(Arc::new(acl)), ..rules(&["ann", "dan"]) }];
         let broker =
             Broker::under(shards, Limits::default(), Policy { rules, listeners: vec![terms], ..Policy::default() });
         for user in ["ann", "dan"] {
@@ -405,6 +454,9 @@ fn the_name_that_is_proven_may_be_the_client_id() {
             let one = scram.join(&broker, scram.connect("one"));
             let other = scram.join(&broker, scram.connect("other"));
             one.expect_disconnect(ReasonCode::SessionTakenOver);
+            // It is the user name as well.
+            other.send(qos1(1, "a", "x"));
+            other.expect(unmatched(puback(1)));
             other.leave();
         }
     }

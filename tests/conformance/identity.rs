@@ -436,6 +436,7 @@ fn a_user_name_may_be_the_client_id() {
         let other = broker.rejoin(as_user(lasting(V5, "other", 60), "bob", ""));
         one.expect_disconnect(ReasonCode::SessionTakenOver);
         refused(broker, Connect::new(V5, "ann"), ReasonCode::BadUserNameOrPassword);
+        refused(broker, as_user(Connect::new(V5, "ann"), "", ""), ReasonCode::BadUserNameOrPassword);
         other.leave();
     });
 }

@@ -83,9 +83,18 @@ fn a_3_x_client_with_a_keep_alive_above_the_bound_is_refused_if_it_is_to() {
                 } else {
                     peer.expect(ringmq::wire::Connack { session_present: false, ..granted() });
                 }
+                // Keep Alive 0 is granted as the bound, too.
+                let peer = broker.dial(V5);
+                peer.send(Connect { keep_alive_secs, ..Connect::new(V5, "bob") });
+                let server_keep_alive = is_too_long.then_some(60);
+                peer.expect(ringmq::wire::Connack { server_keep_alive, ..granted() });
             }
         });
     }
+    let unbounded = Limits { keep_alive_secs_max: 0, ..Limits::default() };
+    under(&Policy { refuses_long_keep_alive: true, ..Policy::default() }, &unbounded, |broker| {
+        broker.join(Connect { keep_alive_secs: 61, ..Connect::new(V311, "ann") }).leave();
+    });
 }
 
 /// What can be asked of a shard at any time says the same as what is counted by looking at everything.
