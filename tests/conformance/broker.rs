@@ -13,8 +13,8 @@ use ringmq::id::{ConnectionId, Millis, ShardId};
 use ringmq::limits::Limits;
 use ringmq::session::LargePayloads;
 use ringmq::shard::{
-    Counters, CredentialCheck, Flush, Gauges, Input, MeshBatch, Next, Outbox, Received, Shard, ShardConfig, Sizes,
-    Verdict, owner_of,
+    Counters, CredentialCheck, Event, Flush, Gauges, Input, MeshBatch, Next, Outbox, Received, Shard, ShardConfig,
+    Sizes, Verdict, owner_of,
 };
 use ringmq::wire::{Connect, ProtocolVersion};
 
@@ -174,6 +174,12 @@ impl Broker {
         let mut world = self.world.borrow_mut();
         world.are_checks_held = false;
         world.settle();
+    }
+
+    /// What the operator was told since the last time.
+    pub(crate) fn take_events(&self) -> Vec<Event> {
+        let mut world = self.world.borrow_mut();
+        world.cores.iter_mut().flat_map(|core| std::mem::take(&mut core.outbox.events)).collect()
     }
 
     /// The passwords that wait to be checked, taken away.

@@ -18,6 +18,7 @@ mod connect;
 mod counters;
 mod disconnect;
 mod egress;
+mod events;
 mod expiry;
 mod explanations;
 mod flow_control;

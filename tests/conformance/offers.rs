@@ -3,7 +3,7 @@
 //! Duty: `message_size_limit`, `queue_qos0_messages`, `max_keepalive` for 3.x. Must not: test who may do what (`rights`) or the terms of a
 //! listener (`identity`). Neighbours: `broker`, `peer`; gauges and counters that `$SYS` is made of.
 
-use ringmq::auth::Policy;
+use ringmq::auth::{Policy, Terms};
 use ringmq::limits::Limits;
 use ringmq::wire::{Connect, ReasonCode};
 
@@ -43,6 +43,31 @@ fn a_payload_above_the_limit_is_acknowledged_and_dropped() {
         ann.expect(puback(3));
         bob.expect(qos1(1, "a", "six"));
         assert_eq!(broker.count(|counters| counters.payloads_too_large), 7);
+    });
+}
+
+/// The terms of a listener hold for a topic that is well known, too.
+#[test]
+fn a_limit_holds_for_the_hundredth_message_as_for_the_first() {
+    let maximum = Terms { maximum_qos: Q1, ..Terms::default() };
+    let policy = Policy { payload_bytes_max: 3, listeners: vec![maximum], ..Policy::default() };
+    under(&policy, &Limits::default(), |broker| {
+        let bob = broker.dial(V5);
+        bob.send(Connect::new(V5, "bob"));
+        bob.hear();
+        bob.subscribe("a", Q1);
+        let ann = broker.dial(V5);
+        ann.send(Connect::new(V5, "ann"));
+        ann.hear();
+        for _ in 0..5 {
+            ann.send(qos0("a", "six"));
+            bob.expect(qos0("a", "six"));
+        }
+        ann.send(qos0("a", "four"));
+        bob.expect_nothing();
+        assert_eq!(broker.count(|counters| counters.payloads_too_large), 1);
+        ann.send(qos2(1, "a", "six"));
+        ann.expect_disconnect(ReasonCode::QoSNotSupported);
     });
 }
 

@@ -196,6 +196,51 @@ fn what_waits_for_a_client_is_looked_at_again_when_rights_have_changed() {
     });
 }
 
+/// Also where there were no rights to ask for before, or there are none any more.
+#[test]
+fn what_waits_is_looked_at_again_when_the_first_rights_come() {
+    for shards in [1, 2] {
+        let broker = Broker::under(shards, Limits::default(), Policy::default());
+        let ann = broker.join(lasting(V5, "ann", 3600));
+        ann.subscribe("#", Q1);
+        ann.leave();
+        let publisher = broker.connect(V5, "bob");
+        for (packet_id, topic) in [(1, "open/x"), (2, "a/x")] {
+            publisher.send(qos1(packet_id, topic, "m"));
+            publisher.expect(puback(packet_id));
+        }
+        let policy = policy(RIGHTS);
+        broker.rule(Policy { rules: vec![Rules { passwords: None, ..policy.rules[0].clone() }], ..policy });
+        let ann = broker.rejoin(lasting(V5, "ann", 3600));
+        ann.expect(qos1(1, "open/x", "m"));
+        ann.send(puback(1));
+        ann.expect_nothing();
+        broker.rule(Policy::default());
+        publisher.send(qos1(3, "a/x", "m"));
+        publisher.expect(puback(3));
+        ann.expect(qos1(2, "a/x", "m"));
+        ann.leave();
+    }
+}
+
+/// [MQTT-3.3.2-8]: new rules change nothing of what was agreed with a client about aliases.
+#[test]
+fn aliases_go_on_when_rules_change() {
+    everywhere(|broker| {
+        let connect = Connect { topic_alias_maximum: 1, ..Connect::new(V5, "cat") };
+        let reader = broker.join(as_user(connect, "admin", "nimda"));
+        reader.subscribe("a/#", Q0);
+        let publisher = admin(broker, "bob");
+        publisher.send(qos0("a/x", "m"));
+        reader.expect(qos0("a/x", "m").with(&[Property::TopicAlias(1)]));
+        broker.rule(revoked("topic readwrite b/#\n"));
+        publisher.send(qos0("a/x", "m"));
+        reader.expect(qos0("", "m").with(&[Property::TopicAlias(1)]));
+        publisher.leave();
+        reader.leave();
+    });
+}
+
 /// Case S01: what waits in a session that had no owner is not what its first user gets, unless that user may read it; nor is what
 /// was known of the topics.
 #[test]
