@@ -3,7 +3,7 @@
 //! Duty: ask for a check, keep the CONNECT waiting (unread, with its bytes where they are) until the answer comes, judge what
 //! needs no check, and whose session it is. Must not: hash. Neighbours: `connect` asks; the driver carries checks and verdicts.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -63,8 +63,8 @@ pub(super) struct Logins {
     last_ticket: u64,
     /// Whether any session may belong to a user: until one does, nobody is asked for.
     pub(super) has_owners: bool,
-    waiting: HashMap<u32, Login>,
-    certified: HashMap<u32, (ConnectionId, Arc<str>)>,
+    waiting: BTreeMap<u32, Login>,
+    certified: BTreeMap<u32, (ConnectionId, Arc<str>)>,
     pub(super) exchanges: Exchanges,
 }
 

@@ -10,7 +10,7 @@ use super::authenticate::Identity;
 use super::explain::put_refusal;
 use super::grant::{
     audience_of, charged, check, check_rules, check_will, client_first, grant, granted_expiry_secs,
-    granted_keep_alive_secs, is_within, named, packet_bytes_max, will_cost,
+    granted_keep_alive_secs, is_within, name, packet_bytes_max, will_cost,
 };
 use super::retain::will_message;
 use super::rights::watch_of;
@@ -90,7 +90,7 @@ impl Shard {
         &mut self,
         now: Millis,
         id: ConnectionId,
-        (connect, bytes): (Connect<'_>, &[u8]),
+        (mut connect, bytes): (Connect<'_>, &[u8]),
         proof: Option<&str>,
         outbox: &mut Outbox,
     ) -> Result<(), Next> {
@@ -102,10 +102,9 @@ impl Shard {
             Err((reason, what)) => return Err(self.refuse_connect(id, audience, reason, what, outbox)),
         };
         let by_scram = first.as_ref().map(|first| &*first.user);
-        let connect = match named(connect, policy.terms(listener), certified.as_deref(), by_scram) {
-            Ok(connect) => connect,
-            Err((reason, what)) => return Err(self.refuse_connect(id, audience, reason, what, outbox)),
-        };
+        if let Err((reason, what)) = name(&mut connect, policy.terms(listener), certified.as_deref(), by_scram) {
+            return Err(self.refuse_connect(id, audience, reason, what, outbox));
+        }
         if !connect.client_id.is_empty() {
             let owner = owner_of(connect.client_id, self.config.hash_seed, self.config.shards);
             if owner != self.id() && proof.is_some() {

@@ -337,12 +337,8 @@ impl EgressTable {
 
     /// Appends a control packet of four bytes.
     pub(super) fn short_control(&mut self, slot: u32, packet: [u8; 4]) {
-        if !self.by_slot[slot as usize].is_dirty {
-            self.begin(slot);
-        }
-        let egress = &mut *self.by_slot[slot as usize];
-        egress.bytes.extend_from_slice(&packet);
-        egress.control_bytes += packet.len();
+        self.buffer(slot).extend_from_slice(&packet);
+        self.by_slot[slot as usize].control_bytes += packet.len();
         self.control_packets += 1;
     }
 

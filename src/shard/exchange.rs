@@ -3,7 +3,7 @@
 //! Duty: keep the CONNECT of a client that was asked for a proof, take AUTH and nothing else from it, give messages to SCRAM
 //! and their answers to the client. Must not: compute. Neighbours: `connect` asks and admits; `auth::scram` computes.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::authenticate::{Identity, Verdict};
@@ -20,7 +20,7 @@ use crate::wire::{self, Auth, Connect, Framed, Packet, ProtocolVersion, ReasonCo
 /// The exchanges that wait for the client, by slot.
 #[derive(Debug, Default)]
 pub(super) struct Exchanges {
-    waiting: HashMap<u32, Exchange>,
+    waiting: BTreeMap<u32, Exchange>,
     /// Exchanges so far: no two have the same nonce.
     begun: u64,
 }

@@ -94,26 +94,26 @@ pub(super) fn client_first<'a>(connect: &Connect<'a>, rules: &Rules) -> Result<O
     ClientFirst::parse(data).map(Some).map_err(|what| (ReasonCode::NotAuthorized, what))
 }
 
-/// The CONNECT with the names that hold: a certificate's before its own, that of SCRAM beside no other, and the user name as
+/// Gives a CONNECT the names that hold: a certificate's before its own, that of SCRAM beside no other, and the user name as
 /// client id where that is so.
-pub(super) fn named<'a>(
-    connect: Connect<'a>,
+pub(super) fn name<'a>(
+    connect: &mut Connect<'a>,
     terms: &Terms,
     certified: Option<&'a str>,
     by_scram: Option<&'a str>,
-) -> Result<Connect<'a>, Fault> {
+) -> Result<(), Fault> {
     let user_name = certified.or(connect.user_name);
     if by_scram.is_some() && user_name.is_some() && by_scram != user_name {
         return Err((ReasonCode::NotAuthorized, "the user name of SCRAM is not that of CONNECT or certificate"));
     }
-    let user_name = user_name.or(by_scram);
+    connect.user_name = user_name.or(by_scram);
     if !terms.uses_user_name_as_client_id {
-        return Ok(Connect { user_name, ..connect });
+        return Ok(());
     }
-    match user_name {
-        Some(name) if !name.is_empty() => Ok(Connect { user_name, client_id: name, ..connect }),
-        _ => Err((ReasonCode::BadUserNameOrPassword, "no user name, which becomes the client id here")),
-    }
+    let name = connect.user_name.filter(|name| !name.is_empty());
+    let what = "no user name, which becomes the client id here";
+    connect.client_id = name.ok_or((ReasonCode::BadUserNameOrPassword, what))?;
+    Ok(())
 }
 
 /// What the rules and terms of a listener refuse.

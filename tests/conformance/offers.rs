@@ -66,6 +66,9 @@ fn a_limit_holds_for_the_hundredth_message_as_for_the_first() {
         ann.send(qos0("a", "four"));
         bob.expect_nothing();
         assert_eq!(broker.count(|counters| counters.payloads_too_large), 1);
+        // What is not limited is taken.
+        ann.send(qos0("b", "six").retained());
+        assert_eq!(broker.gauges().retained_messages, 1);
         ann.send(qos2(1, "a", "six"));
         ann.expect_disconnect(ReasonCode::QoSNotSupported);
     });
