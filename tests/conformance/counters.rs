@@ -60,7 +60,15 @@ fn packets_are_counted() {
         let bob = broker.connect(V5, "bob");
         each_time(broker, received, || bob.send(ringmq::wire::Packet::Pingreq));
         each_time(broker, received, || bob.send(qos0("a", "x")));
+        let sent = broker.control_packets();
         each_time(broker, received, || bob.send(qos1(1, "a", "x")));
+        assert_eq!(broker.control_packets() - sent, 3, "each is answered");
+        broker.connect(V5, "cat").subscribe("a", Q0);
+        let sent = broker.control_packets();
+        for packet_id in 1..=3 {
+            bob.send(qos1(packet_id, "a", "x"));
+        }
+        assert_eq!(broker.control_packets() - sent, 3, "in few words");
         bob.ignore_rest();
     });
 }

@@ -50,28 +50,35 @@ fn a_payload_above_the_limit_is_acknowledged_and_dropped() {
 #[test]
 fn a_limit_holds_for_the_hundredth_message_as_for_the_first() {
     let maximum = Terms { maximum_qos: Q1, ..Terms::default() };
-    let policy = Policy { payload_bytes_max: 3, listeners: vec![maximum], ..Policy::default() };
-    under(&policy, &Limits::default(), |broker| {
-        let bob = broker.dial(V5);
-        bob.send(Connect::new(V5, "bob"));
-        bob.hear();
-        bob.subscribe("a", Q1);
-        let ann = broker.dial(V5);
-        ann.send(Connect::new(V5, "ann"));
-        ann.hear();
-        for _ in 0..5 {
-            ann.send(qos0("a", "six"));
-            bob.expect(qos0("a", "six"));
-        }
-        ann.send(qos0("a", "four"));
-        bob.expect_nothing();
-        assert_eq!(broker.count(|counters| counters.payloads_too_large), 1);
-        // What is not limited is taken.
-        ann.send(qos0("b", "six").retained());
-        assert_eq!(broker.gauges().retained_messages, 1);
-        ann.send(qos2(1, "a", "six"));
-        ann.expect_disconnect(ReasonCode::QoSNotSupported);
-    });
+    let by_qos = Policy { listeners: vec![maximum], ..Policy::default() };
+    let by_size = Policy { payload_bytes_max: 3, ..Policy::default() };
+    for policy in [by_qos, by_size] {
+        under(&policy, &Limits::default(), |broker| {
+            let [ann, bob] = ["ann", "bob"].map(|client_id| {
+                let peer = broker.dial(V5);
+                peer.send(Connect::new(V5, client_id));
+                peer.hear();
+                peer
+            });
+            bob.subscribe("a", Q1);
+            for _ in 0..5 {
+                ann.send(qos0("a", "six"));
+                bob.expect(qos0("a", "six"));
+            }
+            // What is not limited is taken.
+            ann.send(qos0("b", "six").retained());
+            assert_eq!(broker.gauges().retained_messages, 1);
+            if policy.payload_bytes_max == 3 {
+                ann.send(qos0("a", "four"));
+                bob.expect_nothing();
+                assert_eq!(broker.count(|counters| counters.payloads_too_large), 1);
+                ann.leave();
+            } else {
+                ann.send(qos2(1, "a", "six"));
+                ann.expect_disconnect(ReasonCode::QoSNotSupported);
+            }
+        });
+    }
 }
 
 /// `queue_qos0_messages`: what is QoS 0 waits as well for a client that is away, in its place among the others.
