@@ -3,6 +3,7 @@
 //! Duty: the types behind the command line, Mosquitto's configuration file and TOML, with each default in one place. Must not:
 //! open, bind or start anything. Neighbours: `cli` makes a `Config`, `runtime` does what it says.
 
+mod access;
 mod address;
 mod bind;
 mod cpus;
@@ -15,6 +16,7 @@ mod toml;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
+pub use access::{Access, Network, ProxiedTls};
 pub use bind::Binds;
 pub use load::{Arguments, File, Loudness, convert, files_of, load, missing_files};
 pub use mistake::{Mistake, Mistakes, Place};
@@ -152,6 +154,10 @@ pub struct Listener {
     pub tls: Option<Tls>,
     /// Version of the PROXY protocol that each connection begins with.
     pub proxy_protocol: Option<u8>,
+    /// Which addresses may come by it.
+    pub access: Access,
+    /// What is asked of TLS that the proxy has ended.
+    pub proxied_tls: ProxiedTls,
     /// Network interface that connections must come by (`bind_interface`).
     pub interface: Option<String>,
     /// Connections at once; `None` for any number.
@@ -388,6 +394,8 @@ impl Listener {
             transport: Transport::Mqtt,
             tls: None,
             proxy_protocol: None,
+            access: Access::default(),
+            proxied_tls: ProxiedTls::default(),
             interface: None,
             connections_max: None,
             maximum_qos: QoS::ExactlyOnce,

@@ -103,6 +103,18 @@ pub(super) const LISTENER: &[Key<Station>] = keys! {
     "origins" "Pages that may connect by WebSocket, as their Origin says it; all if empty." ("[\"https://example.org\"]")
         = origins;
     "proxy_protocol" "Version of the PROXY protocol that each connection begins with: 1 or 2." ("2") = listener.proxy_protocol;
+    "proxy_trusted" "The proxies, as addresses and networks: whose PROXY header is believed; who else connects is closed." ("[\"10.0.0.0/8\"]")
+        = listener.access.proxies;
+    "proxy_require_tls" "Whether a client is refused that did not come to the proxy by TLS (version 2 tells)." ("true")
+        = listener.proxied_tls.is_required;
+    "proxy_require_certificate" "Whether a client is refused that has no certificate which the proxy has verified." ("true")
+        = listener.proxied_tls.requires_certificate;
+    "proxy_common_name_as_user" "Whether the common name of that certificate is the user name." ("true")
+        = listener.proxied_tls.names_user;
+    "allow" "Addresses and networks of clients that may connect, with a PROXY header those it names; all if empty."
+        ("[\"192.0.2.0/24\", \"2001:db8::/32\"]") = listener.access.allow;
+    "deny" "Addresses and networks that may not connect, client or proxy, also if they are in allow." ("[\"192.0.2.66\"]")
+        = listener.access.deny;
     "interface" "Network interface that connections must come by." ("\"eth0\"") = listener.interface;
     "connections_max" "Connections at once." ("1000") = listener.connections_max;
     "maximum_qos" "Highest QoS that clients may use: 0, 1 or 2." ("2") = listener.maximum_qos;
