@@ -348,7 +348,8 @@ mod tests {
 
     #[test]
     fn an_address_has_options_of_its_own() {
-        let line = "ringmq --bind ws://127.0.0.1:80?connections=7&origin=https://a&origin=https://b --bind ::1?proxy=2&trusted=::1&trusted=10.0.0.0/8&allow=192.0.2.7&deny=::/0";
+        let line = "ringmq --bind ws://127.0.0.1:80?connections=7&origin=https://a&origin=https://b \
+                    --bind ::1?proxy=2&trusted=::1&trusted=10.0.0.0/8&allow=192.0.2.7&deny=::/0";
         let listeners = config(line).listeners;
         let origins = ["https://a", "https://b"].map(ToOwned::to_owned).to_vec();
         assert_eq!(listeners[0].transport, Transport::WebSocket { origins });

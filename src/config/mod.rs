@@ -166,6 +166,8 @@ pub struct Listener {
     pub maximum_qos: QoS,
     /// Topic Alias Maximum announced to its clients; `None` for `Limits::topic_alias_max`.
     pub topic_alias_max: Option<u16>,
+    /// Topics that each of its clients may be sent under aliases; `None` for `Limits::topic_alias_out_max`.
+    pub topic_alias_out_max: Option<u16>,
     /// What stands before each topic of its clients, unseen by them.
     pub mount_point: Option<String>,
     /// Protocol versions that its clients may speak; empty for all.
@@ -400,6 +402,7 @@ impl Listener {
             connections_max: None,
             maximum_qos: QoS::ExactlyOnce,
             topic_alias_max: None,
+            topic_alias_out_max: None,
             mount_point: None,
             versions: Vec::new(),
             uses_user_name_as_client_id: false,

@@ -1,7 +1,7 @@
 //! Proxy: the header by which a proxy names the client (PROXY protocol, versions 1 and 2).
 //!
-//! Duty: find the end of the header, bounded, the client's address in it, and what TLS it came by. Must not: guess the version; the listener has it.
-//! Neighbours: `Transport` takes what follows it.
+//! Duty: find the end of the header, bounded, the client's address in it, and what TLS it came by. Must not: guess the version; the
+//! listener has it. Neighbours: `Transport` takes what follows it.
 
 use std::net::SocketAddr;
 

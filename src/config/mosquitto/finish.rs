@@ -169,8 +169,11 @@ fn access_of(listener: &Listener, is_unix: bool, station: &Station, warnings: &m
     if listener.proxy_protocol.is_some() && access.proxies.is_empty() && !is_unix {
         access.proxies = Network::all();
         let place = station.place.as_ref().map(|place| format!("{place}: ")).unwrap_or_default();
+        let asked = listener.proxied_tls;
+        let what = if asked.requires_certificate || asked.names_user { ", also as to certificates" } else { "" };
         warnings.push(format!(
-            "{place}Warning: 'enable_proxy_protocol' believes everybody who can connect: name the proxies, such as 'proxy_trusted 10.0.0.0/8'"
+            "{place}Warning: 'enable_proxy_protocol' believes everybody who can connect{what}: name the proxies, such as \
+             'proxy_trusted 10.0.0.0/8'"
         ));
     }
     access

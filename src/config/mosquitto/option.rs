@@ -81,7 +81,7 @@ const HELD: &str = "use --set held_bytes_per_shard_max=BYTES";
 pub(super) const ROWS: &[Row] = &[
     row("acl_file", Security, Works, Once(|d, v| d.security().rest.acl_file.put(v))),
     row("allow_anonymous", Security, Works, Flag(|d, v| d.security().anonymous = Some(v))),
-    row("allow_duplicate_messages", General, Later("false"), Flag(|d, v| d.config.offer.copies_per_subscription = v)),
+    row("allow_duplicate_messages", General, Works, Flag(|d, v| d.config.offer.copies_per_subscription = v)),
     row("allow_zero_length_clientid", Security, Works, Flag(|d, v| d.security().rest.allow_empty_client_id = v)),
     row("auth_plugin_deny_special_chars", Security, Accepted("no plugin is asked for rights"), Flag(|_, _| {})),
     row("auto_id_prefix", Security, Works, Once(|d, v| d.security().id_prefix.put(v))),
@@ -182,7 +182,7 @@ pub(super) const ROWS: &[Row] = &[
         "max_topic_alias_broker",
         Listener,
         Works,
-        Number(0, U16, |d, v| d.config.limits.topic_alias_out_max = v as u16),
+        Number(0, U16, |d, v| d.listener().listener.topic_alias_out_max = Some(v as u16)),
     ),
     row("mount_point", Listener, Works, Once(Draft::set_mount_point)),
     row("accept_protocol_versions", Listener, Works, Once(Draft::set_versions)),
