@@ -82,8 +82,8 @@ struct Serve {
 
     /// Address to listen on, whatever the file says: IP, IP:PORT or host name, or one of mqtts://IP:PORT, ws://IP:PORT,
     /// wss://IP:PORT, unix:/PATH; repeatable [default: 127.0.0.1 and ::1]. Behind it may stand ?connections=N for the most
-    /// connections at once, ?proxy=1 or ?proxy=2 if a proxy names the client by the PROXY protocol, ?origin=URL for pages that may
-    /// use a WebSocket; joined by &
+    /// connections at once, ?allow=NETWORK and ?deny=NETWORK for who may connect, ?proxy=1 or ?proxy=2 if a proxy names the client by
+    /// the PROXY protocol, then ?trusted=NETWORK for each proxy, ?origin=URL for pages that may use a WebSocket; joined by &
     #[arg(long, value_name = "ADDR")]
     bind: Vec<String>,
 
@@ -248,7 +248,7 @@ fn all(mistakes: &Mistakes) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Identity, ListenAddress, Listener, Transport};
+    use crate::config::{Access, Identity, ListenAddress, Listener, Transport};
 
     fn command(line: &str) -> Result<Command, Failure> {
         let words = line.split_whitespace();
@@ -331,7 +331,11 @@ mod tests {
             "--bind ws://127.0.0.1",
             "--bind http://127.0.0.1:80",
             "--bind unix:",
-            "--bind 127.0.0.1?proxy=3",
+            "--bind 127.0.0.1?proxy=3&trusted=::/0",
+            "--bind 127.0.0.1?proxy=2",
+            "--bind 127.0.0.1?trusted=::/0",
+            "--bind 127.0.0.1?allow=10.1.2.3/8",
+            "--bind unix:/s?deny=::/0",
             "--bind 127.0.0.1?connections=0",
             "--bind 127.0.0.1?origin=https://x",
             "--bind 127.0.0.1?colour=red",
@@ -344,12 +348,16 @@ mod tests {
 
     #[test]
     fn an_address_has_options_of_its_own() {
-        let line = "ringmq --bind ws://127.0.0.1:80?connections=7&origin=https://a&origin=https://b --bind ::1?proxy=2";
+        let line = "ringmq --bind ws://127.0.0.1:80?connections=7&origin=https://a&origin=https://b \
+                    --bind ::1?proxy=2&trusted=::1&trusted=10.0.0.0/8&allow=192.0.2.7&deny=::/0";
         let listeners = config(line).listeners;
         let origins = ["https://a", "https://b"].map(ToOwned::to_owned).to_vec();
         assert_eq!(listeners[0].transport, Transport::WebSocket { origins });
         assert_eq!((listeners[0].connections_max, listeners[0].proxy_protocol), (Some(7), None));
         assert_eq!((listeners[1].connections_max, listeners[1].proxy_protocol), (None, Some(2)));
+        let networks = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<_>>();
+        let (proxies, allow, deny) = (networks(&["::1", "10.0.0.0/8"]), networks(&["192.0.2.7"]), networks(&["::/0"]));
+        assert_eq!(listeners[1].access, Access { proxies, allow, deny });
     }
 
     #[test]

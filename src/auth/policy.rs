@@ -23,6 +23,8 @@ pub struct Policy {
     pub queues_qos0: bool,
     /// Whether a 3.x client is refused whose keep alive is above `Limits::keep_alive_secs_max`, or none.
     pub refuses_long_keep_alive: bool,
+    /// Whether each of the overlapping subscriptions of a client gets a copy of its own, at its own QoS; else they get one together.
+    pub copies_per_subscription: bool,
     /// Largest payload, bytes; a larger one is acknowledged and dropped.
     pub payload_bytes_max: usize,
     /// Whether each subscription is told, and each that is given up.
@@ -38,6 +40,8 @@ pub struct Terms {
     pub maximum_qos: QoS,
     /// Topic Alias Maximum that is announced; `None` for that of the limits.
     pub topic_alias_max: Option<u16>,
+    /// Topics that each client may be sent under aliases; `None` for those of the limits.
+    pub topic_alias_out_max: Option<u16>,
     /// Versions that may be spoken; empty for all.
     pub versions: Vec<ProtocolVersion>,
     /// What stands before each topic of the clients, unseen by them: no wildcard.
@@ -99,6 +103,7 @@ impl Default for Policy {
             retain_available: true,
             queues_qos0: false,
             refuses_long_keep_alive: false,
+            copies_per_subscription: false,
             payload_bytes_max: usize::MAX,
             tells_subscriptions: false,
         }
@@ -111,6 +116,7 @@ impl Default for Terms {
             rules: 0,
             maximum_qos: QoS::ExactlyOnce,
             topic_alias_max: None,
+            topic_alias_out_max: None,
             versions: Vec::new(),
             mount_point: None,
             uses_user_name_as_client_id: false,

@@ -6,8 +6,12 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use super::access::Words;
 use super::address::addresses_of;
 use super::{Identity, ListenAddress, Listener, Tls, Transport};
+
+/// Options of who may reach a listener.
+const ACCESS: Words = Words { proxy: "proxy", proxies: "trusted", allow: "allow", deny: "deny", proxied_tls: "" };
 
 /// Where to listen, whatever a file says.
 #[derive(Clone, Debug, Default)]
@@ -51,7 +55,10 @@ impl Binds {
         for option in options.split('&').filter(|option| !option.is_empty()) {
             listeners.iter_mut().try_for_each(|listener| set_option(name, listener, option))?;
         }
-        Ok(listeners)
+        match listeners.iter().find_map(|listener| ACCESS.mistake_of(listener)) {
+            Some(text) => Err(format!("{name}: {text}")),
+            None => Ok(listeners),
+        }
     }
 
     fn at(&self, name: &str, port: u16) -> Result<Vec<Listener>, String> {
@@ -118,10 +125,13 @@ fn set_option(name: &str, listener: &mut Listener, option: &str) -> Result<(), S
             let version = value.parse().ok().filter(|version| matches!(version, 1 | 2));
             listener.proxy_protocol = Some(version.ok_or_else(|| bad("1 or 2 is wanted"))?);
         }
+        ("trusted", _) => listener.access.proxies.push(value.parse().map_err(|why: String| bad(&why))?),
+        ("allow", _) => listener.access.allow.push(value.parse().map_err(|why: String| bad(&why))?),
+        ("deny", _) => listener.access.deny.push(value.parse().map_err(|why: String| bad(&why))?),
         ("origin", Transport::WebSocket { origins }) if value.contains("://") => origins.push(value.to_owned()),
         ("origin", Transport::WebSocket { .. }) => return Err(bad("write an origin such as https://example.org")),
         ("origin", Transport::Mqtt) => return Err(bad("only ws:// and wss:// have origins")),
-        _ => return Err(bad("there is no such option; connections, proxy and origin are")),
+        _ => return Err(bad("there is no such option; connections, proxy, trusted, allow, deny and origin are")),
     }
     Ok(())
 }

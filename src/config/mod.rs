@@ -3,6 +3,7 @@
 //! Duty: the types behind the command line, Mosquitto's configuration file and TOML, with each default in one place. Must not:
 //! open, bind or start anything. Neighbours: `cli` makes a `Config`, `runtime` does what it says.
 
+mod access;
 mod address;
 mod bind;
 mod cpus;
@@ -15,6 +16,7 @@ mod toml;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
+pub use access::{Access, Network, ProxiedTls};
 pub use bind::Binds;
 pub use load::{Arguments, File, Loudness, convert, files_of, load, missing_files};
 pub use mistake::{Mistake, Mistakes, Place};
@@ -152,6 +154,10 @@ pub struct Listener {
     pub tls: Option<Tls>,
     /// Version of the PROXY protocol that each connection begins with.
     pub proxy_protocol: Option<u8>,
+    /// Which addresses may come by it.
+    pub access: Access,
+    /// What is asked of TLS that the proxy has ended.
+    pub proxied_tls: ProxiedTls,
     /// Network interface that connections must come by (`bind_interface`).
     pub interface: Option<String>,
     /// Connections at once; `None` for any number.
@@ -160,6 +166,8 @@ pub struct Listener {
     pub maximum_qos: QoS,
     /// Topic Alias Maximum announced to its clients; `None` for `Limits::topic_alias_max`.
     pub topic_alias_max: Option<u16>,
+    /// Topics that each of its clients may be sent under aliases; `None` for `Limits::topic_alias_out_max`.
+    pub topic_alias_out_max: Option<u16>,
     /// What stands before each topic of its clients, unseen by them.
     pub mount_point: Option<String>,
     /// Protocol versions that its clients may speak; empty for all.
@@ -388,10 +396,13 @@ impl Listener {
             transport: Transport::Mqtt,
             tls: None,
             proxy_protocol: None,
+            access: Access::default(),
+            proxied_tls: ProxiedTls::default(),
             interface: None,
             connections_max: None,
             maximum_qos: QoS::ExactlyOnce,
             topic_alias_max: None,
+            topic_alias_out_max: None,
             mount_point: None,
             versions: Vec::new(),
             uses_user_name_as_client_id: false,

@@ -138,9 +138,6 @@ impl Driver {
             let socket = unsafe { OwnedFd::from_raw_fd(result) };
             // Without an address the connection has ended already.
             if let Some(peer) = peer_of(socket.as_fd()) {
-                if let Some(Some(listener)) = self.listeners.get(listener as usize) {
-                    self.report.accepted(peer, listener.entrance.port);
-                }
                 self.admit(socket, peer, listener as u16);
             }
         } else if !matches!(-result, libc::ECANCELED | libc::ECONNABORTED | libc::EINTR | libc::EAGAIN) {
@@ -156,6 +153,10 @@ impl Driver {
         if self.is_stopping() {
             return;
         }
+        if let Err(why) = entrance.setup.gate().at_accept(peer.ip()) {
+            return self.report.address_refused(self.now, peer, why);
+        }
+        self.report.accepted(peer, entrance.port);
         // Behind a proxy the address that counts is the one that it will name.
         let address = peer.ip().filter(|_| !entrance.setup.is_proxied());
         if !address.is_none_or(|address| self.address_rates.take(self.now, address)) {
@@ -164,7 +165,7 @@ impl Driver {
         if !entrance.crowd.enter() {
             return self.report.listener_is_full(self.now, peer);
         }
-        let origin = Origin { peer, listener, transport: entrance.setup.begin() };
+        let origin = Origin { peer, listener, transport: entrance.setup.begin(peer.ip()) };
         if self.opened_in_turn < self.bounds.accepts_per_turn_max && self.waiting.is_empty() {
             self.opened_in_turn += 1;
             self.open(socket, origin, self.now);

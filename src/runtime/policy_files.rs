@@ -25,6 +25,7 @@ pub(super) fn load(config: &Config) -> Result<Policy, Failure> {
         retain_available: offer.retains,
         queues_qos0: offer.queues_qos0,
         refuses_long_keep_alive: offer.refuses_long_keep_alive,
+        copies_per_subscription: offer.copies_per_subscription,
         payload_bytes_max: offer.payload_bytes_max.map_or(usize::MAX, |bytes| bytes as usize),
         tells_subscriptions: config.logging.tells_subscriptions,
     })
@@ -41,6 +42,7 @@ fn terms_of(listener: &Listener) -> Result<Terms, Failure> {
         rules: listener.security,
         maximum_qos: listener.maximum_qos,
         topic_alias_max: listener.topic_alias_max,
+        topic_alias_out_max: listener.topic_alias_out_max,
         versions: listener.versions.clone(),
         mount_point: listener.mount_point.as_deref().map(Box::from),
         uses_user_name_as_client_id: listener.uses_user_name_as_client_id,

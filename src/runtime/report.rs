@@ -10,6 +10,7 @@ use super::phrase::{line_of, line_of_accept, printable};
 use crate::config::{LogForm, LogType, Logging};
 use crate::id::{Millis, ShardId};
 use crate::shard::{Cause, Counters, Event};
+use crate::transport::Refusal;
 use crate::wire::ReasonCode;
 
 /// Lines per second and shard that clients can cause.
@@ -26,6 +27,10 @@ pub(super) struct Tally {
     pub(super) accepts_put_off: u64,
     /// Connections closed at once (`accepts_per_address_per_sec_max`).
     pub(super) refused_addresses: u64,
+    /// Connections closed at once, as their listener does not take their address.
+    pub(super) denied_addresses: u64,
+    /// Connections closed at once, as they came from no trusted proxy and a PROXY header was to follow.
+    pub(super) untrusted_proxies: u64,
     /// Connections closed at once, as their listener had as many as it takes.
     pub(super) refused_listener_connections: u64,
     /// Connections closed as they broke the rules of TLS, WebSocket or the PROXY protocol.
@@ -162,6 +167,21 @@ impl Report {
         self.refused(now, peer, "accepts_per_address_per_sec_max is reached");
     }
 
+    /// Tells that a connection was turned away because of its address: anybody can cause that at will, so never each time.
+    pub(super) fn address_refused(&mut self, now: Millis, peer: Peer, why: Refusal) {
+        let what = match why {
+            Refusal::Denied => "the listener denies its address",
+            Refusal::NotAllowed => "the listener allows other addresses only",
+            Refusal::NoProxy => "it is no trusted proxy of the listener (proxy_trusted)",
+        };
+        let counter =
+            if why == Refusal::NoProxy { &mut self.tally.untrusted_proxies } else { &mut self.tally.denied_addresses };
+        *counter += 1;
+        if self.may_tell(now) {
+            self.tell_refused(peer, what);
+        }
+    }
+
     /// Tells that a connection was turned away because its listener has as many as it takes.
     pub(super) fn listener_is_full(&mut self, now: Millis, peer: Peer) {
         self.tally.refused_listener_connections += 1;
@@ -179,9 +199,13 @@ impl Report {
 
     fn refused(&mut self, now: Millis, peer: Peer, what: &str) {
         if self.tone.is_verbose || self.may_tell(now) {
-            let text = format!("Connection from {peer} refused on shard {}: {what}", self.shard.0);
-            self.tell_of_client(LogType::Notice, text, Some(peer), what);
+            self.tell_refused(peer, what);
         }
+    }
+
+    fn tell_refused(&self, peer: Peer, what: &str) {
+        let text = format!("Connection from {peer} refused on shard {}: {what}", self.shard.0);
+        self.tell_of_client(LogType::Notice, text, Some(peer), what);
     }
 
     /// Tells of a panic that a connection caused and that ended only that connection. `times`: which one it is.
@@ -211,6 +235,8 @@ impl Report {
         let Tally {
             accepts_put_off,
             refused_addresses,
+            denied_addresses,
+            untrusted_proxies,
             refused_listener_connections,
             transport_faults,
             handshakes_put_off,
@@ -220,6 +246,8 @@ impl Report {
         let bitten = [
             ("accepts_put_off", accepts_put_off),
             ("refused_addresses", refused_addresses),
+            ("denied_addresses", denied_addresses),
+            ("untrusted_proxies", untrusted_proxies),
             ("refused_at_accept", refused_connections),
             ("refused_listener_connections", refused_listener_connections),
             ("transport_faults", transport_faults),
@@ -267,6 +295,19 @@ fn is_over(quiet_until: &mut Option<Millis>, now: Millis) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn refused_addresses_are_all_counted_and_not_all_told_even_where_each_connection_is() {
+        let (journal, _end) = Journal::start(&Logging::default()).unwrap();
+        let tone = Tone { is_verbose: true, form: LogForm::Mosquitto };
+        let mut report = Report::new(journal, ShardId(0), tone);
+        let peer = Peer::Internet(([192, 0, 2, 7], 4660).into());
+        for why in [Refusal::Denied, Refusal::NotAllowed, Refusal::NoProxy] {
+            (0..100).for_each(|_| report.address_refused(Millis(5_000), peer, why));
+        }
+        assert_eq!((report.tally.denied_addresses, report.tally.untrusted_proxies), (200, 100));
+        assert_eq!((report.lines, report.suppressed), (LINES_PER_SEC_MAX, 290));
+    }
 
     #[test]
     fn lines_that_clients_cause_are_limited_and_the_rest_counted() {

@@ -127,11 +127,19 @@ impl Driver {
         let Some(connection) = self.slots.get(id) else { return false };
         if let Some(client) = arrival.client {
             connection.set_peer(Peer::Internet(client));
-            if !self.address_rates.take(self.now, client.ip()) {
-                self.report.address_too_often(self.now, Peer::Internet(client));
-                self.lose(id);
-                return false;
-            }
+        }
+        if let Some(End::Refused(why)) = arrival.end {
+            let peer = connection.peer();
+            self.report.address_refused(self.now, peer, why);
+            self.lose(id);
+            return false;
+        }
+        if let Some(client) = arrival.client
+            && !self.address_rates.take(self.now, client.ip())
+        {
+            self.report.address_too_often(self.now, Peer::Internet(client));
+            self.lose(id);
+            return false;
         }
         if let Some(End::Fault(what)) = arrival.end {
             let peer = connection.peer();

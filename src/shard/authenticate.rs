@@ -88,6 +88,11 @@ impl Logins {
         std::mem::take(&mut self.waiting).into_values().map(|login| login.connection)
     }
 
+    /// Whether the password or the proof of a connection is being checked.
+    pub(super) fn is_being_checked(&self, id: ConnectionId) -> bool {
+        self.waiting.get(&id.slot).is_some_and(|login| login.connection == id)
+    }
+
     /// The name that a certificate has proved.
     pub(super) fn certified(&self, id: ConnectionId) -> Option<Arc<str>> {
         let (certified, name) = self.certified.get(&id.slot)?;

@@ -230,7 +230,7 @@ impl Shard {
         connection.publisher = Some(publisher_of(client_id, self.config.hash_seed));
         connection.is_particular = terms.mount_point.is_some();
         connection.heard_at = now;
-        connection.agree(connect, keep_alive_secs, &self.config.limits);
+        connection.agree(connect, keep_alive_secs, &self.config.limits, terms);
         let deadline = connection.silent_at();
         self.look_at(id.slot, now, deadline);
         let connack = Connack { session_present, ..connack };

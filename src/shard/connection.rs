@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::alarm::Alarm;
 use super::grant::packet_bytes_max;
 use super::rights::Watch;
+use crate::auth::Terms;
 use crate::id::{ConnectionId, Millis, PublisherId, SessionId};
 use crate::limits::{Limits, REMAINING_LENGTH_MAX};
 use crate::seldom::Seldom;
@@ -74,8 +75,8 @@ impl Connection {
         }
     }
 
-    /// Takes on what the client said at CONNECT.
-    pub(super) fn agree(&mut self, connect: &Connect<'_>, keep_alive_secs: u16, limits: &Limits) {
+    /// Takes on what the client said at CONNECT, by a listener with these terms.
+    pub(super) fn agree(&mut self, connect: &Connect<'_>, keep_alive_secs: u16, limits: &Limits, terms: &Terms) {
         self.version = connect.version;
         self.allow_silence(match keep_alive_secs {
             0 => limits.idle_secs_max.saturating_mul(1000),
@@ -83,7 +84,8 @@ impl Connection {
         });
         self.packet_bytes_max = packet_bytes_max(connect);
         self.wants_words = connect.request_problem_information;
-        self.aliases_out = AliasesOut::new(connect.topic_alias_maximum.min(limits.topic_alias_out_max));
+        let aliases_max = terms.topic_alias_out_max.unwrap_or(limits.topic_alias_out_max);
+        self.aliases_out = AliasesOut::new(connect.topic_alias_maximum.min(aliases_max));
         self.is_particular |= self.aliases_out.is_allowed();
     }
 

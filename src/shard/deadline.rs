@@ -1,11 +1,11 @@
 //! What happens when a deadline has come.
 //!
-//! Duty: CONNECT that did not come, silence beyond keep alive, sessions, wills and retained messages at their end. Must not:
+//! Duty: CONNECT or AUTH that did not come, silence beyond keep alive, sessions, wills and retained messages at their end. Must not:
 //! read a clock. Neighbours: `timers` holds the deadlines; none is cancelled, so each is checked against the state first.
 
 use super::timers::Timer;
 use super::{Outbox, Shard};
-use crate::id::Millis;
+use crate::id::{ConnectionId, Millis};
 use crate::wire::ReasonCode;
 
 /// A slot's next connection may be due much earlier, so no timer is set for longer than this, milliseconds.
@@ -35,7 +35,7 @@ impl Shard {
         }
     }
 
-    /// CONNECT that did not come in time, and [MQTT-3.1.2-22]: one and a half times Keep Alive without a packet.
+    /// CONNECT or AUTH that did not come in time, and [MQTT-3.1.2-22]: one and a half times Keep Alive without a packet.
     fn silence(&mut self, now: Millis, slot: u32, outbox: &mut Outbox) {
         self.connections.alarm(slot).hear(now);
         let Some(id) = self.connections.at(slot) else { return };
@@ -51,7 +51,19 @@ impl Shard {
             self.close(now, id, ReasonCode::KeepAliveTimeout, "no packet within 1.5 times keep alive", outbox);
         } else {
             self.counters.refused_overdue += 1;
-            self.refuse_connection(id, ReasonCode::UnspecifiedError, "no CONNECT within connect_timeout_ms", outbox);
+            let what = self.what_is_overdue(id);
+            self.refuse_connection(id, ReasonCode::UnspecifiedError, what, outbox);
+        }
+    }
+
+    /// What keeps a connection from being admitted in time, for the log.
+    fn what_is_overdue(&self, id: ConnectionId) -> &'static str {
+        if self.logins.is_being_checked(id) {
+            "the password was not checked within connect_timeout_ms"
+        } else if self.logins.exchanges.has(id) {
+            "no AUTH within connect_timeout_ms"
+        } else {
+            "no CONNECT within connect_timeout_ms"
         }
     }
 

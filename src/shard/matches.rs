@@ -1,8 +1,8 @@
 //! The answer to "who wants this topic?", remembered.
 //!
-//! Duty: turn the trie's matches into one delivery per session (overlapping subscriptions merged [MQTT-3.3.4-2]), the set
-//! of other shards, and the groups; remember it until a subscription changes. Must not: deliver. Neighbours: `topic` below;
-//! `route` and `run` ask, `subscribe`, `interest` and `group` change the trie.
+//! Duty: turn the trie's matches into one delivery per session (overlapping subscriptions merged [MQTT-3.3.4-2], unless each is to
+//! get a copy), the set of other shards, and the groups; remember it until a subscription changes. Must not: deliver. Neighbours:
+//! `topic` below; `route` and `run` ask, `subscribe`, `interest` and `group` change the trie.
 
 use std::borrow::Borrow;
 use std::cell::RefCell;
@@ -105,6 +105,8 @@ pub(super) struct Matches {
     pub(super) groups: Vec<u32>,
     /// One bit per other shard.
     pub(super) shards: u128,
+    /// A session stands among the deliveries more than once, as each of its subscriptions gets a copy.
+    pub(super) has_copies: bool,
     /// More nodes than `match_nodes_max` would have to be visited: nobody is known.
     pub(super) is_too_wide: bool,
     /// Sessions here that may publish to the topic, as far as they were asked for and it is not said of all.
@@ -184,6 +186,8 @@ pub(super) struct Subscribers {
     newcomers: Newcomers,
     topics_max: usize,
     nodes_max: usize,
+    /// Whether overlapping subscriptions of a session get a copy each.
+    gives_copies: bool,
 }
 
 /// Topics that were asked for once: what is never asked for again is not worth remembering, and must not drive out what is.
@@ -225,7 +229,13 @@ impl Subscribers {
             newcomers: Newcomers::default(),
             topics_max: limits.match_cache_topics_max,
             nodes_max: limits.match_nodes_max,
+            gives_copies: false,
         }
+    }
+
+    /// Whether overlapping subscriptions of a session get a copy each from now on; what is remembered is to be forgotten.
+    pub(super) fn give_copies(&mut self, gives_copies: bool) {
+        self.gives_copies = gives_copies;
     }
 
     /// Adds or replaces; returns what was there.
@@ -298,7 +308,9 @@ impl Subscribers {
         }
         sessions.sort_by_key(|(slot, _)| *slot);
         found.groups.sort_unstable();
-        found.deliveries = sessions.chunk_by(|one, other| one.0 == other.0).filter_map(merge).collect();
+        let is_merged = |one: &(u32, Wish), other: &(u32, Wish)| one.0 == other.0 && !self.gives_copies;
+        found.deliveries = sessions.chunk_by(is_merged).filter_map(merge).collect();
+        found.has_copies = self.gives_copies && sessions.windows(2).any(|pair| pair[0].0 == pair[1].0);
         found
     }
 }

@@ -120,6 +120,8 @@ impl Shard {
     /// A shard with no connections, sessions or subscriptions.
     pub fn new(config: ShardConfig) -> Self {
         let seed = config.hash_seed;
+        let mut subscribers = matches::Subscribers::new(seed, &config.limits);
+        subscribers.give_copies(config.policy.copies_per_subscription);
         let budget = Budget::new(config.limits.held_bytes_per_shard_max, config.large_payloads.clone(), config.shards);
         Self {
             has_acl: config.policy.has_acl(),
@@ -128,7 +130,7 @@ impl Shard {
             tells_denial_at: Millis(0),
             connections: connection::Connections::default(),
             sessions: sessions::Sessions::new(seed),
-            subscribers: matches::Subscribers::new(seed, &config.limits),
+            subscribers,
             interests: interest::Interests::default(),
             groups: group::Groups::default(),
             retained: retain::Retained::new(seed, budget.open()),

@@ -187,6 +187,7 @@ impl Shard {
     pub(super) fn replace_policy(&mut self, now: Millis, policy: Arc<Policy>, outbox: &mut Outbox) {
         let had_acl = std::mem::replace(&mut self.has_acl, policy.has_acl());
         let old = std::mem::replace(&mut self.policy, policy);
+        self.subscribers.give_copies(self.policy.copies_per_subscription);
         self.subscribers.forget();
         if had_acl || self.has_acl {
             self.sessions.each(|session| session.outbound.is_doubted |= session.outbound.queued() > 0);

@@ -116,14 +116,21 @@ impl Shard {
         publisher: Option<PublisherId>,
         outbox: &mut Outbox,
     ) {
+        let give = |shard: &mut Self, packet: &PlainPublish<'_>, delivery: &Delivery, outbox: &mut Outbox| {
+            let mut carrier = shard.carrier_of_packet(view_of(packet, matches, publisher), packet, run.version);
+            shard.deliver(now, delivery, &mut carrier, outbox);
+            shard.give_back(carrier);
+        };
+        if matches.has_copies {
+            // Copies of a message stand side by side: nobody gets what is older behind what is newer [MQTT-4.6.0-5].
+            for packet in run.packets() {
+                matches.deliveries.iter().for_each(|delivery| give(self, &packet, delivery, outbox));
+            }
+            return;
+        }
         for delivery in &matches.deliveries {
             if !self.copy_run(delivery, run, outbox) {
-                for packet in run.packets() {
-                    let mut carrier =
-                        self.carrier_of_packet(view_of(&packet, matches, publisher), &packet, run.version);
-                    self.deliver(now, delivery, &mut carrier, outbox);
-                    self.give_back(carrier);
-                }
+                run.packets().for_each(|packet| give(self, &packet, delivery, outbox));
             }
         }
     }

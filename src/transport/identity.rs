@@ -23,9 +23,12 @@ pub(super) fn user_of(certificate: &[u8], identity: Identity) -> Option<Box<str>
         Identity::CommonName => subject.iter_common_name().next()?.as_str().ok()?.to_owned(),
         Identity::Subject => written(subject),
     };
-    // A name that ends at a zero byte for others would be another one.
-    let is_good = !user.is_empty() && !user.contains('\0');
-    is_good.then(|| user.into())
+    is_good(&user).then(|| user.into())
+}
+
+/// Whether it can be the name of a user: one that ends at a zero byte for others would be another one.
+pub(super) fn is_good(user: &str) -> bool {
+    !user.is_empty() && !user.contains('\0')
 }
 
 /// The last part first, as openssl's `-nameopt RFC2253`.

@@ -4,12 +4,14 @@
 //! value. Must not: touch a socket, a clock or the shard, or know MQTT packets. Neighbours: `runtime` feeds it and sends what it
 //! makes; connections of plain MQTT have none.
 //!
+//! - `gate`: which addresses may come by a listener.
 //! - `proxy`: the header by which a proxy names the client.
 //! - `tls`, `certificate`, `identity`: rustls, its configuration, and who the client is by its certificate.
 //! - `websocket`, `upgrade`, `frames`: the WebSocket.
 
 mod certificate;
 mod frames;
+mod gate;
 mod identity;
 mod proxy;
 mod tls;
@@ -18,21 +20,25 @@ mod websocket;
 
 use std::borrow::Cow;
 use std::io::IoSlice;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use rustls::ServerConfig;
 
 pub(crate) use self::certificate::TlsError;
+pub(crate) use self::gate::{Gate, Refusal};
+use self::proxy::{ClientTls, Named};
 use self::tls::Tls;
 use self::websocket::WebSocket;
-use crate::config::{Identity, Listener, Transport as Spoken};
+use crate::config::{Identity, Listener, ProxiedTls, Transport as Spoken};
 use crate::limits::Limits;
 
 /// What stands between socket and MQTT on every connection of a listener.
 #[derive(Debug)]
 pub(crate) struct Setup {
+    gate: Arc<Gate>,
     proxy: Option<u8>,
+    proxied_tls: ProxiedTls,
     tls: Option<(Arc<ServerConfig>, Identity)>,
     web: Option<Arc<Web>>,
 }
@@ -53,6 +59,8 @@ pub(crate) enum End {
     Closed,
     /// It broke their rules. For the log.
     Fault(Cow<'static, str>),
+    /// Whom the PROXY header names may not come by this listener.
+    Refused(Refusal),
 }
 
 /// What came of received bytes, besides bytes of MQTT.
@@ -69,8 +77,8 @@ pub(crate) struct Arrival {
 /// What stands between socket and MQTT on one connection.
 #[derive(Debug)]
 pub(crate) struct Transport {
-    /// The version of the PROXY header that has yet to come, and what has come of it.
-    proxy: Option<(u8, Vec<u8>)>,
+    /// The PROXY header that has yet to come.
+    header: Option<Box<Header>>,
     tls: Option<Box<Tls>>,
     web: Option<Box<WebSocket>>,
     identity: Identity,
@@ -79,6 +87,18 @@ pub(crate) struct Transport {
     waiting: Vec<u8>,
     is_over: bool,
     has_said_farewell: bool,
+}
+
+/// A PROXY header that has yet to come.
+#[derive(Debug)]
+struct Header {
+    version: u8,
+    /// What has come of it.
+    bytes: Vec<u8>,
+    /// Where the proxy is; `None` by a Unix socket.
+    proxy: Option<IpAddr>,
+    gate: Arc<Gate>,
+    asked: ProxiedTls,
 }
 
 impl Setup {
@@ -99,7 +119,8 @@ impl Setup {
             None => None,
             Some(tls) => Some((certificate::load(tls, web.is_some())?, tls.identity)),
         };
-        Ok(Self { proxy: listener.proxy_protocol, tls, web })
+        let gate = Arc::new(Gate::of(listener));
+        Ok(Self { gate, proxy: listener.proxy_protocol, proxied_tls: listener.proxied_tls, tls, web })
     }
 
     /// Whether a PROXY header names the client.
@@ -107,14 +128,22 @@ impl Setup {
         self.proxy.is_some()
     }
 
-    /// The start of a connection; `None` if nothing stands between.
-    pub(crate) fn begin(&self) -> Option<Box<Transport>> {
+    /// Which addresses may come.
+    pub(crate) fn gate(&self) -> &Gate {
+        &self.gate
+    }
+
+    /// The start of a connection from `address`, which a Unix socket does not have; `None` if nothing stands between.
+    pub(crate) fn begin(&self, address: Option<IpAddr>) -> Option<Box<Transport>> {
         if self.proxy.is_none() && self.tls.is_none() && self.web.is_none() {
             return None;
         }
         let tls = self.tls.as_ref().and_then(|(config, _)| Tls::new(Arc::clone(config)));
         Some(Box::new(Transport {
-            proxy: self.proxy.map(|version| (version, Vec::new())),
+            header: self.proxy.map(|version| {
+                let gate = Arc::clone(&self.gate);
+                Box::new(Header { version, bytes: Vec::new(), proxy: address, gate, asked: self.proxied_tls })
+            }),
             is_over: self.tls.is_some() && tls.is_none(),
             tls: tls.map(Box::new),
             web: self.web.as_ref().map(|web| Box::new(WebSocket::new(Arc::clone(web)))),
@@ -155,14 +184,20 @@ impl Transport {
     }
 
     fn receive_layers(&mut self, bytes: &[u8], plain: &mut Vec<u8>, arrival: &mut Arrival) -> Result<(), End> {
-        let Some((version, header)) = &mut self.proxy else { return self.receive_inner(bytes, plain, arrival) };
-        header.extend_from_slice(bytes);
-        let Some((len, client)) = proxy::read(*version, header).map_err(|why| End::Fault(why.into()))? else {
-            return Ok(());
-        };
+        let Some(header) = &mut self.header else { return self.receive_inner(bytes, plain, arrival) };
+        header.bytes.extend_from_slice(bytes);
+        let named = proxy::read(header.version, &header.bytes).map_err(|why| End::Fault(why.into()))?;
+        let Some(Named { len, client, tls }) = named else { return Ok(()) };
         arrival.client = client;
-        let rest = header.split_off(len);
-        self.proxy = None;
+        // Where the header names nobody, the proxy speaks for itself.
+        header.gate.of_client(client.map(|client| client.ip()).or(header.proxy)).map_err(End::Refused)?;
+        check_proxied(header.asked, tls.as_ref())?;
+        if let Some(name) = tls.and_then(|tls| tls.common_name).filter(|_| header.asked.names_user) {
+            self.user = Some(name);
+            arrival.is_certified = true;
+        }
+        let rest = header.bytes.split_off(len);
+        self.header = None;
         self.receive_inner(&rest, plain, arrival)
     }
 
@@ -232,6 +267,17 @@ impl Transport {
         all.push(IoSlice::new(&after));
         tls.seal(&mut all, is_last, wire);
     }
+}
+
+/// Whether the client came to the proxy as is asked.
+fn check_proxied(asked: ProxiedTls, tls: Option<&ClientTls>) -> Result<(), End> {
+    if asked.is_required && tls.is_none() {
+        return Err(End::Fault("the client did not come to the proxy by TLS".into()));
+    }
+    if asked.requires_certificate && !tls.is_some_and(|tls| tls.is_verified) {
+        return Err(End::Fault("the client has no certificate that the proxy has verified".into()));
+    }
+    Ok(())
 }
 
 fn receive_web(web: Option<&mut WebSocket>, bytes: &[u8], plain: &mut Vec<u8>) -> Result<(), End> {

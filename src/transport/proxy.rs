@@ -1,11 +1,13 @@
 //! Proxy: the header by which a proxy names the client (PROXY protocol, versions 1 and 2).
 //!
-//! Duty: find the end of the header, bounded, and the client's address in it. Must not: guess the version; the listener has it.
-//! Neighbours: `Transport` takes what follows it.
+//! Duty: find the end of the header, bounded, the client's address in it, and what TLS it came by. Must not: guess the version; the
+//! listener has it. Neighbours: `Transport` takes what follows it.
 
 use std::net::SocketAddr;
 
 use ppp::{v1, v2};
+
+use super::identity::is_good;
 
 /// The longest header of version 1, with its end, bytes.
 const V1_BYTES_MAX: usize = 107;
@@ -16,8 +18,29 @@ const V2_BYTES_MAX: usize = 2048;
 /// The part of a header of version 2 that says how long it is, bytes.
 const V2_BYTES_MIN: usize = 16;
 
-/// A header: its bytes, and the client if it names one.
-type Named = (usize, Option<SocketAddr>);
+/// Of what a proxy says of the client's TLS: that there is TLS, and that it has shown a certificate, now or when the TLS session began.
+const HAS_TLS: u8 = 0x01;
+const HAS_CERTIFICATE: u8 = 0x02 | 0x04;
+
+/// What a header says.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Named {
+    /// Bytes of the header.
+    pub(super) len: usize,
+    /// Where the client is, if it names one.
+    pub(super) client: Option<SocketAddr>,
+    /// The client's TLS, if it came by that and the proxy tells.
+    pub(super) tls: Option<ClientTls>,
+}
+
+/// TLS that has ended at the proxy.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct ClientTls {
+    /// Whether the client has a certificate which the proxy has verified.
+    pub(super) is_verified: bool,
+    /// The common name of that certificate.
+    pub(super) common_name: Option<Box<str>>,
+}
 
 /// Reads the header that begins `bytes`; `None` while it is not complete.
 ///
@@ -43,7 +66,7 @@ fn read_v1(bytes: &[u8]) -> Result<Option<Named>, &'static str> {
         v1::Addresses::Tcp6(ip) => Some((ip.source_address, ip.source_port).into()),
         v1::Addresses::Unknown => None,
     };
-    Ok(Some((len, client)))
+    Ok(Some(Named { len, client: client.map(canonical), tls: None }))
 }
 
 fn read_v2(bytes: &[u8]) -> Result<Option<Named>, &'static str> {
@@ -66,7 +89,37 @@ fn read_v2(bytes: &[u8]) -> Result<Option<Named>, &'static str> {
         (v2::Command::Proxy, v2::Addresses::IPv6(ip)) => Some((ip.source_address, ip.source_port).into()),
         (v2::Command::Proxy, v2::Addresses::Unspecified | v2::Addresses::Unix(_)) => None,
     };
-    Ok(Some((len, client)))
+    let is_of_client = header.command == v2::Command::Proxy;
+    let tls = if is_of_client { tls_of(header.tlvs()).ok_or(BAD)? } else { None };
+    Ok(Some(Named { len, client: client.map(canonical), tls }))
+}
+
+/// What a proxy says of the client's TLS (PP2_TYPE_SSL); `None` if it says it wrongly.
+fn tls_of(parts: v2::TypeLengthValues<'_>) -> Option<Option<ClientTls>> {
+    let mut tls = None;
+    for part in parts {
+        let part = part.ok()?;
+        if part.kind == v2::Type::SSL as u8 {
+            let (flags, rest) = part.value.split_first()?;
+            let (verify_error, inner) = rest.split_first_chunk()?;
+            let mut common_name = None;
+            for part in v2::TypeLengthValues::from(inner) {
+                let part = part.ok()?;
+                if part.kind == v2::Type::SSLCommonName as u8 {
+                    common_name = std::str::from_utf8(&part.value).ok().filter(|name| is_good(name)).map(Into::into);
+                }
+            }
+            let is_verified = flags & HAS_CERTIFICATE != 0 && u32::from_be_bytes(*verify_error) == 0;
+            let client = ClientTls { is_verified, common_name: common_name.filter(|_| is_verified) };
+            tls = (flags & HAS_TLS != 0).then_some(client);
+        }
+    }
+    Some(tls)
+}
+
+/// An IPv6 address that stands for an IPv4 one is the latter: so it is counted and judged as that.
+fn canonical(client: SocketAddr) -> SocketAddr {
+    (client.ip().to_canonical(), client.port()).into()
 }
 
 #[cfg(test)]
@@ -89,18 +142,54 @@ mod tests {
             assert_eq!(read(version, &header[..end]), Ok(None), "{end} bytes");
         }
         let with_more = [header, b"\x10\x0c\r\n"].concat();
-        assert_eq!(read(version, &with_more), Ok(Some((header.len(), client.map(|client| client.parse().unwrap())))));
+        let client = client.map(|client| client.parse().unwrap());
+        assert_eq!(read(version, &with_more), Ok(Some(Named { len: header.len(), client, tls: None })));
     }
 
     #[test]
     fn a_header_names_the_client_wherever_it_is_cut() {
         assert_reads(1, b"PROXY TCP4 192.0.2.7 10.0.0.1 4660 1883\r\n", Some("192.0.2.7:4660"));
         assert_reads(1, b"PROXY TCP6 2001:db8::7 ::1 4660 1883\r\n", Some("[2001:db8::7]:4660"));
+        assert_reads(1, b"PROXY TCP6 ::ffff:192.0.2.7 ::1 4660 1883\r\n", Some("192.0.2.7:4660"));
         assert_reads(1, b"PROXY UNKNOWN\r\n", None);
         assert_reads(2, &v2_header(1, 0x11, &V4), Some("192.0.2.7:4660"));
         assert_reads(2, &v2_header(0, 0x00, &[]), None);
         let with_name = [&V4[..], &[2, 0, 3, b'f', b'o', b'o']].concat();
         assert_reads(2, &v2_header(1, 0x11, &with_name), Some("192.0.2.7:4660"));
+    }
+
+    /// What a proxy says of TLS: flags, the error of verifying (0 for none), parts.
+    fn tls_part(flags: u8, verify_error: u8, parts: &[(u8, &[u8])]) -> Vec<u8> {
+        let part = |(kind, value): &(u8, &[u8])| [&[*kind, 0, value.len() as u8], *value].concat();
+        let value = [&[flags, 0, 0, 0, verify_error], &parts.iter().flat_map(part).collect::<Vec<_>>()[..]].concat();
+        part(&(0x20, &value))
+    }
+
+    fn tls_in(part: &[u8]) -> Result<Option<ClientTls>, &'static str> {
+        read(2, &v2_header(1, 0x11, &[&V4[..], part].concat())).map(|named| named.unwrap().tls)
+    }
+
+    #[test]
+    fn a_header_tells_of_the_clients_tls_and_of_a_certificate_only_if_it_was_verified() {
+        let names: &[(u8, &[u8])] = &[(0x21, b"TLSv1.3"), (0x22, b"anna")];
+        let tls =
+            |is_verified, name: Option<&str>| Ok(Some(ClientTls { is_verified, common_name: name.map(Into::into) }));
+        assert_eq!(tls_in(&tls_part(0x01, 0, &[])), tls(false, None));
+        assert_eq!(tls_in(&tls_part(0x03, 0, names)), tls(true, Some("anna")));
+        assert_eq!(tls_in(&tls_part(0x05, 0, names)), tls(true, Some("anna")), "shown when the session began");
+        assert_eq!(tls_in(&tls_part(0x07, 1, names)), tls(false, None), "not verified");
+        assert_eq!(tls_in(&tls_part(0x01, 0, names)), tls(false, None), "none was shown");
+        assert_eq!(tls_in(&tls_part(0x06, 0, names)), Ok(None), "no TLS");
+        for bad in [&b""[..], b"root\0x", &[0xff, 0xfe]] {
+            assert_eq!(tls_in(&tls_part(0x07, 0, &[(0x22, bad)])), tls(true, None), "{bad:?}");
+        }
+        let whole = tls_part(0x03, 0, names);
+        for end in 1..whole.len() {
+            assert!(tls_in(&whole[..end]).is_err(), "{end}");
+        }
+        assert!(tls_in(&tls_part(0x03, 0, &[])[..7]).is_err());
+        assert!(tls_in(&[0x20, 0, 4, 1, 0, 0, 0]).is_err(), "too short");
+        assert!(tls_in(&[0x20, 0, 7, 1, 0, 0, 0, 0, 0x22, 0]).is_err(), "a part that is cut off");
     }
 
     /// Case T13.

@@ -15,7 +15,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, ClientConnection, RootCertStore};
 
 use super::*;
-use crate::config::{ListenAddress, Tls as TlsFiles};
+use crate::config::{Access, ListenAddress, Tls as TlsFiles};
 
 /// A directory of certificates: an authority, the broker's and a client's.
 struct Papers {
@@ -125,7 +125,7 @@ fn setup(listener: &Listener) -> Result<Setup, TlsError> {
 }
 
 fn transport(listener: &Listener) -> Box<Transport> {
-    setup(listener).unwrap().begin().unwrap()
+    setup(listener).unwrap().begin(None).unwrap()
 }
 
 /// A transport and its client, with what each has heard.
@@ -330,6 +330,66 @@ fn header_tls_and_websocket_stand_above_each_other_wherever_they_are_cut() {
         assert!(answer.starts_with("HTTP/1.1 101 ") && answer.ends_with("\r\n\r\n"), "{answer}");
         line.say(&[b"CON", b"NACK"], true);
         assert_eq!(line.heard, b"\x82\x07CONNACK\x88\x02\x03\xe8");
+    }
+}
+
+/// Case T13: whom the header names is asked for at the gate before anything behind the header is looked at; who is not named is
+/// the proxy itself.
+#[test]
+fn whom_a_header_names_is_judged_before_any_tls() {
+    let papers = Papers::new("judged");
+    let mut hello = Vec::new();
+    papers.client(None).write_tls(&mut hello).unwrap();
+    let networks = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<_>>();
+    let access = Access {
+        proxies: networks(&["10.0.0.0/8"]),
+        allow: networks(&["192.0.2.0/24"]),
+        deny: networks(&["192.0.2.66"]),
+    };
+    let listener = Listener { access, ..listener(Some(papers.tls()), false, Some(1)) };
+    for (header, end) in [
+        ("TCP4 192.0.2.7 10.0.0.1 4660 1883", None),
+        ("TCP6 ::ffff:192.0.2.7 ::1 4660 1883", None),
+        ("TCP4 192.0.2.66 10.0.0.1 4660 1883", Some(End::Refused(Refusal::Denied))),
+        ("TCP4 192.0.3.7 10.0.0.1 4660 1883", Some(End::Refused(Refusal::NotAllowed))),
+        ("UNKNOWN", Some(End::Refused(Refusal::NotAllowed))),
+    ] {
+        let mut broker = setup(&listener).unwrap().begin(Some([10, 0, 0, 1].into())).unwrap();
+        let said = [format!("PROXY {header}\r\n").as_bytes(), &hello].concat();
+        let arrival = broker.receive(&said, &mut Vec::new());
+        assert_eq!(broker.has_output(), end.is_none(), "an answer to the client's part of TLS, {header}");
+        assert_eq!(arrival.end, end, "{header}");
+    }
+}
+
+#[test]
+fn where_tls_ends_at_the_proxy_it_is_asked_as_a_client_of_ours_would_be() {
+    let with_name = [&[0x20, 0, 12, 0x07, 0, 0, 0, 0, 0x22, 0, 4][..], b"anna"].concat();
+    let without_certificate = [0x20, 0, 5, 0x01, 0, 0, 0, 0];
+    let header = |more: &[u8]| {
+        let addresses = [192, 0, 2, 7, 10, 0, 0, 1, 0x12, 0x34, 0x07, 0x5b];
+        let len = [0, (addresses.len() + more.len()) as u8];
+        [&b"\r\n\r\n\0\r\nQUIT\n\x21\x11"[..], &len, &addresses, more, b"CONNECT"].concat()
+    };
+    for (asked, more, user, fault) in [
+        ([false, false, false], &[][..], None, None),
+        ([false, false, false], &with_name, None, None),
+        ([true, true, true], &with_name, Some("anna"), None),
+        ([false, false, true], &without_certificate, None, None),
+        ([true, false, false], &without_certificate, None, None),
+        ([true, false, false], &[], None, Some("by TLS")),
+        ([false, true, false], &[], None, Some("certificate")),
+        ([true, true, true], &without_certificate, None, Some("certificate")),
+    ] {
+        let [is_required, requires_certificate, names_user] = asked;
+        let proxied_tls = ProxiedTls { is_required, requires_certificate, names_user };
+        let mut broker = transport(&Listener { proxied_tls, ..listener(None, false, Some(2)) });
+        let mut plain = Vec::new();
+        let arrival = broker.receive(&header(more), &mut plain);
+        assert_eq!((broker.user(), arrival.is_certified), (user, user.is_some()), "{asked:?}");
+        let end = arrival.end.map(|end| format!("{end:?}")).unwrap_or_default();
+        assert!(end.contains(fault.unwrap_or_default()) && end.is_empty() == fault.is_none(), "{asked:?}: {end}");
+        assert_eq!(plain == b"CONNECT", fault.is_none());
     }
 }
 

@@ -336,17 +336,27 @@ fn a_proof_is_judged_where_passwords_are() {
     });
 }
 
-/// Case R02: the time for CONNECT goes on until the proof is there.
+/// Case R02: the time for CONNECT goes on until the proof is there and judged; the log says what it was that did not come.
 #[test]
 fn an_exchange_ends_with_the_time_for_connect() {
     everywhere(|broker| {
-        let peer = broker.dial(V5);
-        peer.send(alice().connect("bob"));
-        challenge(&peer);
+        broker.hold_checks();
+        let silent = broker.dial(V5);
+        let asked = broker.dial(V5);
+        asked.send(alice().connect("bob"));
+        challenge(&asked);
+        let proven = broker.dial(V5);
+        proven.send(alice().connect("carol"));
+        alice().answer(&proven);
         broker.at(9);
-        peer.expect_nothing();
+        let peers = [silent, asked, proven];
+        peers.iter().for_each(Peer::expect_nothing);
         broker.at(11);
-        peer.expect_close();
+        peers.iter().for_each(Peer::expect_close);
+        let mut told = broker.refusals();
+        told.sort_unstable();
+        let within = ["no AUTH", "no CONNECT", "the password was not checked"];
+        assert_eq!(told, within.map(|what| format!("{what} within connect_timeout_ms")));
         assert_eq!((broker.sizes().logins_waiting, broker.sizes().held_bytes), (0, 0));
     });
 }

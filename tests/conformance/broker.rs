@@ -13,8 +13,8 @@ use ringmq::id::{ConnectionId, Millis, ShardId};
 use ringmq::limits::Limits;
 use ringmq::session::LargePayloads;
 use ringmq::shard::{
-    Counters, CredentialCheck, Event, Flush, Gauges, Input, MeshBatch, Next, Outbox, Received, Shard, ShardConfig,
-    Sizes, Verdict, owner_of,
+    Cause, Counters, CredentialCheck, Event, Flush, Gauges, Input, MeshBatch, Next, Outbox, Received, Shard,
+    ShardConfig, Sizes, Verdict, owner_of,
 };
 use ringmq::wire::{Connect, ProtocolVersion};
 
@@ -284,6 +284,17 @@ impl Broker {
     /// The sum over all shards of one counter.
     pub(crate) fn count(&self, counter: impl Fn(&Counters) -> u64) -> u64 {
         self.world.borrow().cores.iter().map(|core| counter(core.shard.counters())).sum()
+    }
+
+    /// What the log is told about connections that were refused since the last look.
+    pub(crate) fn refusals(&self) -> Vec<&'static str> {
+        let mut world = self.world.borrow_mut();
+        let events = world.cores.iter_mut().flat_map(|core| core.outbox.events.drain(..));
+        let what = |event| match event {
+            Event::Refused { cause: Cause::Broker(_, what), .. } => Some(what),
+            _ => None,
+        };
+        events.filter_map(what).collect()
     }
 
     /// All counters of each shard.

@@ -9,7 +9,7 @@ use ringmq::auth::password::{Hash, SALT_BYTES};
 use ringmq::auth::{Passwords, Policy, Rules, Scheme, Terms};
 use ringmq::limits::Limits;
 use ringmq::shard::Verdict;
-use ringmq::wire::{Connack, Connect, ProtocolVersion, QoS, ReasonCode};
+use ringmq::wire::{Connack, Connect, Packet, ProtocolVersion, QoS, ReasonCode};
 
 use super::broker::Broker;
 use super::packets::*;
@@ -103,14 +103,14 @@ fn packets_behind_a_connect_wait_for_its_verdict() {
             let connect = as_user(Connect::new(V5, client_id), "alice", "ecila");
             let bytes = [connect.bytes(V5), qos1(1, "a", "x").bytes(V5)].concat();
             peer.send_bytes(&bytes);
-            peer.send(ringmq::wire::Packet::Pingreq);
+            peer.send(Packet::Pingreq);
             peer.expect_nothing();
             assert_eq!((broker.sizes().logins_waiting, broker.sizes().sessions), (1, 0));
             broker.answer_checks(verdict);
             broker.hold_checks();
             if verdict == Verdict::Right {
                 peer.expect_admission(false);
-                peer.expect_all(&[&unmatched(puback(1)), &ringmq::wire::Packet::Pingresp]);
+                peer.expect_all(&[&unmatched(puback(1)), &Packet::Pingresp]);
                 peer.leave();
             } else {
                 peer.expect_refusal(ReasonCode::BadUserNameOrPassword);
@@ -357,6 +357,34 @@ fn a_listener_may_have_a_maximum_qos() {
         ann.send(qos2(2, "a", "x"));
         ann.expect_disconnect(over);
         refused(broker, Connect { last_will: Some(will(Q2, "a", "x")), ..Connect::new(V5, "ann") }, over);
+    });
+}
+
+/// `max_topic_alias_broker`, [MQTT-3.3.2-10]: the listener's bound holds for its clients, and within theirs.
+#[test]
+fn a_listener_may_send_fewer_aliases_than_others() {
+    let terms = |most| Terms { topic_alias_out_max: most, ..Terms::default() };
+    let policy = Policy { listeners: [None, Some(0), Some(1)].map(terms).to_vec(), ..Policy::default() };
+    everywhere(&policy, |broker| {
+        let ann = broker.connect(V5, "ann");
+        for (listener, topics) in [(0, ["", ""]), (1, ["a", "b"]), (2, ["", "b"])] {
+            let bob = broker.dial_by(listener, V5);
+            bob.send(Connect { topic_alias_maximum: 5, ..Connect::new(V5, "bob") });
+            bob.expect(granted());
+            bob.subscribe("+", Q0);
+            for topic in ["a", "b"] {
+                ann.send(qos0(topic, "x"));
+                bob.hear();
+            }
+            for (topic, heard) in ["a", "b"].into_iter().zip(topics) {
+                ann.send(qos0(topic, "x"));
+                bob.hear_packet(|packet| {
+                    let Packet::Publish(publish) = packet else { panic!("{packet:?}") };
+                    assert_eq!(publish.topic, heard, "by listener {listener}");
+                });
+            }
+            bob.leave();
+        }
     });
 }
 

@@ -5,7 +5,7 @@
 
 use ringmq::auth::{Policy, Terms};
 use ringmq::limits::Limits;
-use ringmq::wire::{Connect, ReasonCode};
+use ringmq::wire::{Connect, Packet, ReasonCode};
 
 use super::broker::{Broker, everywhere};
 use super::packets::*;
@@ -102,6 +102,46 @@ fn qos_0_waits_for_who_is_away_if_it_is_to() {
             bob.expect(qos1(1, "a", "one"));
         });
     }
+}
+
+/// `allow_duplicate_messages`: each subscription has its copy, at its QoS and with its identifier. Copies of one message stand side by
+/// side, also where many come at once, so that nothing older comes behind what is newer; one has the greatest QoS [MQTT-3.3.4-2].
+#[test]
+fn overlapping_subscriptions_have_a_copy_each_if_they_are_to() {
+    under(&Policy { copies_per_subscription: true, ..Policy::default() }, &Limits::default(), |broker| {
+        let bob = broker.connect(V5, "bob");
+        for (packet_id, filter, qos) in [(1, "a/#", Q0), (2, "a/b", Q1), (3, "+/b", Q2)] {
+            bob.send(subscribe(packet_id).numbered(packet_id.into()).to(filter, qos));
+            bob.expect(suback(packet_id, &[qos as u8]));
+        }
+        let ann = broker.connect(V5, "ann");
+        let many: Vec<u8> = ["one", "two", "three"].iter().flat_map(|payload| qos0("a/b", payload).bytes(V5)).collect();
+        let heard = || {
+            bob.hear_packet(|packet| {
+                let Packet::Publish(publish) = packet else { panic!("{packet:?}") };
+                let ids: Vec<u32> = publish.properties.subscription_ids().collect();
+                (publish.payload.to_vec(), publish.qos, ids)
+            })
+        };
+        // From the second time on the topic is remembered.
+        for round in 1..=3 {
+            ann.send_bytes(&many);
+            for payload in ["one", "two", "three"] {
+                let mut copies = [heard(), heard(), heard()];
+                copies.sort_by_key(|(_, _, ids)| ids.clone());
+                assert_eq!(copies, [1, 2, 3].map(|id| (payload.as_bytes().to_vec(), Q0, vec![id])));
+            }
+            ann.send(qos1(round, "a/b", "more"));
+            ann.expect(puback(round));
+            let mut copies = [heard(), heard(), heard()];
+            copies.sort_by_key(|(_, _, ids)| ids.clone());
+            assert_eq!(copies, [(Q0, 1), (Q1, 2), (Q1, 3)].map(|(qos, id)| (b"more".to_vec(), qos, vec![id])));
+        }
+        broker.rule(Policy::default());
+        ann.send(qos0("a/b", "once"));
+        assert_eq!(heard().0, b"once");
+        bob.expect_nothing();
+    });
 }
 
 /// `max_keepalive`: 5.0 is told of the shorter one [MQTT-3.2.2-21], 3.x is refused, with none as well.

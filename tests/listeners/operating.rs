@@ -9,13 +9,13 @@ use ringmq::wire::{Connect, ProtocolVersion};
 
 use super::broker::{Broker, TIMEOUT};
 use super::client::Client;
-use super::run;
+use super::{Subscriber, run};
 
 /// A folder with files of a broker, removed when dropped.
-struct Folder(PathBuf);
+pub(super) struct Folder(PathBuf);
 
 impl Folder {
-    fn new(name: &str) -> Self {
+    pub(super) fn new(name: &str) -> Self {
         let folder = std::env::temp_dir().join(format!("ringmq-operating-{name}-{}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
         Self(folder)
@@ -25,7 +25,7 @@ impl Folder {
         self.0.join(name).to_str().unwrap().to_owned()
     }
 
-    fn write(&self, name: &str, text: &str) -> String {
+    pub(super) fn write(&self, name: &str, text: &str) -> String {
         fs::write(self.0.join(name), text).unwrap();
         self.path(name)
     }
@@ -142,6 +142,42 @@ fn a_new_password_file_holds_without_a_signal() {
     while !publish(&broker, &["-u", "bob", "-P", "second"]) {}
     broker.line_with(&["Files were written and are used"]);
     assert!(!publish(&broker, &["-u", "ann", "-P", "first"]));
+}
+
+/// The same by a Unix socket: its file is systemd's, which finds it again when the broker has ended.
+#[test]
+fn an_inherited_unix_socket_is_listened_on_and_its_file_stays() {
+    let folder = Folder::new("inherited-unix");
+    let starter = "import os, socket, sys\n\
+        bound = socket.socket(socket.AF_UNIX); bound.bind(sys.argv[2]); bound.listen(100)\n\
+        copy = os.dup(bound.fileno()); os.dup2(copy, 3)\n\
+        os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS='1')\n\
+        os.execv(sys.argv[1], [sys.argv[1], '--bind', '127.0.0.1:0', '--bind', 'unix:' + sys.argv[3],\n\
+                               '--shards', '2', '--hash-seed', '1', '-v'])\n";
+    let starter = folder.write("starter.py", starter);
+    let command = |bound: &str, named: &str| {
+        let mut command = Command::new("python3");
+        command.args([&starter, env!("CARGO_BIN_EXE_ringmq"), bound, named]);
+        command
+    };
+    let path = folder.path("mqtt.sock");
+    let mut broker = Broker::of_command(command(&path, &path), 2);
+    let subscriber = Subscriber::start(&["--unix", &path, "-i", "here"], "by/unix");
+    broker.line_with(&["New client connected from unix socket (pid ", "as here"]);
+    for shard in 0..2 {
+        let id = broker.client_id("client", shard);
+        let (is_good, printed) = run("mosquitto_pub", &["--unix", &path, "-i", &id, "-t", "other", "-m", "x"]);
+        assert!(is_good, "{printed}");
+    }
+    assert!(run("mosquitto_pub", &["--unix", &path, "-t", "by/unix", "-m", "hello"]).0);
+    subscriber.expect("hello");
+    assert_eq!(broker.stop(), Some(0));
+    assert!(fs::exists(&path).unwrap());
+    let output = command(&folder.path("bound.sock"), &folder.path("other.sock")).output().unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    let bound = format!("LISTEN_FDS: no listener has the address unix:{}", folder.path("bound.sock"));
+    assert!(text.contains(&bound), "{text}");
+    assert_eq!(output.status.code(), Some(1), "{text}");
 }
 
 /// systemd binds, the broker accepts: on a socket that all shards share.

@@ -178,6 +178,39 @@ fn a_signal_brings_new_certificates_and_a_bad_file_changes_nothing() {
     expect(&mut old, &[0xd0, 0]);
 }
 
+/// Case T15: no signal comes. Files are moved over the old ones, or links to them are, as those do who renew certificates.
+#[test]
+fn certificates_that_are_replaced_on_disk_are_those_of_new_connections_without_a_signal() {
+    for by_link in [false, true] {
+        let papers = Papers::new();
+        let broker = broker(&papers, 2, &[], &[]);
+        let seen = |stream: &Stream| stream.conn.peer_certificates().unwrap()[0].clone().into_owned();
+        let first = papers.certificate("broker");
+        let mut old = connect(&papers, &broker, &Connect::new(ProtocolVersion::V311, "old"));
+        assert_eq!(seen(&old), first);
+        papers.issue("next");
+        let next = papers.certificate("next");
+        // Between the two they do not belong together; should they be read then, the old ones hold.
+        for end in ["key", "pem"] {
+            let (mut new, target) = (papers.path(&format!("next.{end}")), papers.path(&format!("broker.{end}")));
+            if by_link {
+                let link = papers.path(&format!("link.{end}"));
+                std::os::unix::fs::symlink(&new, &link).unwrap();
+                new = link;
+            }
+            std::fs::rename(new, target).unwrap();
+        }
+        broker.line_with(&["Files were written and are used"]);
+        // Each shard does it in its next turn, which the answer to a ping of its client shows.
+        for shard in 0..2 {
+            broker.connect(&broker.client_id("turn", shard)).expect_alive();
+        }
+        assert!(next != first && seen(&connect(&papers, &broker, &Connect::new(ProtocolVersion::V311, "new"))) == next);
+        old.write_all(&[0xc0, 0]).unwrap();
+        expect(&mut old, &[0xd0, 0]);
+    }
+}
+
 #[test]
 fn certificates_that_cannot_be_used_end_the_start_with_one_line() {
     let papers = Papers::new();

@@ -4,10 +4,20 @@
 //! lines. Neighbours: `draft` gathered it.
 
 use super::draft::{Draft, Family, Rights, Station, TlsDraft};
+use crate::config::access::Words;
 use crate::config::address::addresses_of;
 use crate::config::{
-    Config, Identity, ListenAddress, Listener, LogDestination, LogForm, LogType, Mistake, PORT, Place, Security,
-    Timestamp, Tls, Transport,
+    Access, Config, Identity, ListenAddress, Listener, LogDestination, LogForm, LogType, Mistake, Network, PORT, Place,
+    ProxiedTls, Security, Timestamp, Tls, Transport,
+};
+
+/// Options of who may reach a listener.
+const ACCESS: Words = Words {
+    proxy: "enable_proxy_protocol",
+    proxies: "proxy_trusted",
+    allow: "allow_address",
+    deny: "deny_address",
+    proxied_tls: "'proxy_protocol_v2_require_tls'",
 };
 
 /// Completes `draft`. Where the file has no listener the broker is for this machine only and listens on `ports`, unless
@@ -43,15 +53,12 @@ pub(super) fn finish(mut draft: Draft, ports: &[u16], has_binds: bool, mistakes:
         let mut say = |text: String| mistakes.push(mistake(station, text));
         let Some(tls) = tls_of(&station.tls, &mut config.warnings, station, &mut say) else { continue };
         match addresses(station) {
-            Ok(addresses) => config.listeners.extend(addresses.into_iter().map(|(address, is_optional)| Listener {
-                address,
-                is_optional,
-                transport: transport_of(station),
-                tls: tls.clone(),
-                security: index,
-                generated_id_prefix: id_prefix(&draft, station),
-                ..station.listener.clone()
-            })),
+            Ok(addresses) => {
+                let plain = Listener { tls, security: index, ..plain_of(&draft, station) };
+                let listeners = listeners_of(plain, addresses, station, &mut config.warnings);
+                listeners.first().and_then(|listener| ACCESS.mistake_of(listener)).into_iter().for_each(&mut say);
+                config.listeners.extend(listeners);
+            }
             Err(text) => say(text),
         }
     }
@@ -121,6 +128,57 @@ fn security_of(draft: &Draft, station: &Station, is_local: bool) -> Security {
     }
 }
 
+/// A listener without address and TLS.
+fn plain_of(draft: &Draft, station: &Station) -> Listener {
+    let tls = &station.tls;
+    let ends_at_proxy = is_tls_of_proxy(station);
+    Listener {
+        transport: transport_of(station),
+        generated_id_prefix: id_prefix(draft, station),
+        proxied_tls: ProxiedTls {
+            requires_certificate: ends_at_proxy && tls.requires_certificate,
+            names_user: ends_at_proxy && tls.common_name,
+            ..station.listener.proxied_tls
+        },
+        ..station.listener.clone()
+    }
+}
+
+/// Whether what is asked of certificates is asked of the proxy, where TLS ends.
+fn is_tls_of_proxy(station: &Station) -> bool {
+    let tls = &station.tls;
+    station.listener.proxy_protocol == Some(2) && tls.certificate.is_none() && tls.key.is_none()
+}
+
+/// The same listener at each address.
+fn listeners_of(
+    plain: Listener,
+    addresses: Vec<(ListenAddress, bool)>,
+    station: &Station,
+    warnings: &mut Vec<String>,
+) -> Vec<Listener> {
+    let is_unix = matches!(addresses[..], [(ListenAddress::Unix(_), _), ..]);
+    let plain = Listener { access: access_of(&plain, is_unix, station, warnings), ..plain };
+    let at = |(address, is_optional)| Listener { address, is_optional, ..plain.clone() };
+    addresses.into_iter().map(at).collect()
+}
+
+/// Mosquitto believes whoever sends a PROXY header; so do we, unless the file names the proxies.
+fn access_of(listener: &Listener, is_unix: bool, station: &Station, warnings: &mut Vec<String>) -> Access {
+    let mut access = listener.access.clone();
+    if listener.proxy_protocol.is_some() && access.proxies.is_empty() && !is_unix {
+        access.proxies = Network::all();
+        let place = station.place.as_ref().map(|place| format!("{place}: ")).unwrap_or_default();
+        let asked = listener.proxied_tls;
+        let what = if asked.requires_certificate || asked.names_user { ", also as to certificates" } else { "" };
+        warnings.push(format!(
+            "{place}Warning: 'enable_proxy_protocol' believes everybody who can connect{what}: name the proxies, such as \
+             'proxy_trusted 10.0.0.0/8'"
+        ));
+    }
+    access
+}
+
 fn transport_of(station: &Station) -> Transport {
     if station.is_websocket { Transport::WebSocket { origins: station.origins.clone() } } else { Transport::Mqtt }
 }
@@ -134,7 +192,13 @@ fn tls_of(
 ) -> Option<Option<Tls>> {
     let (certificate, key) = match (&draft.certificate, &draft.key) {
         (Some(certificate), Some(key)) => (certificate.clone(), key.clone()),
-        (None, None) if draft.requires_certificate => {
+        (None, None) if is_tls_of_proxy(station) && draft.subject => {
+            say("The 'use_subject_as_username' option cannot be had where TLS ends at a proxy, which tells the common name only; \
+                 write use_identity_as_username"
+                .into());
+            return None;
+        }
+        (None, None) if draft.requires_certificate && !is_tls_of_proxy(station) => {
             say("The 'require_certificate' option requires certfile and keyfile; nothing is encrypted without them"
                 .into());
             return None;

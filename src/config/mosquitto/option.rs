@@ -4,7 +4,7 @@
 //! an option up for each line, `draft` gathers what they say.
 
 use super::draft::{Draft, Family, Wrong};
-use crate::config::Identity;
+use crate::config::{Identity, Network};
 use crate::wire::{ProtocolVersion, QoS};
 
 /// What an option belongs to.
@@ -81,7 +81,7 @@ const HELD: &str = "use --set held_bytes_per_shard_max=BYTES";
 pub(super) const ROWS: &[Row] = &[
     row("acl_file", Security, Works, Once(|d, v| d.security().rest.acl_file.put(v))),
     row("allow_anonymous", Security, Works, Flag(|d, v| d.security().anonymous = Some(v))),
-    row("allow_duplicate_messages", General, Later("false"), Flag(|d, v| d.config.offer.copies_per_subscription = v)),
+    row("allow_duplicate_messages", General, Works, Flag(|d, v| d.config.offer.copies_per_subscription = v)),
     row("allow_zero_length_clientid", Security, Works, Flag(|d, v| d.security().rest.allow_empty_client_id = v)),
     row("auth_plugin_deny_special_chars", Security, Accepted("no plugin is asked for rights"), Flag(|_, _| {})),
     row("auto_id_prefix", Security, Works, Once(|d, v| d.security().id_prefix.put(v))),
@@ -182,7 +182,7 @@ pub(super) const ROWS: &[Row] = &[
         "max_topic_alias_broker",
         Listener,
         Works,
-        Number(0, U16, |d, v| d.config.limits.topic_alias_out_max = v as u16),
+        Number(0, U16, |d, v| d.listener().listener.topic_alias_out_max = Some(v as u16)),
     ),
     row("mount_point", Listener, Works, Once(Draft::set_mount_point)),
     row("accept_protocol_versions", Listener, Works, Once(Draft::set_versions)),
@@ -199,11 +199,15 @@ pub(super) const ROWS: &[Row] = &[
         Works,
         Number(1, 2, |d, v| d.listener().listener.proxy_protocol = Some(v as u8)),
     ),
+    // Three of our own.
+    row("proxy_trusted", Listener, Works, Often(|d, v| add_networks(&mut d.listener().listener.access.proxies, v))),
+    row("allow_address", Listener, Works, Often(|d, v| add_networks(&mut d.listener().listener.access.allow, v))),
+    row("deny_address", Listener, Works, Often(|d, v| add_networks(&mut d.listener().listener.access.deny, v))),
     row(
         "proxy_protocol_v2_require_tls",
         Listener,
-        Refused("a PROXY header is not asked whether its client came by TLS"),
-        Flag(|_, _| {}),
+        Works,
+        Flag(|d, v| d.listener().listener.proxied_tls.is_required = v),
     ),
     row("packet_buffer_size", Listener, Accepted("buffers take the size they need"), Number(0, ANY, |_, _| {})),
     row("websockets_headers_size", Listener, Accepted("buffers take the size they need"), Number(0, ANY, |_, _| {})),
@@ -298,6 +302,14 @@ pub(super) fn find(name: &str) -> Option<&'static Row> {
 /// All names.
 pub(super) fn names() -> impl Iterator<Item = &'static str> {
     ROWS.iter().map(|row| row.name).chain(BRIDGE_NAMES.iter().copied())
+}
+
+/// Adds the networks of a line, with blanks or commas between them.
+fn add_networks(networks: &mut Vec<Network>, value: &str) -> Result<(), Wrong> {
+    for text in value.split([',', ' ']).filter(|text| !text.is_empty()) {
+        networks.push(text.parse().map_err(Wrong::Value)?);
+    }
+    Ok(())
 }
 
 fn qos(value: i64) -> QoS {

@@ -7,7 +7,9 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::*;
-use crate::config::{Identity, ListenAddress, Listener, LogDestination, LogForm, LogType, Timestamp, Transport};
+use crate::config::{
+    Identity, ListenAddress, Listener, LogDestination, LogForm, LogType, Network, ProxiedTls, Timestamp, Transport,
+};
 use crate::limits::{Limits, QueueFull};
 use crate::wire::{ProtocolVersion, QoS};
 
@@ -164,6 +166,65 @@ fn options_of_a_listener_bind_to_the_last_one() {
     assert_eq!((unix.generated_id_prefix.as_deref(), unix.interface.as_deref()), (Some("u-"), Some("lo")));
     assert_eq!(unix.proxy_protocol, Some(2));
     assert!(!config.securities[0].allow_anonymous, "a listener is open to those only who have a name");
+}
+
+/// Mosquitto has no word for the proxies that it believes, so that who has one of its files is warned.
+#[test]
+fn who_may_reach_a_listener_is_said_with_networks() {
+    let text = "listener 1 127.0.0.1\nenable_proxy_protocol 2\nproxy_trusted 10.0.0.0/8, ::1\nproxy_trusted 192.0.2.7\n\
+                deny_address 10.0.0.66\nlistener 2\nallow_address 2001:db8::/32\n";
+    let words = |networks: &[Network]| networks.iter().map(Network::to_string).collect::<Vec<_>>().join(" ");
+    let of = |config: Config| {
+        let listeners = config.listeners.iter().map(|listener| &listener.access);
+        listeners.map(|it| [words(&it.proxies), words(&it.allow), words(&it.deny)]).collect::<Vec<_>>()
+    };
+    let allows = ["", "2001:db8::/32", ""];
+    let expected = [["10.0.0.0/8 ::1 192.0.2.7", "", "10.0.0.66"], allows, allows].map(|it| it.map(str::to_owned));
+    assert_eq!(of(config(text)), expected);
+    assert_eq!(warnings(text), [""; 0]);
+    let old = "listener 1 127.0.0.1\nenable_proxy_protocol 1\n";
+    assert_eq!(of(config(old))[0][0], "0.0.0.0/0 ::/0");
+    let told = warnings(old);
+    assert!(told.len() == 1 && told[0].starts_with("1: 'enable_proxy_protocol' believes everybody"), "{told:?}");
+    assert_eq!(warnings("listener 0 /run/m.sock\nenable_proxy_protocol 1\n"), [""; 0]);
+    for (text, mistake) in [
+        ("proxy_trusted ::1", "1: Error: 'proxy_trusted' is of listeners with 'enable_proxy_protocol' only"),
+        ("deny_address x", "2: Error: Invalid 'deny_address' value (x): 'x' is no network; "),
+        ("allow_addresses ::1", "2: Error: Unknown configuration variable 'allow_addresses'; near it: allow_address"),
+    ] {
+        let found = mistakes(&format!("listener 1 127.0.0.1\n{text}"));
+        assert!(found.len() == 1 && found[0].starts_with(mistake), "{found:?}");
+    }
+    assert!(
+        mistakes("listener 0 /run/m.sock\nallow_address ::1")[0].contains("'allow_address' and 'deny_address' are of")
+    );
+}
+
+#[test]
+fn where_tls_ends_at_a_proxy_certificates_are_asked_of_it() {
+    let behind = |text: &str| format!("listener 1 127.0.0.1\nproxy_trusted ::1\nenable_proxy_protocol 2\n{text}");
+    let asked = |text: &str| {
+        let config = config(&behind(text));
+        let ProxiedTls { is_required, requires_certificate, names_user } = config.listeners[0].proxied_tls;
+        assert!(config.listeners[0].tls.is_none() || !(requires_certificate || names_user));
+        [is_required, requires_certificate, names_user]
+    };
+    assert_eq!(asked(""), [false; 3]);
+    assert_eq!(asked("proxy_protocol_v2_require_tls true"), [true, false, false]);
+    assert_eq!(asked("require_certificate true\nuse_identity_as_username true"), [false, true, true]);
+    let own = "certfile c\nkeyfile k\ncafile a\nrequire_certificate true\nuse_identity_as_username true";
+    assert_eq!(asked(own), [false; 3], "TLS ends here");
+    assert!(mistakes(&behind("use_subject_as_username true"))[0].contains("write use_identity_as_username"));
+    assert!(
+        mistakes(&behind("certfile c\nkeyfile k\nproxy_protocol_v2_require_tls true"))[0]
+            .contains("TLS ends at the proxy or")
+    );
+    let first = "listener 1 127.0.0.1\nproxy_trusted ::1\nenable_proxy_protocol 1\n";
+    assert!(
+        mistakes(&format!("{first}proxy_protocol_v2_require_tls true"))[0]
+            .contains("only 'enable_proxy_protocol' 2 tells")
+    );
+    assert!(mistakes(&format!("{first}require_certificate true"))[0].contains("requires certfile and keyfile"));
 }
 
 #[test]

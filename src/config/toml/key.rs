@@ -82,7 +82,7 @@ pub(super) const OFFER: &[Key<Offer>] = keys! {
     "queue_qos0" "Whether QoS 0 messages wait for sessions that are away." ("false") = queues_qos0;
     "refuse_long_keep_alive" "Whether a 3.x client with a keep alive above keep_alive_secs_max is refused."
         ("false") = refuses_long_keep_alive;
-    "copies_per_subscription" "Whether overlapping subscriptions give one copy each. No effect yet." ("false")
+    "copies_per_subscription" "Whether overlapping subscriptions give one copy each, at the QoS of each; else one for all." ("false")
         = copies_per_subscription;
     "payload_bytes_max" "Largest payload, bytes; a larger one is acknowledged and dropped." ("1048576")
         = payload_bytes_max;
@@ -103,10 +103,24 @@ pub(super) const LISTENER: &[Key<Station>] = keys! {
     "origins" "Pages that may connect by WebSocket, as their Origin says it; all if empty." ("[\"https://example.org\"]")
         = origins;
     "proxy_protocol" "Version of the PROXY protocol that each connection begins with: 1 or 2." ("2") = listener.proxy_protocol;
+    "proxy_trusted" "The proxies, as addresses and networks: whose PROXY header is believed; who else connects is closed."
+        ("[\"10.0.0.0/8\"]") = listener.access.proxies;
+    "proxy_require_tls" "Whether a client is refused that did not come to the proxy by TLS (version 2 tells)." ("true")
+        = listener.proxied_tls.is_required;
+    "proxy_require_certificate" "Whether a client is refused that has no certificate which the proxy has verified." ("true")
+        = listener.proxied_tls.requires_certificate;
+    "proxy_common_name_as_user" "Whether the common name of that certificate is the user name." ("true")
+        = listener.proxied_tls.names_user;
+    "allow" "Addresses and networks of clients that may connect, with a PROXY header those it names; all if empty."
+        ("[\"192.0.2.0/24\", \"2001:db8::/32\"]") = listener.access.allow;
+    "deny" "Addresses and networks that may not connect, client or proxy, also if they are in allow." ("[\"192.0.2.66\"]")
+        = listener.access.deny;
     "interface" "Network interface that connections must come by." ("\"eth0\"") = listener.interface;
     "connections_max" "Connections at once." ("1000") = listener.connections_max;
     "maximum_qos" "Highest QoS that clients may use: 0, 1 or 2." ("2") = listener.maximum_qos;
     "topic_alias_max" "Topic Alias Maximum, instead of that in [limits]." ("10") = listener.topic_alias_max;
+    "topic_alias_out_max" "Topics that each client may be sent under aliases, instead of that in [limits]." ("10")
+        = listener.topic_alias_out_max;
     "mount_point" "What stands before each topic of its clients, unseen by them." ("\"site/\"") = listener.mount_point;
     "versions" "Versions of MQTT: 3.1, 3.1.1 and 5.0; all if empty." ("[\"3.1.1\", \"5.0\"]") = listener.versions;
     "user_name_as_client_id" "Whether the user name becomes the client id." ("true") = listener.uses_user_name_as_client_id;

@@ -20,6 +20,7 @@ pub use self::print::default_text;
 pub use self::value::quoted;
 
 use self::key::{Key, Root, Station};
+use super::access::Words;
 use super::mistake::near;
 use super::setting::{HELD_BYTES, QUEUE_FULL, SETTINGS};
 use super::{Config, Identity, ListenAddress, Listener, Mistake, Place, Security, Tls, Transport};
@@ -31,6 +32,15 @@ const SECTIONS: [&str; 5] = ["limits", "security", "log", "offer", "persistence"
 const LISTENER: &str = "listener";
 /// Tables of a listener.
 const OF_LISTENER: [&str; 2] = ["tls", "security"];
+
+/// Keys of who may reach a listener.
+const ACCESS: Words = Words {
+    proxy: "proxy_protocol",
+    proxies: "proxy_trusted",
+    allow: "allow",
+    deny: "deny",
+    proxied_tls: "'proxy_require_tls', 'proxy_require_certificate' and 'proxy_common_name_as_user'",
+};
 
 /// What a file says: the configuration, and which cpus were asked for.
 #[derive(Debug)]
@@ -193,6 +203,10 @@ impl Walk<'_> {
         }
         if listener.proxy_protocol.is_some_and(|version| !(1..=2).contains(&version)) {
             self.say(span.clone(), "'listener.proxy_protocol': 1 or 2 is wanted".into());
+        }
+        let has_address = listener.address != ListenAddress::Unix(PathBuf::new());
+        if let Some(text) = ACCESS.mistake_of(&listener).filter(|_| has_address) {
+            self.say(span.clone(), text);
         }
         if station.is_websocket {
             listener.transport = Transport::WebSocket { origins: station.origins };

@@ -6,7 +6,7 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::*;
-use crate::config::{PORT, mosquitto};
+use crate::config::{Network, PORT, mosquitto};
 use crate::wire::QoS;
 
 fn with_file<T>(text: &str, read: impl FnOnce(&Path) -> T) -> T {
@@ -61,6 +61,9 @@ fn a_converted_file_says_the_same() {
         "per_listener_settings true\nlistener 1 127.0.0.1\npassword_file p\nlistener 2 127.0.0.1\nallow_anonymous true\n",
         "max_queued_messages 0\nmax_inflight_messages 3\nlog_dest file /l\nlog_dest syslog\nlog_type all\nlog_timestamp_format %H\n",
         "persistence true\nautosave_interval 5\nautosave_on_changes true\nretain_available false\nmessage_size_limit 9\nuser u\n",
+        "listener 1 127.0.0.1\nenable_proxy_protocol 2\nproxy_trusted 10.0.0.0/8 ::1\nallow_address 192.0.2.7\ndeny_address ::/0\n",
+        "listener 1 127.0.0.1\nenable_proxy_protocol 2\nproxy_protocol_v2_require_tls true\nrequire_certificate true\n",
+        "listener 0 /run/m.sock\nuse_identity_as_username true\nenable_proxy_protocol 2\nallow_address 192.0.2.0/24,2001:db8::/32\n",
         "socket_domain ipv4\nenable_proxy_protocol 1\nclientid_prefixes d\ncheck_retain_source false\nsys_interval 0\npid_file /p\n",
     ] {
         let mut mistakes = Vec::new();
@@ -112,4 +115,31 @@ fn all_mistakes_are_found_with_line_and_what_would_be_right() {
         assert!(found.starts_with(expected), "{found}\n{expected}");
     }
     assert!(read_text("a = = 1").1[0].starts_with("1: "));
+}
+
+#[test]
+fn who_may_reach_a_listener_is_said_with_networks() {
+    let own = "[[listener]]\naddress = \"0.0.0.0\"\nproxy_protocol = 2\nproxy_trusted = [\"10.0.0.0/8\", \"::1\"]\n\
+               deny = [\"192.0.2.66\"]\n[[listener]]\naddress = \"[::]:1\"\nallow = [\"2001:db8::/32\"]\n";
+    let listeners = config(own).listeners;
+    let words = |networks: &[Network]| networks.iter().map(Network::to_string).collect::<Vec<_>>().join(" ");
+    let access = listeners.iter().map(|listener| &listener.access);
+    let said: Vec<_> = access.map(|it| [words(&it.proxies), words(&it.allow), words(&it.deny)]).collect();
+    assert_eq!(said, [["10.0.0.0/8 ::1", "", "192.0.2.66"], ["", "2001:db8::/32", ""]].map(|it| it.map(str::to_owned)));
+    let text = "[[listener]]\naddress = \"0.0.0.0\"\nproxy_protocol = 1\n[[listener]]\naddress = \"[::]:1\"\n\
+                proxy_trusted = [\"10.0.0.0/8\"]\nallow = [\"10.1.2.3/8\"]\ndeny = \"::/0\"\n\
+                [[listener]]\naddress = \"unix:/s\"\nallow = [\"::/0\"]\nalow = []\n";
+    let expected = [
+        "1: 'proxy_protocol' needs 'proxy_trusted', the addresses of the proxies, such as",
+        "4: 'proxy_trusted' is of listeners with 'proxy_protocol' only",
+        "7: 'listener.allow': '10.1.2.3/8' is an address within a network; write 10.1.2.3 or 10.0.0.0/8",
+        "8: 'listener.deny': a list in square brackets is wanted",
+        "9: 'allow' and 'deny' are of listeners that have addresses; ",
+        "12: unknown key 'listener.alow'; near it: allow",
+    ];
+    let (_, found) = read_text(text);
+    assert_eq!(found.len(), expected.len(), "{found:#?}");
+    for (found, expected) in found.iter().zip(expected) {
+        assert!(found.starts_with(expected), "{found}\n{expected}");
+    }
 }
