@@ -33,6 +33,8 @@ Examples:
   ringmq-loadgen fanin --qos 1 --rate 20000 --json fanin.json
   ringmq-loadgen pairs --protocol 5.0 --payload 1024 --threads 2
   ringmq-loadgen stream --broker-pid $(pidof mosquitto) --cpus 1
+  ringmq-loadgen stream --port 8883 --tls-ca ca.pem
+  ringmq-loadgen fanout --port 8083 --websocket
   ringmq-loadgen my-own.toml --host broker.example
 
 Exit codes:
@@ -111,6 +113,18 @@ struct Arguments {
     /// Process of the broker: measures its CPU time, memory, descriptors and threads.
     #[arg(long, value_name = "PID")]
     broker_pid: Option<u32>,
+    /// Speak TLS with a broker whose certificate leads to one of this PEM file.
+    #[arg(long, value_name = "FILE")]
+    tls_ca: Option<PathBuf>,
+    /// Certificate of every client, a PEM file.
+    #[arg(long, value_name = "FILE", requires_all = ["tls_ca", "tls_key"])]
+    tls_cert: Option<PathBuf>,
+    /// Key of this certificate.
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+    /// Speak WebSocket (path /mqtt); with --tls-ca over TLS.
+    #[arg(long)]
+    websocket: bool,
     /// Write the report as JSON as well; - writes it instead of the table.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -154,6 +168,9 @@ impl From<&Arguments> for Overrides {
             idle: run.idle,
             patience: run.patience,
             broker_pid: run.broker_pid,
+            tls_ca: run.tls_ca.clone(),
+            tls_identity: run.tls_cert.clone().zip(run.tls_key.clone()),
+            websocket: run.websocket,
         }
     }
 }

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::filter;
@@ -70,6 +71,12 @@ pub struct Overrides {
     pub patience: Duration,
     /// The broker's process, to measure it.
     pub broker_pid: Option<u32>,
+    /// Speak TLS with a broker whose certificate one of this file leads to.
+    pub tls_ca: Option<PathBuf>,
+    /// Certificate and key of every client; only with `tls_ca`.
+    pub tls_identity: Option<(PathBuf, PathBuf)>,
+    /// Speak WebSocket, over TLS or over TCP.
+    pub websocket: bool,
 }
 
 impl Default for Overrides {
@@ -96,6 +103,9 @@ impl Default for Overrides {
             idle: false,
             patience: Duration::from_secs(5),
             broker_pid: None,
+            tls_ca: None,
+            tls_identity: None,
+            websocket: false,
         }
     }
 }

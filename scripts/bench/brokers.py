@@ -10,7 +10,8 @@ import tempfile
 import time
 from typing import NamedTuple, Optional
 
-from . import placement
+from . import cells, papers, placement
+from .failure import CannotStart
 
 OPEN_SECS_MAX = 10
 STOP_SECS_MAX = 5
@@ -33,16 +34,29 @@ log_type none
 """
 
 
+# What the listener of `MOSQUITTO_CONF` is told besides, for each carrier.
+MOSQUITTO_CARRIERS = {
+    None: "",
+    cells.TLS: f"certfile {{dir}}/{papers.CERTIFICATE}\nkeyfile {{dir}}/{papers.KEY}\n",
+    cells.WEBSOCKET: "protocol websockets\n",
+}
+
+# How ringmq is told to listen.
+RINGMQ_LISTENS = {
+    None: "-p {port}",
+    cells.TLS: f"--bind mqtts://127.0.0.1:{{port}} --tls-cert {{dir}}/{papers.CERTIFICATE} --tls-key {{dir}}/{papers.KEY}",
+    cells.WEBSOCKET: "--bind ws://127.0.0.1:{port}",
+}
+
+
 class Program(NamedTuple):
-    """A broker as it is to be started. `label` names it in all that is shown; `shards` None is one per CPU."""
+    """A broker as it is to be started. `label` names it in all that is shown; `shards` None is one per CPU. `carries`: we know how to
+    have it listen for each carrier."""
 
     label: str
     command: str
     shards: Optional[int] = None
-
-
-class CannotStart(Exception):
-    """A broker that did not start or does not listen, in one line."""
+    carries: bool = False
 
 
 def parse_peer(text):
@@ -65,14 +79,14 @@ def lineup(setting, names, peers, paths, cpus):
     one thread, and runs only where a broker has one core."""
     programs = []
     if "mosquitto" in names:
-        programs.append(Program("mosquitto", f"{shlex.quote(paths['mosquitto'])} -c {{dir}}/mosquitto.conf"))
+        programs.append(Program("mosquitto", f"{shlex.quote(paths['mosquitto'])} -c {{dir}}/mosquitto.conf", carries=True))
     programs += [peer for peer in peers if peer.label in names]
     if FLOOR in names and setting == "core":
         programs.append(Program(FLOOR, f"{shlex.quote(paths[FLOOR])} {{port}}"))
     if "ringmq" in names:
-        ringmq = f"{shlex.quote(paths['ringmq'])} -p {{port}}"
+        ringmq = f"{shlex.quote(paths['ringmq'])} {{listen}}"
         if setting == "core":
-            programs.append(Program("ringmq", f"{ringmq} --shards 1", 1))
+            programs.append(Program("ringmq", f"{ringmq} --shards 1", 1, True))
         else:
             programs += [ringmq_total(ringmq, shards, cpus) for shards in shard_counts(cpus)]
     return programs
@@ -80,7 +94,7 @@ def lineup(setting, names, peers, paths, cpus):
 
 def ringmq_total(command, shards, cpus):
     label = f"ringmq, {shards} shard" + ("s" if shards > 1 else "")
-    return Program(label, command if shards == cpus else f"{command} --shards {shards}", shards)
+    return Program(label, command if shards == cpus else f"{command} --shards {shards}", shards, True)
 
 
 def shard_counts(cpus):
@@ -92,9 +106,10 @@ def shard_counts(cpus):
 class Broker:
     """One broker process, alive inside a `with` block and never longer, in a process group and a directory of its own."""
 
-    def __init__(self, program, cpus):
+    def __init__(self, program, cpus, carrier=None):
         self.program = program
         self.cpus = cpus
+        self.carrier = carrier
 
     def __enter__(self):
         self.port = free_port()
@@ -113,7 +128,9 @@ class Broker:
         # Mosquitto gives up being root before it opens some of its files.
         os.chmod(place, 0o755)
         with open(os.path.join(place, "mosquitto.conf"), "w") as file:
-            file.write(MOSQUITTO_CONF.format(port=self.port))
+            file.write(MOSQUITTO_CONF.format(port=self.port) + MOSQUITTO_CARRIERS[self.carrier].format(dir=place))
+        if self.carrier == cells.TLS:
+            papers.issue(place)
         self.log = open(os.path.join(place, "log"), "w+")
         # taskset replaces itself by the broker, so the process id stays, and the affinity holds from the first instruction.
         command = ["taskset", "-c", placement.list_of(self.cpus)] + self.words(place)
@@ -124,7 +141,7 @@ class Broker:
     def words(self, place):
         """The command with its blanks filled in. Not str.format, so that other braces may stand."""
         blanks = (("{port}", str(self.port)), ("{dir}", place), ("{cpus}", placement.list_of(self.cpus)))
-        words = shlex.split(self.program.command)
+        words = shlex.split(self.program.command.replace("{listen}", RINGMQ_LISTENS[self.carrier]))
         for blank, value in blanks:
             words = [word.replace(blank, value) for word in words]
         return words

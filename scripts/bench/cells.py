@@ -2,6 +2,11 @@
 
 from typing import NamedTuple, Optional, Tuple
 
+# What MQTT may be carried by, as it is asked for, and as it is shown. None is a bare socket.
+TLS = "tls"
+WEBSOCKET = "websocket"
+CARRIERS = {TLS: "TLS", WEBSOCKET: "WebSocket"}
+
 
 class Cell(NamedTuple):
     """`qos` None leaves it to the scenario. Each broker runs with every window and is shown with its best; None is the scenario's own."""
@@ -9,6 +14,12 @@ class Cell(NamedTuple):
     scenario: str
     qos: Optional[int]
     windows: Tuple[Optional[int], ...] = (None,)
+    carrier: Optional[str] = None
+
+    @property
+    def title(self):
+        """The scenario as it is shown: its name, and what carries it if that is not a bare socket."""
+        return self.scenario if self.carrier is None else f"{self.scenario} over {CARRIERS[self.carrier]}"
 
 
 # The pipelined stream has a window made for a broker that works in batches; a smaller one may suit others better.
@@ -23,6 +34,16 @@ WINDOWS = {
     "pairs-deep": DEEP_WINDOWS,
     "shared-deep": SHARED_WINDOWS,
 }
+
+# Shapes that are measured over each carrier as well: one connection, hundreds, and one message for all.
+CARRIED = (
+    Cell("stream", 0, STREAM_WINDOWS),
+    Cell("stream", 1, STREAM_WINDOWS),
+    Cell("pairs", 0),
+    Cell("pairs-deep", 0, DEEP_WINDOWS),
+    Cell("fanout", 0),
+    Cell("fanout-deep", 0, DEEP_WINDOWS),
+)
 
 DEFAULT = (
     Cell("stream", 0, STREAM_WINDOWS),
@@ -52,7 +73,7 @@ DEFAULT = (
     Cell("retain", 1),
     Cell("offline", 1),
     Cell("connect", None),
-)
+) + tuple(cell._replace(carrier=carrier) for carrier in CARRIERS for cell in CARRIED)
 
 # Scenarios whose rate the broker decides and that have enough clients for all cores.
 # `stream` has one connection each way; it is here to show what more shards cost when they cannot help.
@@ -68,13 +89,17 @@ def name_of(scenario, qos):
 
 
 def parse(text):
-    """The cells that `NAME` or `NAME:QOS` means; NAME alone is every default cell of that name. ValueError if it cannot be."""
-    name, colon, qos = text.partition(":")
-    if colon and qos not in ("0", "1", "2"):
-        raise ValueError(f"'{text}': write NAME or NAME:QOS, QoS is 0, 1 or 2")
+    """The cells that `NAME[:QOS][+CARRIER]` means; without a QoS every default cell of that name, without a name every default cell
+    of that carrier. ValueError if it cannot be."""
+    asked, plus, carrier = text.partition("+")
+    name, colon, qos = asked.partition(":")
+    if (colon and qos not in ("0", "1", "2")) or (plus and carrier not in CARRIERS) or not (name or plus):
+        raise ValueError(f"'{text}': write NAME, NAME:QOS, NAME:QOS+CARRIER or +CARRIER; QoS is 0, 1 or 2, CARRIER {' or '.join(CARRIERS)}")
+    carrier = carrier or None
     if colon:
-        return [Cell(name, int(qos), WINDOWS.get(name, (None,)))]
-    return [cell for cell in DEFAULT if cell.scenario == name] or [Cell(name, None)]
+        return [Cell(name, int(qos), WINDOWS.get(name, (None,)), carrier)]
+    found = [cell for cell in DEFAULT if cell.carrier == carrier and name in ("", cell.scenario)]
+    return found or [Cell(name, None, carrier=carrier)]
 
 
 def choose(texts, known):
@@ -86,8 +111,8 @@ def choose(texts, known):
 
 
 def is_for_floor(cell):
-    return cell.qos == 0 and cell.scenario in FLOOR_SCENARIOS
+    return cell.carrier is None and cell.qos == 0 and cell.scenario in FLOOR_SCENARIOS
 
 
 def of_setting(setting, cells):
-    return [cell for cell in cells if setting == "core" or cell.scenario in TOTAL_SCENARIOS]
+    return [cell for cell in cells if setting == "core" or (cell.carrier is None and cell.scenario in TOTAL_SCENARIOS)]

@@ -2,10 +2,11 @@
 
 import argparse
 import json
+import os
 import re
 import subprocess
 
-from . import placement
+from . import cells, papers, placement
 from .brokers import end_group
 
 # Beyond the measured time: setup of 10,000 connections, drain, stages of retain and offline.
@@ -24,14 +25,18 @@ def duration(text):
     return text
 
 
-def command_of(loadgen, cell, window, port, pid, place, timing):
-    """`timing` holds --duration and --warmup as given, or None for what the scenario says."""
+def command_of(loadgen, cell, window, port, pid, place, timing, folder=None):
+    """`timing` holds --duration and --warmup as given, or None for what the scenario says; `folder` has the broker's papers."""
     command = [loadgen, cell.scenario, "--port", str(port), "--broker-pid", str(pid), "--json", "-"]
     command += ["--threads", str(len(place.generator))]
     # Who shares CPUs with the broker must not burn them.
     command += ["--idle"] if place.is_shared else ["--cpus", placement.list_of(place.generator)]
     for flag, value in (("--qos", cell.qos), ("--window", window), *timing.items()):
         command += [] if value is None else [flag, str(value)]
+    if cell.carrier == cells.TLS:
+        command += ["--tls-ca", os.path.join(folder, papers.CERTIFICATE)]
+    if cell.carrier == cells.WEBSOCKET:
+        command += ["--websocket"]
     return command
 
 

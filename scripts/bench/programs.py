@@ -5,7 +5,8 @@ import os
 import shutil
 import subprocess
 
-from .brokers import FLOOR, CannotStart
+from .brokers import FLOOR
+from .failure import CannotStart
 
 BUILT = {"ringmq": "target/release/ringmq", "loadgen": "target/release/ringmq-loadgen"}
 # Debian keeps daemons off a user's PATH.

@@ -19,6 +19,18 @@ def summarize(runs):
     return rows
 
 
+def tls_of(runs):
+    """What was agreed on for TLS, as a text of all brokers, and whether it was the same for all; None where none of the runs had TLS."""
+    chosen = {}
+    for run in runs:
+        tls = (run["report"] or {}).get("setting", {}).get("tls")
+        if tls:
+            chosen.setdefault(f"{tls['version']} {tls['cipher']}", {})[run["broker"]] = None
+    if not chosen:
+        return None
+    return "; ".join(f"{text}: {', '.join(labels)}" for text, labels in chosen.items()), len(chosen) == 1
+
+
 def grouped(runs, keys):
     """Pairs of key values and the runs that have them, in the order of first sight."""
     groups = {}

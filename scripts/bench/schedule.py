@@ -5,7 +5,8 @@ import time
 from typing import List, NamedTuple
 
 from . import cells, generator
-from .brokers import FLOOR, Broker, CannotStart, Program
+from .brokers import FLOOR, Broker, Program
+from .failure import CannotStart
 from .placement import Placement
 
 # What starting a broker, connecting and draining take beside the time of the scenario.
@@ -60,7 +61,7 @@ class Step(NamedTuple):
 
     def describe(self):
         window = f", window {self.window}" if self.window else ""
-        return f"{self.setting}, {cells.name_of(self.cell.scenario, self.cell.qos)}{window}, {self.program.label}, run {self.repetition}"
+        return f"{self.setting}, {cells.name_of(self.cell.title, self.cell.qos)}{window}, {self.program.label}, run {self.repetition}"
 
 
 def clock(secs):
@@ -74,18 +75,23 @@ def steps(stage, repetitions):
     for repetition in range(1, repetitions + 1):
         for cell in stage.cells:
             for program in stage.programs if repetition % 2 else reversed(stage.programs):
-                if program.label == FLOOR and not cells.is_for_floor(cell):
+                if not can_run(program, cell):
                     continue
                 for window in cell.windows:
                     yield Step(stage.setting, stage.place, cell, program, window, repetition)
 
 
+def can_run(program, cell):
+    return cells.is_for_floor(cell) if program.label == FLOOR else program.carries or cell.carrier is None
+
+
 def try_brokers(stages):
-    """Starts each broker once, before hours are spent. CannotStart if one does not listen."""
+    """Starts each broker once for each carrier, before hours are spent. CannotStart if one does not listen."""
     for stage in stages:
         for program in stage.programs:
-            with Broker(program, stage.place.broker):
-                pass
+            for carrier in dict.fromkeys(cell.carrier for cell in stage.cells if can_run(program, cell)):
+                with Broker(program, stage.place.broker, carrier):
+                    pass
 
 
 def conditions(stage, repetitions, timing):
@@ -118,7 +124,7 @@ def run(step, loadgen, timing, secs, progress):
     fault = fault or generator.fault_of(report)
     return {
         "setting": step.setting,
-        "scenario": step.cell.scenario,
+        "scenario": step.cell.title,
         "qos": step.cell.qos,
         "broker": step.program.label,
         "window": step.window,
@@ -131,8 +137,9 @@ def run(step, loadgen, timing, secs, progress):
 
 def attempt(step, loadgen, timing, secs):
     try:
-        with Broker(step.program, step.place.broker) as broker:
-            command = generator.command_of(loadgen, step.cell, step.window, broker.port, broker.process.pid, step.place, timing)
+        with Broker(step.program, step.place.broker, step.cell.carrier) as broker:
+            process, folder = broker.process, broker.directory.name
+            command = generator.command_of(loadgen, step.cell, step.window, broker.port, process.pid, step.place, timing, folder)
             report, fault = generator.measure(command, secs)
             # A broker that is gone explains whatever the generator saw.
             code = broker.process.poll()

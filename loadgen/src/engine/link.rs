@@ -1,11 +1,13 @@
 //! One non-blocking socket: bytes in, bytes out, and what waits on either side.
-//! Must not know MQTT beyond the length of a packet. Neighbours: `client` owns it, `worker` drives it.
+//! Must not know MQTT beyond the length of a packet. Neighbours: `client` owns it, `worker` drives it, `carrier` is between it and
+//! the socket where there is TLS or WebSocket.
 
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 
 use mio::net::TcpStream;
 
+use super::carrier::Carrier;
 use crate::wire;
 
 /// From this size on, the beginning of a packet stays where it is and the rest is received behind it: to copy it into the
@@ -16,6 +18,8 @@ const ASSEMBLY_BYTES_MIN: usize = 16 * 1024;
 #[derive(Debug)]
 pub(super) struct Link {
     pub(super) stream: TcpStream,
+    /// Nothing where MQTT's bytes are those of the socket.
+    carrier: Option<Box<Carrier>>,
     /// The beginning of a packet whose end has not arrived: the first `held` bytes.
     partial: Vec<u8>,
     held: usize,
@@ -30,10 +34,10 @@ impl Link {
     /// Starts to connect.
     ///
     /// Errors: no descriptor or no local port is left, or the network is unreachable.
-    pub(super) fn dial(address: SocketAddr) -> io::Result<Self> {
+    pub(super) fn dial(address: SocketAddr, carrier: Option<Box<Carrier>>) -> io::Result<Self> {
         let stream = TcpStream::connect(address)?;
         stream.set_nodelay(true)?;
-        Ok(Self { stream, partial: Vec::new(), held: 0, whole: 0, unsent: Vec::new(), sent: 0 })
+        Ok(Self { stream, carrier, partial: Vec::new(), held: 0, whole: 0, unsent: Vec::new(), sent: 0 })
     }
 
     /// Receives once into `room`, behind what was kept before; gives how much of `room` is filled and how much is new.
@@ -41,7 +45,11 @@ impl Link {
     pub(super) fn receive(&mut self, room: &mut [u8]) -> io::Result<(usize, usize)> {
         let held = self.held;
         room[..held].copy_from_slice(&self.partial[..held]);
-        let fresh = self.stream.read(&mut room[held..])?;
+        let room = &mut room[held..];
+        let fresh = match &mut self.carrier {
+            None => self.stream.read(room)?,
+            Some(carrier) => carrier.receive(&mut self.stream, room)?,
+        };
         self.held = 0;
         Ok((held + fresh, fresh))
     }
@@ -74,7 +82,11 @@ impl Link {
 
     /// Receives once, no further than the end of the packet; gives how much is new and how much is missing.
     pub(super) fn assemble(&mut self) -> io::Result<(usize, usize)> {
-        let fresh = self.stream.read(&mut self.partial[self.held..self.whole])?;
+        let room = &mut self.partial[self.held..self.whole];
+        let fresh = match &mut self.carrier {
+            None => self.stream.read(room)?,
+            Some(carrier) => carrier.receive(&mut self.stream, room)?,
+        };
         self.held += fresh;
         Ok((fresh, self.whole - self.held))
     }
@@ -93,12 +105,15 @@ impl Link {
     /// Bytes that have not left.
     #[inline]
     pub(super) fn unsent_bytes(&self) -> usize {
-        self.unsent.len() - self.sent
+        self.unsent.len() - self.sent + self.carrier.as_ref().map_or(0, |carrier| carrier.unsent_bytes())
     }
 
     /// Sends until all has left or the socket takes no more.
     #[inline]
     pub(super) fn flush(&mut self) -> io::Result<()> {
+        if let Some(carrier) = &mut self.carrier {
+            return carrier.flush(&mut self.stream, &mut self.unsent);
+        }
         while self.sent < self.unsent.len() {
             match self.stream.write(&self.unsent[self.sent..]) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),

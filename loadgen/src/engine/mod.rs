@@ -1,8 +1,10 @@
 //! Runs a plan: threads that set up all clients, publish by one timetable, drain, and bring home what they counted.
 //! Must not print or judge. Neighbours: `plan` below, `report` reads the outcome.
 
+mod carrier;
 mod client;
 mod device;
+mod frames;
 mod harvest;
 mod inflight;
 mod link;
@@ -16,10 +18,10 @@ mod shared;
 mod staged;
 mod subscriber;
 mod timeline;
+mod way;
 mod worker;
 
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc;
 use std::thread::{self, ScopedJoinHandle};
@@ -28,13 +30,14 @@ use std::time::Duration;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CpuSet, sched_setaffinity};
 
-pub use outcome::{Harvest, Interval, Outcome, Phase, Snapshot};
+pub use outcome::{Agreed, Harvest, Interval, Outcome, Phase, Snapshot};
 pub use progress::{Activity, Progress};
 
 use crate::broker::{self, BrokerSample};
 use crate::plan::Plan;
 use shared::{Shared, Timetable};
 use timeline::Edge;
+use way::Way;
 use worker::Worker;
 
 /// Time between the decision to start and the first message, so that every thread has seen the timetable.
@@ -61,14 +64,14 @@ pub fn run(plan: &Plan) -> Result<Outcome, String> {
 ///
 /// Errors: one sentence, when the run could not be set up. What goes wrong later is in the outcome.
 pub fn run_watched(plan: &Plan, watch: &mut dyn FnMut(Progress)) -> Result<Outcome, String> {
-    let address = resolve(&plan.flags.host, plan.flags.port)?;
+    let way = &Way::of(&plan.flags)?;
     raise_fd_limit(plan.clients() as u64)?;
     bind_to_cpus(&plan.flags.cpus)?;
     let broker_before = look_at_broker(plan)?;
     let shared = Shared::new(plan);
     if let Some(stage) = plan.scenario.stage {
         return thread::scope(|scope| {
-            let run = scope.spawn(|| staged::run(stage, &shared, address, broker_before));
+            let run = scope.spawn(|| staged::run(stage, &shared, way, broker_before));
             while !run.is_finished() {
                 watch(Progress::of_stages(&shared));
                 thread::sleep(JOIN_PERIOD);
@@ -82,7 +85,7 @@ pub fn run_watched(plan: &Plan, watch: &mut dyn FnMut(Progress)) -> Result<Outco
         let mut threads = Vec::new();
         for number in 0..plan.flags.threads {
             let (shared, ready) = (&shared, ready.clone());
-            threads.push(scope.spawn(move || work(shared, number, address, &ready)));
+            threads.push(scope.spawn(move || work(shared, number, way, &ready)));
         }
         drop(ready);
         if !all_ready(&threads, &readiness, || watch(Progress::of_connecting(&shared))) {
@@ -95,13 +98,8 @@ pub fn run_watched(plan: &Plan, watch: &mut dyn FnMut(Progress)) -> Result<Outco
         let mut harvest = gather(threads, || watch(Progress::of_draining(&shared)))?;
         let timeline = timeline::steps(&edges, &harvest.latency.intervals());
         let phases = connection_phases(plan, [begun, connected], &window);
-        Ok(Outcome { setup_ns, broker_before, window, timeline, harvest, phases })
+        Ok(Outcome { setup_ns, broker_before, window, timeline, harvest, phases, agreed: way.agreed() })
     })
-}
-
-fn resolve(host: &str, port: u16) -> Result<SocketAddr, String> {
-    let addresses = (host, port).to_socket_addrs().map_err(|error| format!("cannot resolve '{host}': {error}"))?;
-    addresses.into_iter().next().ok_or_else(|| format!("'{host}' has no address"))
 }
 
 fn raise_fd_limit(clients: u64) -> Result<(), String> {
@@ -135,11 +133,11 @@ fn look_at_broker(plan: &Plan) -> Result<Option<BrokerSample>, String> {
     plan.flags.broker_pid.map(look).transpose()
 }
 
-fn work(shared: &Shared<'_>, number: usize, address: SocketAddr, ready: &mpsc::Sender<()>) -> Result<Harvest, String> {
+fn work(shared: &Shared<'_>, number: usize, way: &Way, ready: &mpsc::Sender<()>) -> Result<Harvest, String> {
     if let Some(&cpu) = shared.plan.flags.cpus.get(number) {
         bind_to_cpus(&[cpu])?;
     }
-    let worker = Worker::new(shared, number, address).map_err(|error| format!("cannot poll: {error}"))?;
+    let worker = Worker::new(shared, number, way).map_err(|error| format!("cannot poll: {error}"))?;
     // The receiver waits for as many words as there are threads, or has given up, and then nobody minds.
     worker.run(|| {
         let _ = ready.send(());

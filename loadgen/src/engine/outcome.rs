@@ -1,5 +1,7 @@
 //! What a run brings home, as plain numbers. Must not judge; `report` does. Neighbours: `worker` and `engine::run` fill it.
 
+use serde::Serialize;
+
 use crate::broker::BrokerSample;
 use crate::integrity::Tally;
 use crate::latency::{IntervalLatency, LatencyRecorder};
@@ -108,4 +110,15 @@ pub struct Outcome {
     pub harvest: Harvest,
     /// Its stages, in order; most runs have none but the window.
     pub phases: Vec<Phase>,
+    /// What the connections have agreed on, over TLS.
+    pub agreed: Option<Agreed>,
+}
+
+/// What broker and generator have chosen for TLS.
+#[derive(Clone, Debug, Serialize)]
+pub struct Agreed {
+    /// Version, such as `1.3`.
+    pub version: String,
+    /// Cipher suite, such as `TLS_AES_128_GCM_SHA256`.
+    pub cipher: String,
 }

@@ -5,7 +5,6 @@ use mio::{Events, Interest, Token};
 
 use super::client::{Role, Stage};
 use super::device::Visit;
-use super::link::Link;
 use super::worker::{DIALS_MAX, Worker};
 
 /// How long a device stays away, nanoseconds.
@@ -91,7 +90,7 @@ impl Worker<'_> {
         if let Role::Device(device) = &mut client.role {
             device.visit = visit;
         }
-        client.redial(Link::dial(self.address)?, self.shared.plan);
+        client.redial(self.way.dial()?, self.shared.plan);
         let both = Interest::READABLE | Interest::WRITABLE;
         self.poll.registry().register(&mut client.link.stream, Token(slot), both)
     }

@@ -3,7 +3,6 @@
 //! `roam` sends devices away, `harvest` ends the run.
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::atomic::Ordering::{Relaxed, Release};
 use std::time::Duration;
 
@@ -18,6 +17,7 @@ use super::publisher::Publisher;
 use super::score::Score;
 use super::shared::{Shared, Timetable};
 use super::subscriber::Subscriber;
+use super::way::Way;
 use crate::stamp::{STAMP_BYTES, filler};
 
 /// Connections a thread has under way at once: below the smallest usual listen backlog (100), which would cost seconds.
@@ -32,7 +32,7 @@ const READS_PER_TURN: usize = 4;
 /// See the file's head.
 pub(super) struct Worker<'s> {
     pub(super) shared: &'s Shared<'s>,
-    pub(super) address: SocketAddr,
+    pub(super) way: &'s Way,
     pub(super) poll: Poll,
     room: Vec<u8>,
     filler: Vec<u8>,
@@ -65,7 +65,7 @@ pub(super) struct Worker<'s> {
 }
 
 impl<'s> Worker<'s> {
-    pub(super) fn new(shared: &'s Shared<'s>, thread: usize, address: SocketAddr) -> io::Result<Self> {
+    pub(super) fn new(shared: &'s Shared<'s>, thread: usize, way: &'s Way) -> io::Result<Self> {
         let scenario = &shared.plan.scenario;
         let own = |count: u32| (0..count).filter(|&index| shared.owner(index) == thread).collect::<Vec<_>>();
         let (publishers, devices) = (own(scenario.publishers), own(scenario.devices));
@@ -74,7 +74,7 @@ impl<'s> Worker<'s> {
         let in_turn = |rate| Schedule::new(rate, scenario.devices, devices.clone());
         Ok(Self {
             shared,
-            address,
+            way,
             poll: Poll::new()?,
             room: vec![0; ROOM_BYTES_MIN.max(2 * packet_bytes_max)],
             filler: filler(scenario.payload_bytes - STAMP_BYTES),
@@ -122,7 +122,7 @@ impl<'s> Worker<'s> {
         let (mut ready, mut since_ns) = (0, self.shared.now_ns());
         while self.ready < total {
             while self.clients.len() < total && self.clients.len() - self.ready < DIALS_MAX {
-                self.dial().map_err(|error| format!("cannot connect to {}: {error}", self.address))?;
+                self.dial().map_err(|error| format!("cannot connect to {}: {error}", self.way))?;
             }
             self.turn(events, true)?;
             if self.shared.abandoned.load(Relaxed) {
@@ -134,10 +134,7 @@ impl<'s> Worker<'s> {
                 self.score.show_ready(ready);
             } else if now_ns - since_ns > patience_ns {
                 let secs = self.shared.plan.flags.patience.as_secs_f64();
-                return Err(format!(
-                    "{} gave no answer for {secs} s ({ready} of {total} clients set up)",
-                    self.address
-                ));
+                return Err(format!("{} gave no answer for {secs} s ({ready} of {total} clients set up)", self.way));
             }
         }
         Ok(())
@@ -157,7 +154,7 @@ impl<'s> Worker<'s> {
         } else {
             Role::Idle(self.idlers[slot - first_idler])
         };
-        let mut client = Client::new(Link::dial(self.address)?, role, plan);
+        let mut client = Client::new(self.way.dial()?, role, plan);
         self.poll.registry().register(&mut client.link.stream, Token(slot), Interest::READABLE | Interest::WRITABLE)?;
         self.clients.push(client);
         Ok(())
@@ -289,7 +286,7 @@ impl<'s> Worker<'s> {
     pub(super) fn lose(&mut self, slot: usize, reason: &str, setup: bool) -> Result<(), String> {
         let client = &mut self.clients[slot];
         if setup {
-            return Err(format!("{} {reason}", self.address));
+            return Err(format!("{} {reason}", self.way));
         }
         let left = client.stage == Stage::Left;
         client.stage = Stage::Lost;
@@ -488,6 +485,8 @@ fn broken(error: &io::Error) -> String {
         io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable | io::ErrorKind::TimedOut => {
             format!("is not reachable: {error}")
         }
+        // TLS or WebSocket: the error says which.
+        io::ErrorKind::InvalidData => format!("is not trusted or not understood: {error}"),
         _ => format!("broke the connection: {error}"),
     }
 }

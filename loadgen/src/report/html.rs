@@ -329,7 +329,7 @@ fn conditions_section(report: &Report) -> String {
         ("Generator", format!("ringmq-loadgen {}", conditions.generator_version)),
         ("Broker", setting.broker.clone()),
         ("Broker process", report.broker.map_or("not measured".to_owned(), |broker| broker.pid.to_string())),
-        ("Protocol", format!("MQTT {}", setting.protocol_name())),
+        ("Protocol", setting.protocol_name()),
         ("Threads", format!("{}, on CPUs {placed}", setting.threads)),
         ("Waiting", if setting.idle { "blocks while idle" } else { "polls without sleeping" }.to_owned()),
         ("Patience", format!("{} s", setting.patience_secs)),

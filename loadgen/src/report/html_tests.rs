@@ -17,6 +17,7 @@ fn report(scenario: &str, change: impl Fn(&mut Scenario, &mut Outcome)) -> Repor
         timeline: Vec::new(),
         harvest: Harvest::default(),
         phases: Vec::new(),
+        agreed: None,
     };
     let mut scenario = Scenario::find(scenario).expect("a shipped scenario");
     change(&mut scenario, &mut outcome);

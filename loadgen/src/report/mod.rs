@@ -7,7 +7,7 @@ mod table;
 
 use serde::Serialize;
 
-use crate::engine::{Interval, Outcome, Phase};
+use crate::engine::{Agreed, Interval, Outcome, Phase};
 use crate::host::{self, Host};
 use crate::integrity::Tally;
 use crate::latency::{CurvePoint, LatencySummary};
@@ -26,6 +26,10 @@ pub struct Setting {
     pub broker: String,
     /// Protocol level, 4 or 5.
     pub protocol: u8,
+    /// What MQTT was carried by: `TCP`, `TLS`, `WebSocket` or `WebSocket over TLS`.
+    pub carrier: &'static str,
+    /// What was agreed on for TLS; none without it.
+    pub tls: Option<Agreed>,
     /// Publishers, subscribers, devices, idle connections.
     pub publishers: u32,
     /// See `publishers`.
@@ -55,9 +59,16 @@ pub struct Setting {
 }
 
 impl Setting {
-    /// The protocol by its usual name, such as `3.1.1`.
+    /// The protocol by its usual name, and what carries it if that is not a bare socket.
     fn protocol_name(&self) -> String {
-        if self.protocol == 4 { "3.1.1".to_owned() } else { format!("{}.0", self.protocol) }
+        let mut name = if self.protocol == 4 { "MQTT 3.1.1".to_owned() } else { format!("MQTT {}.0", self.protocol) };
+        if self.carrier != "TCP" {
+            name += &format!(" over {}", self.carrier);
+        }
+        if let Some(Agreed { version, cipher }) = &self.tls {
+            name += &format!(" {version} ({cipher})");
+        }
+        name
     }
 }
 
@@ -245,7 +256,7 @@ impl Report {
             passed: verdict == Verdict::Pass,
             integrity_passed,
             rate_reached,
-            setting: setting(plan),
+            setting: setting(plan, outcome.agreed.take()),
             scenario: plan.scenario.clone(),
             conditions: conditions(),
             setup_secs: outcome.setup_ns as f64 / 1e9,
@@ -355,12 +366,19 @@ fn phase(phase: &Phase) -> PhaseReport {
     }
 }
 
-fn setting(plan: &Plan) -> Setting {
+fn setting(plan: &Plan, tls: Option<Agreed>) -> Setting {
     let scenario = &plan.scenario;
     Setting {
         scenario: scenario.name.clone(),
         broker: format!("{}:{}", plan.flags.host, plan.flags.port),
         protocol: plan.flags.protocol.level(),
+        carrier: match (plan.flags.websocket, plan.flags.tls_ca.is_some()) {
+            (false, false) => "TCP",
+            (false, true) => "TLS",
+            (true, false) => "WebSocket",
+            (true, true) => "WebSocket over TLS",
+        },
+        tls,
         publishers: scenario.publishers,
         subscribers: scenario.subscribers,
         devices: scenario.devices,

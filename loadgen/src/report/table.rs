@@ -10,7 +10,7 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let setting = &self.setting;
         let clients = setting.publishers + setting.subscribers + setting.devices + setting.connections;
-        write!(f, "{} on {}, MQTT {}: ", setting.scenario, setting.broker, setting.protocol_name())?;
+        write!(f, "{} on {}, {}: ", setting.scenario, setting.broker, setting.protocol_name())?;
         if setting.publishers > 0 {
             write!(f, "{} publishers, {} subscribers", setting.publishers, setting.subscribers)?;
             if setting.devices > 0 {

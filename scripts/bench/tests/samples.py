@@ -1,10 +1,10 @@
 """Runs as the generator and `schedule` write them, for the tests."""
 
 
-def report(cpu_us=1.0, per_sec=1000.0, passed=True, limited=False, unsent=0, rate=0, lost=0, phases=None, publishers=1):
+def report(cpu_us=1.0, per_sec=1000.0, passed=True, limited=False, unsent=0, rate=0, lost=0, phases=None, publishers=1, tls=None):
     """The fields of a generator's report that are read."""
     return {
-        "setting": {"publishers": publishers, "connections": 100, "rate": rate},
+        "setting": {"publishers": publishers, "connections": 100, "rate": rate, "tls": tls},
         "setup_secs": 0.5,
         "delivered_per_sec": per_sec,
         "unsent": unsent,

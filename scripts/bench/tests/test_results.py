@@ -46,6 +46,13 @@ class Results(unittest.TestCase):
         runs = [samples.run("ringmq", unsent=count, limited=limited) for count, limited in ((0, True), (9, False), (0, False))]
         self.assertEqual(entry(runs, "ringmq")["marks"], ["unsent"])
 
+    def test_ciphers_are_told_and_whether_they_are_the_same(self):
+        new, old = ({"version": version, "cipher": cipher} for version, cipher in (("1.3", "TLS_A"), ("1.2", "TLS_B")))
+        runs = [samples.run("mosquitto", tls=new), samples.run("ringmq", tls=new), samples.run("ringmq")]
+        self.assertEqual(results.tls_of(runs), ("1.3 TLS_A: mosquitto, ringmq", True))
+        self.assertEqual(results.tls_of(runs + [samples.run("other", tls=old)]), ("1.3 TLS_A: mosquitto, ringmq; 1.2 TLS_B: other", False))
+        self.assertIsNone(results.tls_of([samples.run("ringmq")]))
+
     def test_a_fault_names_its_counts(self):
         self.assertEqual(generator.fault_of(samples.report(passed=False, lost=1234)), "1,234 lost")
         self.assertIsNone(generator.fault_of(samples.report()))

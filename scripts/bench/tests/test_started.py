@@ -6,6 +6,7 @@ import time
 import unittest
 
 from bench import brokers, cells, generator, placement, schedule
+from bench.failure import CannotStart
 
 
 class Cells(unittest.TestCase):
@@ -16,10 +17,16 @@ class Cells(unittest.TestCase):
 
     def test_a_cell_by_name_has_the_windows_of_the_default(self):
         for cell in cells.DEFAULT:
-            self.assertIn(cell, cells.parse(cell.scenario if cell.qos is None else f"{cell.scenario}:{cell.qos}"))
+            asked = (cell.scenario if cell.qos is None else f"{cell.scenario}:{cell.qos}") + (f"+{cell.carrier}" if cell.carrier else "")
+            self.assertIn(cell, cells.parse(asked))
+
+    def test_a_carrier_alone_means_all_its_default_cells_and_a_name_alone_none_of_them(self):
+        self.assertEqual([cell.carrier for cell in cells.parse("+tls")], ["tls"] * len(cells.CARRIED))
+        self.assertEqual([cell.title for cell in cells.parse("pairs+websocket")], ["pairs over WebSocket"])
+        self.assertEqual({cell.carrier for cell in cells.parse("stream")}, {None})
 
     def test_a_qos_that_does_not_exist_is_refused(self):
-        for text in ("stream:3", "stream:"):
+        for text in ("stream:3", "stream:", "stream:0+udp", "stream+", ""):
             with self.assertRaises(ValueError):
                 cells.parse(text)
 
@@ -64,6 +71,11 @@ class Commands(unittest.TestCase):
         self.assertEqual(command[:2], ["loadgen", "stream"])
         self.assertEqual(command[-8:], ["--cpus", "1,2", "--qos", "1", "--window", "500", "--duration", "1s"])
 
+    def test_each_carrier_is_asked_for_with_the_papers_of_the_broker(self):
+        place = placement.Placement((0,), (1,), False, "")
+        commands = [generator.command_of("loadgen", cell, None, 1, 2, place, {}, "/d") for cell in cells.parse("pairs:0+tls") + cells.parse("pairs:0+websocket")]
+        self.assertEqual([command[-2:] for command in commands], [["--tls-ca", "/d/broker.pem"], ["0", "--websocket"]])
+
     def test_who_shares_cpus_does_not_burn_them(self):
         place = placement.Placement((0, 1), (0, 1), True, "")
         command = generator.command_of("loadgen", cells.Cell("connect", None), None, 1, 2, place, {})
@@ -91,6 +103,15 @@ class Commands(unittest.TestCase):
         asked = [cells.Cell("pairs", 0), cells.Cell("pairs", 1), cells.Cell("wild", 0)]
         steps = schedule.steps(schedule.Stage("core", None, programs, asked), 1)
         self.assertEqual([(step.program.label, step.cell.qos) for step in steps], [("floor", 0)] + [("ringmq", qos) for qos in (0, 1, 0)])
+
+    def test_only_who_is_known_to_speak_a_carrier_is_measured_over_it(self):
+        programs = brokers.lineup("core", ["mosquitto", "ringmq", "floor", "peer"], [brokers.Program("peer", "")], {"mosquitto": "m", "ringmq": "r", "floor": "f"}, 1)
+        steps = schedule.steps(schedule.Stage("core", None, programs, cells.parse("stream:0+tls") + cells.parse("pairs:0")), 1)
+        carried = [(step.program.label, step.cell.carrier) for step in steps if step.window is None]
+        self.assertEqual(carried, [("mosquitto", "tls"), ("ringmq", "tls")] + [(label, None) for label in ("mosquitto", "peer", "floor", "ringmq")])
+
+    def test_all_cores_are_for_bare_sockets(self):
+        self.assertEqual(cells.of_setting("total", cells.parse("+tls")), [])
 
     def test_times_are_read_as_the_generator_reads_them(self):
         self.assertEqual([schedule.secs_of(text, 9.0) for text in ("500ms", "3s", "2m", None)], [0.5, 3.0, 120.0, 9.0])
@@ -127,6 +148,6 @@ class Processes(unittest.TestCase):
 
     def test_a_broker_that_ends_at_once_is_told_with_its_words(self):
         program = brokers.Program("peer", "sh -c 'echo no such thing {port}'")
-        with self.assertRaisesRegex(brokers.CannotStart, "peer does not listen.*no such thing"):
+        with self.assertRaisesRegex(CannotStart, "peer does not listen.*no such thing"):
             with brokers.Broker(program, (min(os.sched_getaffinity(0)),)):
                 pass

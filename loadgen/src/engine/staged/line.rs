@@ -2,7 +2,6 @@
 //! Must not wait or judge; `Run` does. Neighbours: `link` below, the parts above.
 
 use std::io;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use mio::{Events, Interest, Poll, Token};
@@ -10,6 +9,7 @@ use mio::{Events, Interest, Poll, Token};
 use crate::engine::link::Link;
 use crate::engine::score::Score;
 use crate::engine::shared::Shared;
+use crate::engine::way::Way;
 use crate::wire::{self, Packet};
 
 /// Smallest receive buffer, bytes.
@@ -50,8 +50,8 @@ impl<'s> Line<'s> {
     /// Starts to connect.
     ///
     /// Errors: no descriptor or no local port is left, or the network is unreachable.
-    pub(super) fn dial(shared: &'s Shared<'s>, address: SocketAddr) -> io::Result<Self> {
-        let (poll, mut link) = (Poll::new()?, Link::dial(address)?);
+    pub(super) fn dial(shared: &'s Shared<'s>, way: &Way) -> io::Result<Self> {
+        let (poll, mut link) = (Poll::new()?, way.dial()?);
         poll.registry().register(&mut link.stream, Token(0), Interest::READABLE | Interest::WRITABLE)?;
         // A packet's overhead is its topic, at most 64 KiB, and a few bytes; twice that leaves room to read on.
         let packet_bytes_max = shared.plan.scenario.payload_bytes + usize::from(u16::MAX) + 32;
@@ -138,6 +138,8 @@ fn broken(error: &io::Error) -> String {
         io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable | io::ErrorKind::TimedOut => {
             format!("is not reachable: {error}")
         }
+        // TLS or WebSocket: the error says which.
+        io::ErrorKind::InvalidData => format!("is not trusted or not understood: {error}"),
         _ => format!("broke the connection: {error}"),
     }
 }

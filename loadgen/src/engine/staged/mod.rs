@@ -7,13 +7,14 @@ mod receipt;
 mod retain;
 mod store;
 
-use std::net::{Shutdown, SocketAddr};
+use std::net::Shutdown;
 
 use crate::broker::BrokerSample;
 use crate::engine::outcome::{Harvest, Outcome, Phase, Snapshot};
 use crate::engine::score::Score;
 use crate::engine::shared::Shared;
 use crate::engine::snapshot;
+use crate::engine::way::Way;
 use crate::plan::Plan;
 use crate::scenario::Staged;
 use crate::wire::{self, Connack, Connect, Packet};
@@ -56,7 +57,7 @@ struct Yield {
 /// One staged run.
 struct Run<'s> {
     shared: &'s Shared<'s>,
-    address: SocketAddr,
+    way: &'s Way,
     score: Score<'s>,
     phases: Vec<Phase>,
     setup_ns: u64,
@@ -69,11 +70,11 @@ struct Run<'s> {
 pub(super) fn run(
     stage: Staged,
     shared: &Shared<'_>,
-    address: SocketAddr,
+    way: &Way,
     broker_before: Option<BrokerSample>,
 ) -> Result<Outcome, String> {
     let score = Score::new(shared, 0);
-    let mut run = Run { shared, address, score, phases: Vec::new(), setup_ns: 0, idle_ns: 0 };
+    let mut run = Run { shared, way, score, phases: Vec::new(), setup_ns: 0, idle_ns: 0 };
     let Yield { sent, arrived } = match stage {
         Staged::Retain => retain::run(&mut run),
         Staged::Offline => offline::run(&mut run),
@@ -82,7 +83,7 @@ pub(super) fn run(
     let Run { score, phases, setup_ns, .. } = run;
     let Score { tally, latency, notes, .. } = score;
     let harvest = Harvest { tally, latency, notes, sent, expected: sent, arrived, ..Harvest::default() };
-    Ok(Outcome { setup_ns, broker_before, window, timeline: Vec::new(), harvest, phases })
+    Ok(Outcome { setup_ns, broker_before, window, timeline: Vec::new(), harvest, phases, agreed: way.agreed() })
 }
 
 /// The phase in which messages are delivered.
@@ -100,7 +101,7 @@ impl<'s> Run<'s> {
     /// Starts to connect; CONNECT waits for the socket.
     fn dial(&self, player: Player, session: Session) -> Result<Line<'s>, String> {
         let plan = self.plan();
-        let mut line = Line::dial(self.shared, self.address).map_err(|error| format!("cannot be dialled: {error}"))?;
+        let mut line = Line::dial(self.shared, self.way).map_err(|error| format!("cannot be dialled: {error}"))?;
         let client_id = format!("lg{:08x}{}0", plan.run, &player.name()[..1]);
         let kept = session == Session::Kept;
         let connect = Connect {
@@ -187,7 +188,7 @@ impl<'s> Run<'s> {
 
     /// A whole sentence about why the run cannot begin.
     fn objection(&self, reason: &str) -> String {
-        format!("{} {reason}", self.address)
+        format!("{} {reason}", self.way)
     }
 }
 
