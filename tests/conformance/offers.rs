@@ -141,6 +141,9 @@ fn overlapping_subscriptions_have_a_copy_each_if_they_are_to() {
         ann.send(qos0("a/b", "once"));
         assert_eq!(heard().0, b"once");
         bob.expect_nothing();
+        // Each copy stands in the ledger.
+        let counted = [broker.count(|counters| counters.matches), broker.count(|counters| counters.delivered)];
+        assert_eq!(counted, [3 * (3 * 3 + 3) + 1; 2]);
     });
 }
 

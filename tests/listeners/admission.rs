@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
 
 use socket2::{Domain, Socket, Type};
 
@@ -116,6 +117,33 @@ fn whom_a_trusted_proxy_names_is_asked_for_as_well() {
     broker.line_with(&["Connection from 127.0.0.66:", "the listener denies its address"]);
     assert_eq!(broker.stop(), Some(0));
     assert_eq!((broker.counted("denied_addresses"), broker.counted("untrusted_proxies")), (4, 0));
+}
+
+/// Who may open the file of a Unix socket is a trusted proxy; whom it names is asked for, and nobody known is not allowed.
+#[test]
+fn a_proxy_by_a_unix_socket_is_trusted_and_its_clients_are_asked_for() {
+    let folder = Folder::new("proxied-unix");
+    let path = folder.path("mqtt.sock");
+    let broker = broker(&format!("unix:{path}?proxy=1&allow=192.0.2.0/25&allow=2001:db8::/32"), &[]);
+    let heard = |header: &[u8], client_id: &str| {
+        let mut socket = UnixStream::connect(&path).unwrap();
+        socket.set_read_timeout(Some(TIMEOUT)).unwrap();
+        let said = [header, &Connect::new(ProtocolVersion::V311, client_id).bytes(V311)].concat();
+        socket.write_all(&said).unwrap();
+        let mut heard = Vec::new();
+        let _ = socket.take(4).read_to_end(&mut heard);
+        heard
+    };
+    for shard in 0..2 {
+        assert_eq!(heard(&header(1, 9), &broker.client_id("four", shard)), granted().bytes(V311));
+        let six = b"PROXY TCP6 2001:db8::7 ::1 4660 1883\r\n";
+        assert_eq!(heard(six, &broker.client_id("six", shard)), granted().bytes(V311));
+    }
+    broker.line_with(&["New client connected from 2001:db8::7:4660 as six"]);
+    assert_eq!(heard(&header(1, 200), "other"), b"");
+    broker.line_with(&["Connection from 192.0.2.200:4660 refused", "the listener allows other addresses only"]);
+    assert_eq!(heard(b"PROXY UNKNOWN\r\n", "unknown"), b"");
+    broker.line_with(&["Connection from unix socket (pid ", "refused", "the listener allows other addresses only"]);
 }
 
 /// The user is whom the proxy has seen a certificate of, as it would be if TLS ended here.
