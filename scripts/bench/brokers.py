@@ -38,7 +38,8 @@ log_type none
 MOSQUITTO_CARRIERS = {
     None: "",
     cells.TLS: f"certfile {{dir}}/{papers.CERTIFICATE}\nkeyfile {{dir}}/{papers.KEY}\n",
-    cells.WEBSOCKET: "protocol websockets\n",
+    # Mosquitto 2.0.11 takes itself to have no listener if all are of WebSocket; nobody comes to the second.
+    cells.WEBSOCKET: "protocol websockets\nlistener {spare} 127.0.0.1\n",
 }
 
 # How ringmq is told to listen.
@@ -128,7 +129,7 @@ class Broker:
         # Mosquitto gives up being root before it opens some of its files.
         os.chmod(place, 0o755)
         with open(os.path.join(place, "mosquitto.conf"), "w") as file:
-            file.write(MOSQUITTO_CONF.format(port=self.port) + MOSQUITTO_CARRIERS[self.carrier].format(dir=place))
+            file.write(MOSQUITTO_CONF.format(port=self.port) + MOSQUITTO_CARRIERS[self.carrier].format(dir=place, spare=free_port()))
         if self.carrier == cells.TLS:
             papers.issue(place)
         self.log = open(os.path.join(place, "log"), "w+")
