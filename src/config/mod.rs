@@ -4,6 +4,7 @@
 //! open, bind or start anything. Neighbours: `cli` makes a `Config`, `runtime` does what it says.
 
 mod address;
+mod admin;
 mod bind;
 mod cpus;
 mod load;
@@ -15,6 +16,7 @@ mod toml;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
+pub use admin::{Admin, AdminAddress};
 pub use bind::Binds;
 pub use load::{Arguments, File, Loudness, convert, files_of, load, missing_files};
 pub use mistake::{Mistake, Mistakes, Place};
@@ -46,6 +48,8 @@ pub struct Config {
     pub persistence: Persistence,
     /// What is told to whom.
     pub logging: Logging,
+    /// Where it is asked about itself.
+    pub admin: Admin,
     /// Pause between two publications of `$SYS`, seconds; 0 for none.
     pub sys_interval_secs: u32,
     /// File that names the process.
@@ -74,6 +78,7 @@ impl Config {
             offer: Offer::default(),
             persistence: Persistence::default(),
             logging: Logging::default(),
+            admin: Admin::USUAL,
             sys_interval_secs: 10,
             pid_file: None,
             user: None,

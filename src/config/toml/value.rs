@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use ::toml::de::DeValue;
 
 use crate::config::address::addresses_of;
-use crate::config::{Identity, ListenAddress, LogDestination, LogForm, LogType, PORT, Timestamp};
+use crate::config::{AdminAddress, Identity, ListenAddress, LogDestination, LogForm, LogType, PORT, Timestamp};
 use crate::wire::{ProtocolVersion, QoS};
 
 /// A value of a key.
@@ -184,6 +184,16 @@ impl Value for ListenAddress {
             Self::Tcp(address) => quoted(&address.to_string()),
             Self::Unix(path) => quoted(&format!("unix:{}", path.display())),
         })
+    }
+}
+
+impl Value for AdminAddress {
+    fn read(value: &DeValue<'_>) -> Result<Self, String> {
+        Self::parse(text(value)?)
+    }
+
+    fn write(&self) -> Option<String> {
+        Some(quoted(&self.to_string()))
     }
 }
 
