@@ -274,36 +274,56 @@ fn what_is_no_question_is_a_problem_with_its_remedy() {
     assert!(status == 421 && text.contains("IP address"), "a page of another name: {text}");
 }
 
-/// Slow, too large, too many: each ends by itself, is counted in the log, and nobody else is kept waiting.
+/// Who is slow, or speaks something else, is cut off, and counted in the log.
 #[test]
-fn hostile_requests_end_at_their_bounds_and_the_broker_serves_on() {
+fn slow_requests_end_at_their_bound_and_the_broker_serves_on() {
     let folder = Folder::new();
-    let sets = ["--set", "admin_request_ms_max=400", "--set", "admin_connections_max=2"];
-    let broker = start(&folder, "", &sets);
+    let broker = start(&folder, "", &["--set", "admin_request_ms_max=50"]);
     let mut client = broker.connect("beside");
     let mut slow = dial(&broker);
     slow.write_all(b"GET /healthz HTTP/1.1\r\nHost: loc").unwrap();
     assert_eq!(rest(&mut slow), "", "cut off without an answer");
     broker.line_with(&["Admin requests refused: 1 that took too long (admin_request_ms_max)"]);
+    let mut nonsense = dial(&broker);
+    let _ = nonsense.write_all(&[0x16, 3, 1, 0, 0xff, 0, 0xff]);
+    rest(&mut nonsense);
+    client.expect_alive();
+}
+
+/// Too large, too many: each hears it at once, is counted in the log, and nobody else is kept waiting.
+#[test]
+fn requests_beyond_the_bounds_are_refused_and_the_broker_serves_on() {
+    let folder = Folder::new();
+    let sets = ["--set", "admin_request_ms_max=600000", "--set", "admin_connections_max=2"];
+    let mut broker = start(&folder, "", &sets);
+    let mut client = broker.connect("beside");
     let large = format!("GET /healthz HTTP/1.1\r\nHost: localhost\r\nX: {}", "x".repeat(20_000));
     assert_eq!(request(&broker, &large).0, 431);
-    let held = [dial(&broker), dial(&broker)];
+    broker.line_with(&["Admin requests refused: 1 that were too large (admin_request_bytes_max)"]);
+    // The place is free again when its connection is seen to have ended.
+    while !rest_of_get(&broker).starts_with("HTTP/1.1 200 ") {}
+    let held = hold_all_places(&broker);
     assert!(rest(&mut dial(&broker)).starts_with("HTTP/1.1 503 "), "there are two places");
     client.expect_alive();
     drop(held);
-    // The places are free again when their connections are seen to have ended.
     while !rest_of_get(&broker).starts_with("HTTP/1.1 200 ") {}
-    let mut nonsense = dial(&broker);
-    nonsense.write_all(&[0x16, 3, 1, 0, 0xff, 0, 0xff]).unwrap();
-    rest(&mut nonsense);
     client.expect_alive();
-    let mut broker = broker;
     assert_eq!(broker.stop(), Some(0));
-    broker.line_with(&[
-        "Admin requests refused: ",
-        "when all places were taken (admin_connections_max)",
-        "1 that were too large",
-    ]);
+    broker.line_with(&["Admin requests refused: ", "when all places were taken (admin_connections_max)"]);
+}
+
+/// Connections that say nothing, until there is no place left.
+fn hold_all_places(broker: &Broker) -> Vec<TcpStream> {
+    let mut held = Vec::new();
+    loop {
+        let mut stream = dial(broker);
+        // Who has no place hears it; who has one hears nothing for longer than this.
+        stream.set_read_timeout(Some(std::time::Duration::from_millis(300))).unwrap();
+        if stream.read(&mut [0; 12]).is_ok() {
+            return held;
+        }
+        held.push(stream);
+    }
 }
 
 fn rest_of_get(broker: &Broker) -> String {
