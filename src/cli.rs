@@ -115,6 +115,15 @@ struct Serve {
     #[arg(long, value_name = "SECS")]
     sys_interval: Option<u16>,
 
+    /// Where the broker is asked about itself (`ringmq why`, health), whatever the file says: IP:PORT, unix:/PATH, default
+    /// (a Unix socket in /run/ringmq, or in the user's own folder) or none [default: default with --config, else none]
+    #[arg(long, value_name = "ADDR")]
+    admin: Option<String>,
+
+    /// A file with the token that is wanted there; an address that other machines reach needs one
+    #[arg(long, value_name = "FILE")]
+    admin_token_file: Option<PathBuf>,
+
     /// Go to the background
     #[arg(short, long)]
     daemon: bool,
@@ -138,7 +147,7 @@ const FAULTS: &str = "RINGMQ_FAULTS";
 /// Ports that `-p` may name.
 const PORTS_MAX: usize = 10;
 
-const AFTER_HELP: &str = "Tools: `ringmq passwd --help` (password files), `ringmq why --help` (what an ACL file allows).\n\
+const AFTER_HELP: &str = "Tools: `ringmq passwd --help` (password files), `ringmq why --help` (what a client may do, and why).\n\
     Without a file, anybody who reaches an address may connect.\n\
     Exit codes: 0 stopped by a signal, 1 a file or an address that cannot be had, 2 wrong usage, 3 wrong configuration, \
     70 internal error, 78 system not suitable.";
@@ -210,6 +219,8 @@ fn arguments_of(serve: &Serve) -> Result<Arguments, Failure> {
             (_, true) => Loudness::Quiet,
             _ => Loudness::Unchanged,
         },
+        admin: serve.admin.clone(),
+        admin_token_file: serve.admin_token_file.clone(),
         sys_interval_secs: serve.sys_interval,
         is_daemon: serve.daemon,
         hash_seed: serve.hash_seed,

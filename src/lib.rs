@@ -12,6 +12,7 @@
 //! - `config`: what a broker is told to do, as one checked value.
 //! - `transport`: what may stand between a socket and MQTT: TLS, WebSocket, a PROXY header; bytes into bytes.
 //! - `runtime` (fourth floor): the only room that knows glommio, io_uring, sockets and the clock.
+//! - `admin` (above it): what people and programs ask a running broker, over HTTP, on a thread of its own.
 //! - `cli` and `main`: from the command line to an exit code.
 //!
 //! # Our few own words
@@ -25,6 +26,8 @@
 #![cfg_attr(not(feature = "runtime"), forbid(unsafe_code))]
 #![deny(unsafe_code)]
 
+#[cfg(feature = "runtime")]
+pub mod admin;
 pub mod auth;
 #[cfg(feature = "runtime")]
 pub mod cli;

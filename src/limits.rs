@@ -97,6 +97,12 @@ pub struct Limits {
     pub retained_search_nodes_max: usize,
     /// Topics whose match result one shard remembers, with 1 KiB for each on average; 0 for none.
     pub match_cache_topics_max: usize,
+    /// Connections to the admin room at once; those beyond are answered 503.
+    pub admin_connections_max: usize,
+    /// Longest head of a request to the admin room, bytes.
+    pub admin_request_bytes_max: usize,
+    /// Time from accept to the end of the answer in the admin room, milliseconds.
+    pub admin_request_ms_max: u64,
 }
 
 /// What happens to a QoS 1 or 2 message for a session whose queue is full. Counted in every case.
@@ -172,6 +178,9 @@ impl Default for Limits {
             match_nodes_max: 65_536,
             retained_search_nodes_max: 8192,
             match_cache_topics_max: 16_384,
+            admin_connections_max: 64,
+            admin_request_bytes_max: 16 << 10,
+            admin_request_ms_max: 5_000,
         }
     }
 }

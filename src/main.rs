@@ -2,7 +2,9 @@
 
 use std::process::ExitCode;
 
+use ringmq::admin::Admin;
 use ringmq::cli::{Command, load_again, parse_command_line, passwd, why};
+use ringmq::config::Config;
 use ringmq::runtime::{Failure, run};
 
 fn main() -> ExitCode {
@@ -20,7 +22,8 @@ fn execute(command: Command) -> Result<(), Failure> {
         Command::Serve(config, arguments) => {
             config.warnings.iter().for_each(|warning| eprintln!("ringmq: {warning}"));
             // What the command line says stays; the files that it names may have changed.
-            run(&config, &mut || load_again(&arguments))
+            let mut open = |config: &Config, window| Admin::open(&config.admin, window);
+            run(&config, &mut || load_again(&arguments), &mut open)
         }
         Command::Passwd(order) => passwd::run(&order),
         Command::Why(question) => why::answer(&question).map(|text| print!("{text}")),

@@ -183,7 +183,7 @@ fn why_reads_the_rights_of_a_listener_from_a_configuration_file() {
         (&["-c", &conf, "--listener", "1883", "publish", "a"], 0, "denied: no line of "),
         (&["-c", &conf, "--listener", "1884", "publish", "a"], 0, "allowed: no acl_file"),
         (&["-c", &conf, "publish", "a"], 1, "ringmq: why: the listeners have different rights"),
-        (&["-c", &conf, "--listener", "9", "publish", "a"], 1, "ringmq: why: the file has no listener on that port"),
+        (&["-c", &conf, "--listener", "9", "publish", "a"], 1, "ringmq: why: there is no listener on that port"),
         (&["--config", &toml, "receive", "m/a"], 0, &*format!("allowed by {acl}:1\n")),
         (&["--config", &toml, "subscribe", "z"], 0, "denied: "),
     ] {

@@ -3,22 +3,27 @@
 //! - `password`: files of users and hashes of their passwords, and the check of one password.
 //! - `scram`: one exchange of SCRAM-SHA-256, from the client's first message to the broker's last.
 //! - `acl`: files of rights, compiled; the decision and the line that made it.
-//! - `policy`: what a broker has decided about its listeners, as the shards keep it.
+//! - `policy`: what a broker has decided about its listeners, as the shards keep it. `dry_run`: the same asked without a client.
+//! - `token`: what opens the admin room.
 //!
 //! Must not: open a file, read a clock, log. Neighbours: `shard` asks for rights; `runtime` reads the files and checks
 //! passwords away from the shards; `cli` makes password files.
 
 pub mod acl;
+mod dry_run;
 pub mod password;
 pub mod policy;
 mod rights;
 pub mod scram;
+mod token;
 
 use std::fmt;
 
 pub use acl::{Access, Acl, Asked, Decision};
+pub use dry_run::{Question, Unanswered, Wish};
 pub use password::{Passwords, Scheme};
-pub use policy::{Policy, Rules, Terms};
+pub use policy::{Explanation, Policy, Rules, Terms};
+pub use token::Token;
 
 /// A mistake in a line of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]

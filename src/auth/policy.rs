@@ -212,27 +212,41 @@ impl Rules {
     }
 
     /// A decision in words, with the file and the line that made it (`ringmq why`).
-    pub fn explain(&self, access: Access, asked: Asked<'_>, topic: &str) -> String {
+    pub fn explain(&self, access: Access, asked: Asked<'_>, topic: &str) -> Explanation {
         let Decision { is_allowed, line } = self.decide(access, asked, topic);
         let verdict = if is_allowed { "allowed" } else { "denied" };
-        match (&self.acl, line) {
+        let text = match (&self.acl, line) {
             (None, _) => format!("{verdict}: no acl_file, so everybody may do everything"),
             (Some(_), Some(line)) => format!("{verdict} by {}:{line}", self.acl_name),
             (Some(_), None) => format!("{verdict}: no line of {} allows it", self.acl_name),
-        }
+        };
+        let line = line.map(|line| (Arc::clone(&self.acl_name), line));
+        Explanation { is_allowed, line, text }
     }
 
     /// Whether a subscription may be made, in words (`ringmq why`).
-    pub fn explain_subscription(&self, asked: Asked<'_>, filter: &str) -> String {
+    pub fn explain_subscription(&self, asked: Asked<'_>, filter: &str) -> Explanation {
         let is_useful = self.acl.as_ref().is_none_or(|acl| acl.may_ever_receive(asked, filter));
-        match (is_useful, self.refuses_useless_subscriptions) {
+        let text = match (is_useful, self.refuses_useless_subscriptions) {
             (true, _) => "allowed: something that it matches may be received".into(),
             (false, true) => format!("denied: no line of {} lets anything be received that it matches", self.acl_name),
             (false, false) => {
                 format!("allowed, but no line of {} lets anything be received that it matches", self.acl_name)
             }
-        }
+        };
+        Explanation { is_allowed: is_useful || !self.refuses_useless_subscriptions, line: None, text }
     }
+}
+
+/// A decision for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Explanation {
+    /// The decision.
+    pub is_allowed: bool,
+    /// The file and the line that made it, if one did.
+    pub line: Option<(Arc<str>, u32)>,
+    /// All of it in one line.
+    pub text: String,
 }
 
 #[cfg(test)]
@@ -255,19 +269,25 @@ mod tests {
             (Access::Receive, "a/b", "denied by rights.acl:3"),
             (Access::Publish, "a/c", "denied: no line of rights.acl allows it"),
         ] {
-            assert_eq!(rules.explain(access, ALICE, topic), words);
+            let explanation = rules.explain(access, ALICE, topic);
+            assert_eq!((explanation.is_allowed, &*explanation.text), (words.starts_with("allowed"), words));
+            assert_eq!(explanation.line.is_some(), words.contains(" by "));
         }
-        let free = Rules::default().explain(Access::Publish, ALICE, "a");
+        let free = Rules::default().explain(Access::Publish, ALICE, "a").text;
         assert!(free.starts_with("allowed: no acl_file"), "{free}");
     }
 
     #[test]
     fn a_subscription_that_brings_nothing_is_called_so() {
         let mut rules = rules("user alice\ntopic read a/#\n");
-        assert!(rules.explain_subscription(ALICE, "+/x").starts_with("allowed: "));
-        assert!(rules.explain_subscription(ALICE, "b").starts_with("allowed, but no line of rights.acl"));
+        let explain = |rules: &Rules, filter| {
+            let Explanation { is_allowed, text, .. } = rules.explain_subscription(ALICE, filter);
+            (is_allowed, text)
+        };
+        assert!(matches!(explain(&rules, "+/x"), (true, text) if text.starts_with("allowed: ")));
+        assert!(matches!(explain(&rules, "b"), (true, text) if text.starts_with("allowed, but no line of rights.acl")));
         rules.refuses_useless_subscriptions = true;
-        assert!(rules.explain_subscription(ALICE, "b").starts_with("denied: no line of rights.acl"));
+        assert!(matches!(explain(&rules, "b"), (false, text) if text.starts_with("denied: no line of rights.acl")));
     }
 
     /// As Mosquitto 2.0.11 does: without a password file, a user name is believed only where none is needed.

@@ -5,6 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::admin::{Admin, AdminAddress};
 use super::bind::Binds;
 use super::cpus::{Wish, cpus_of, parse_cpus};
 use super::setting::{self, HELD_BYTES};
@@ -48,6 +49,10 @@ pub struct Arguments {
     pub sets: Vec<String>,
     /// How much is told.
     pub loudness: Loudness,
+    /// Where it is asked about itself, whatever the file says.
+    pub admin: Option<String>,
+    /// The file of the token for that, whatever the file says.
+    pub admin_token_file: Option<PathBuf>,
     /// Pause between two publications of `$SYS`, seconds; 0 for none.
     pub sys_interval_secs: Option<u16>,
     /// Whether to go to the background.
@@ -98,6 +103,7 @@ pub fn load(arguments: &Arguments) -> Result<Config, Mistakes> {
         Ok(cpus) => config.cpus = cpus,
         Err(mistake) => mistakes.push(mistake),
     }
+    mistakes.extend(set_admin(&mut config.admin, arguments));
     set_loudness(&mut config.logging, arguments.loudness);
     config.sys_interval_secs = arguments.sys_interval_secs.map_or(config.sys_interval_secs, u32::from);
     config.is_daemon = arguments.is_daemon;
@@ -107,7 +113,7 @@ pub fn load(arguments: &Arguments) -> Result<Config, Mistakes> {
     Ok(config)
 }
 
-/// The files that `config` names for users, rights and encryption, each with what it is.
+/// The files that `config` names for users, rights, encryption and the admin room, each with what it is.
 pub fn files_of(config: &Config) -> Vec<(&'static str, &Path)> {
     let mut files: Vec<(&'static str, &Path)> = Vec::new();
     for security in &config.securities {
@@ -119,6 +125,7 @@ pub fn files_of(config: &Config) -> Vec<(&'static str, &Path)> {
         files.extend(tls.client_authority.as_deref().map(|file| ("client authority", file)));
         files.extend(tls.revoked.as_deref().map(|file| ("revoked certificates", file)));
     }
+    files.extend(config.admin.token_file.as_deref().map(|file| ("the token", file)));
     files.sort_unstable();
     files.dedup();
     files
@@ -151,6 +158,7 @@ fn without_file(ports: &[u16]) -> Config {
         securities: vec![Security::default()],
         limits: mosquitto::limits(),
         logging: Logging { form: LogForm::Mosquitto, ..Logging::default() },
+        admin: Admin::OFF,
         ..Config::of_cpus(Vec::new())
     }
 }
@@ -173,6 +181,26 @@ fn chosen_cpus(arguments: &Arguments, of_file: Wish<'_>) -> Result<Vec<usize>, M
 
 fn loopbacks(ports: &[u16]) -> Vec<Listener> {
     ports.iter().flat_map(|port| Listener::loopbacks(*port)).collect()
+}
+
+/// Returns what is wrong.
+fn set_admin(admin: &mut Admin, arguments: &Arguments) -> Option<Mistake> {
+    match arguments.admin.as_deref().map(AdminAddress::parse) {
+        Some(Ok(address)) => admin.address = address,
+        Some(Err(wanted)) => return Some(Mistake::unusable(format!("--admin {wanted}"))),
+        None => {}
+    }
+    if let Some(file) = &arguments.admin_token_file {
+        admin.token_file = Some(file.clone());
+    }
+    let is_of_file = arguments.admin.is_none();
+    let mistake = |text| match &arguments.file {
+        Some(File::Mosquitto(file) | File::Toml(file)) if is_of_file => {
+            Mistake { exit_code: 3, ..Mistake::unusable(format!("{}: {text}", file.display())) }
+        }
+        _ => Mistake::unusable(text),
+    };
+    admin.mistake().map(mistake)
 }
 
 fn set_loudness(logging: &mut Logging, loudness: Loudness) {
@@ -247,6 +275,24 @@ mod tests {
             assert_eq!(mistakes.first().exit_code, 1);
             assert!(mistakes.first().text.contains(bad) && !mistakes.first().text.contains('\n'), "{mistakes:?}");
         }
+    }
+
+    /// Mosquitto has no such thing, so that a broker that takes its place has none either unless it is asked for.
+    #[test]
+    fn the_admin_room_is_off_without_a_file_and_opened_by_the_command_line() {
+        let with = |admin: &str, token: Option<&str>| {
+            let admin_token_file = token.map(PathBuf::from);
+            load(&Arguments { admin: Some(admin.into()), admin_token_file, ..arguments() })
+        };
+        assert_eq!(load(&arguments()).unwrap().admin, Admin::OFF);
+        assert_eq!(with("default", None).unwrap().admin, Admin::USUAL);
+        assert_eq!(with("127.0.0.1:1", None).unwrap().admin.address.to_string(), "127.0.0.1:1");
+        for (bad, words) in [("0.0.0.0:1", "admin_token_file"), ("x", "--admin x: none, default")] {
+            let mistakes = with(bad, None).unwrap_err();
+            assert!(mistakes.first().exit_code == 1 && mistakes.first().text.contains(words), "{mistakes:?}");
+        }
+        let config = with("0.0.0.0:1", Some("/t")).unwrap();
+        assert!(files_of(&config).contains(&("the token", Path::new("/t"))));
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 mod access;
 mod address;
+mod admin;
 mod bind;
 mod cpus;
 mod load;
@@ -17,6 +18,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
 pub use access::{Access, Network, ProxiedTls};
+pub use admin::{Admin, AdminAddress};
 pub use bind::Binds;
 pub use load::{Arguments, File, Loudness, convert, files_of, load, missing_files};
 pub use mistake::{Mistake, Mistakes, Place};
@@ -48,6 +50,8 @@ pub struct Config {
     pub persistence: Persistence,
     /// What is told to whom.
     pub logging: Logging,
+    /// Where it is asked about itself.
+    pub admin: Admin,
     /// Pause between two publications of `$SYS`, seconds; 0 for none.
     pub sys_interval_secs: u32,
     /// File that names the process.
@@ -76,6 +80,7 @@ impl Config {
             offer: Offer::default(),
             persistence: Persistence::default(),
             logging: Logging::default(),
+            admin: Admin::USUAL,
             sys_interval_secs: 10,
             pid_file: None,
             user: None,

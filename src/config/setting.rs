@@ -363,6 +363,31 @@ pub(super) const SETTINGS: &[Setting] = &[
         get: |l| l.match_cache_topics_max as u64,
         set: |l, v| l.match_cache_topics_max = v as usize,
     },
+    Setting {
+        name: "admin_connections_max",
+        unit: "connections",
+        min: 1,
+        max: U16_MAX,
+        get: |l| l.admin_connections_max as u64,
+        set: |l, v| l.admin_connections_max = v as usize,
+    },
+    Setting {
+        name: "admin_request_bytes_max",
+        unit: "bytes",
+        // The least that the HTTP library takes.
+        min: 8192,
+        max: U32_MAX,
+        get: |l| l.admin_request_bytes_max as u64,
+        set: |l, v| l.admin_request_bytes_max = v as usize,
+    },
+    Setting {
+        name: "admin_request_ms_max",
+        unit: "milliseconds",
+        min: 1,
+        max: U32_MAX,
+        get: |l| l.admin_request_ms_max,
+        set: |l, v| l.admin_request_ms_max = v,
+    },
 ];
 
 /// The one that is chosen, not counted.

@@ -108,6 +108,11 @@ impl Changing {
         Ok(changed)
     }
 
+    /// The port of each listener by its index, 0 for a Unix socket; `None` for those that are gone.
+    pub(super) fn ports(&self) -> Vec<Option<u16>> {
+        listener::ports_of(&self.bound)
+    }
+
     /// Where it is already, among those that nobody has `taken`: port 0 may be asked for several times.
     fn place_of(&self, wanted: &Listener, taken: &[Option<usize>]) -> Option<usize> {
         let is_same =

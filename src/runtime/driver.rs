@@ -20,7 +20,7 @@ use super::board::{Board, Figures, Order};
 use super::changing::Change;
 use super::clock::Clock;
 use super::mesh::Mesh;
-use super::news::News;
+use super::news::{News, WhoIs};
 use super::operation::Operation;
 use super::phrase::connection_of;
 use super::report::Report;
@@ -28,6 +28,7 @@ use super::ring::{Completion, Ring};
 use super::slots::Slots;
 use super::spin::SpinRecord;
 use super::verifier::Asker;
+use super::window::SessionUser;
 use super::wrapping::Wrapping;
 use crate::id::{ConnectionId, Millis, ShardId};
 use crate::limits::{Limits, MESH_BATCHES_MAX};
@@ -406,6 +407,16 @@ impl Driver {
                     self.address_rates.change(limits.accepts_per_address_per_sec_max);
                     self.report.change(tone);
                     Input::Limits(limits)
+                }
+                News::WhoIs(WhoIs { client_id, answer }) => {
+                    let user = match self.shard.session_user(&client_id) {
+                        None => SessionUser::NoSession,
+                        Some(None) => SessionUser::Nobody,
+                        Some(Some(user)) => SessionUser::User(user.into()),
+                    };
+                    // Whoever asked may have gone.
+                    let _ = answer.send(user);
+                    continue;
                 }
             };
             self.shard.handle(self.now, input, &mut self.outbox);

@@ -124,6 +124,15 @@ pub(super) fn listen(
     Ok(listeners)
 }
 
+/// The port of each, 0 for a Unix socket.
+pub(super) fn ports_of(bound: &[Option<Bound>]) -> Vec<Option<u16>> {
+    let port = |bound: &Bound| match bound.place.address {
+        ListenAddress::Tcp(address) => address.port(),
+        ListenAddress::Unix(_) => 0,
+    };
+    bound.iter().map(|bound| bound.as_ref().map(port)).collect()
+}
+
 /// Whether so many listeners have an index each.
 ///
 /// # Errors

@@ -11,6 +11,7 @@
 //! - `changing`, `reloading`, `watch`: another configuration, or other files, for a running broker.
 //! - `policy_files`, `verifier`: who may do what. `news`: what threads beside the shards tell them.
 //! - `report`, `phrase`, `line`, `journal`: what the operator reads; `census`, `announcer`, `sys`: what can be asked of the broker.
+//!   `window`, `beside`: what a room that is no shard sees and needs (`admin`).
 //!   `board`: words between the main thread and the shards. `process`, `watchdog`: what a daemon does with itself and for systemd.
 //!   `clock`.
 #![allow(unsafe_code, reason = "system calls and memory that the kernel shares; every block says why it is sound")]
@@ -19,6 +20,7 @@
 mod accepting;
 mod address_rates;
 mod announcer;
+mod beside;
 mod board;
 mod buffers;
 mod carry;
@@ -61,13 +63,16 @@ mod unix_path;
 mod verifier;
 mod watch;
 mod watchdog;
+mod window;
 mod wrapping;
 mod writing;
 
+pub use beside::{Door, DoorFile, open_door, start_beside};
 pub use failure::{EXIT_CONFIG, EXIT_INTERNAL, EXIT_SYSTEM, EXIT_USAGE, Failure};
 pub use placement::allowed_cpus;
-pub use policy_files::{rules_of, rules_of_acl_file};
-pub use start::{Reload, run};
+pub use policy_files::{policy_for_questions, policy_of_acl_file};
+pub use start::{Open, Reload, Rooms, run};
+pub use window::{Phase, SessionUser, Shown, Window};
 
 /// What `flag` is made of; its model test puts other ones in their place.
 mod atomics {

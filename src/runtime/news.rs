@@ -6,9 +6,11 @@
 use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
+use tokio::sync::mpsc::UnboundedSender;
 
 use super::mesh::Caller;
 use super::report::Tone;
+use super::window::SessionUser;
 use crate::auth::Policy;
 use crate::id::{ConnectionId, ShardId};
 use crate::limits::Limits;
@@ -30,6 +32,16 @@ pub(super) enum News {
     Rules(Arc<Policy>),
     /// Limits have changed, or what is told.
     Bounds(Arc<Limits>, Tone),
+    /// Somebody wants to know whose a session is.
+    WhoIs(WhoIs),
+}
+
+/// Whose session a client id is.
+#[derive(Clone, Debug)]
+pub(super) struct WhoIs {
+    pub(super) client_id: Arc<str>,
+    /// Where to say it.
+    pub(super) answer: UnboundedSender<SessionUser>,
 }
 
 /// Where news for the shards is told.

@@ -13,6 +13,8 @@ thread_local! {
     static IS_CAUGHT: Cell<bool> = const { Cell::new(false) };
     /// A panic is on its way to who catches it. Another one before it arrives leaves nothing to be caught.
     static IS_UNWINDING: Cell<bool> = const { Cell::new(false) };
+    /// Panics of this thread are caught by others, or end it alone.
+    static IS_BESIDE: Cell<bool> = const { Cell::new(false) };
     static TEXT: RefCell<String> = const { RefCell::new(String::new()) };
 }
 
@@ -22,12 +24,19 @@ pub(super) fn install() {
         let text = describe(info);
         if IS_CAUGHT.get() && !IS_UNWINDING.replace(true) {
             TEXT.replace(text);
+        } else if IS_BESIDE.get() {
+            eprintln!("ringmq: {}; the broker goes on", Failure::of_panic(text));
         } else {
             let failure = Failure::of_panic(text);
             eprintln!("ringmq: {failure}");
             std::process::exit(i32::from(failure.exit_code));
         }
     }));
+}
+
+/// From now on a panic of this thread, which has nothing of a shard, prints one line and leaves the process alone.
+pub(super) fn spare_process() {
+    IS_BESIDE.set(true);
 }
 
 /// Runs `work`; a panic becomes its text. What `work` has touched may be half-changed then: the caller repairs it or ends.

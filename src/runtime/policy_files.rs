@@ -8,8 +8,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::failure::{EXIT_CONFIG, Failure};
-use crate::auth::{Acl, Mistake, Passwords, Policy, Rules, Terms};
-use crate::config::{Config, Listener, Security};
+use crate::auth::{Acl, Mistake, Passwords, Policy, Rules, Terms, Token};
+use crate::config::{Admin, Config, Listener, Security};
 
 /// What the shards are told of the listeners of a configuration, with its files as they are now.
 ///
@@ -50,11 +50,34 @@ fn terms_of(listener: &Listener) -> Result<Terms, Failure> {
     })
 }
 
+/// The token of the admin room, if it has one.
+///
+/// # Errors
+/// A file that cannot be read (exit code 1), or that has none (exit code 3).
+pub(super) fn load_token(admin: &Admin) -> Result<Option<Token>, Failure> {
+    let wrong = |what| vec![Mistake { line: 1, what }];
+    let parse = |text: &str| Token::parse(text).map_err(wrong);
+    admin.token_file.as_deref().map(|path| read(path, "admin_token_file", parse)).transpose()
+}
+
+/// The policy of a configuration for questions about rights (`ringmq why`): its password files are not read, as whoever asks seldom may.
+///
+/// # Errors
+/// A file that cannot be read (exit code 1), or that has mistakes (exit code 3).
+pub fn policy_for_questions(config: &Config, is_strict: bool) -> Result<Policy, Failure> {
+    let mut config = config.clone();
+    for security in &mut config.securities {
+        security.password_file = None;
+        security.refuses_useless_subscriptions |= is_strict;
+    }
+    load(&config)
+}
+
 /// The rules of a configuration, with its files as they are now.
 ///
 /// # Errors
 /// A file that cannot be read (exit code 1), or that has mistakes (exit code 3).
-pub fn rules_of(security: &Security) -> Result<Rules, Failure> {
+fn rules_of(security: &Security) -> Result<Rules, Failure> {
     let passwords = security.password_file.as_deref();
     let passwords = passwords.map(|path| read(path, "password_file", Passwords::parse)).transpose()?;
     let acl = security.acl_file.as_deref().map(|path| read(path, "acl_file", Acl::parse)).transpose()?;
@@ -84,13 +107,14 @@ fn read<T>(path: &Path, option: &str, parse: impl Fn(&str) -> Result<T, Vec<Mist
     })
 }
 
-/// Reads an ACL file for a dry run (`ringmq why`).
+/// One listener with the rights of an ACL file, for questions about them (`ringmq why`).
 ///
 /// # Errors
 /// A file that cannot be read, or that has mistakes.
-pub fn rules_of_acl_file(path: &Path, is_strict: bool) -> Result<Rules, Failure> {
+pub fn policy_of_acl_file(path: &Path, is_strict: bool) -> Result<Policy, Failure> {
     let acl_file = Some(path.to_owned());
-    rules_of(&Security { acl_file, refuses_useless_subscriptions: is_strict, ..Security::default() })
+    let security = Security { acl_file, refuses_useless_subscriptions: is_strict, ..Security::default() };
+    Ok(Policy { rules: vec![rules_of(&security)?], ..Policy::default() })
 }
 
 #[cfg(test)]
@@ -100,18 +124,25 @@ mod tests {
     /// Cases A25 and A26: a file that cannot be read, or is wrong, gives no rules at all.
     #[test]
     fn what_is_wrong_with_a_file_is_said_with_its_name_and_lines() {
-        let missing = rules_of_acl_file(Path::new("/no/such/file"), false).expect_err("no file");
+        let missing = policy_of_acl_file(Path::new("/no/such/file"), false).expect_err("no file");
         assert_eq!(missing.exit_code, 1);
         assert!(missing.text.contains("acl_file /no/such/file: cannot be read"), "{missing}");
         let path = std::env::temp_dir().join(format!("ringmq-acl-{}", std::process::id()));
         for (bytes, words) in [(&b"topic read a\nthing\nuser\n"[..], ":2: "), (b"\xff\n", "UTF-8")] {
             fs::write(&path, bytes).unwrap();
-            let wrong = rules_of_acl_file(&path, false).expect_err("mistakes");
+            let wrong = policy_of_acl_file(&path, false).expect_err("mistakes");
             assert_eq!(wrong.exit_code, EXIT_CONFIG);
             assert!(wrong.text.contains(words) && !wrong.text.contains('\n'), "{wrong}");
         }
         fs::write(&path, "topic read a\n").unwrap();
-        assert!(rules_of_acl_file(&path, true).unwrap().refuses_useless_subscriptions);
+        assert!(policy_of_acl_file(&path, true).unwrap().rules[0].refuses_useless_subscriptions);
+        let admin = Admin { token_file: Some(path.clone()), ..Admin::USUAL };
+        let wrong = load_token(&admin).expect_err("a token has no spaces");
+        assert!(wrong.exit_code == EXIT_CONFIG && wrong.text.starts_with("admin_token_file: "), "{wrong}");
+        fs::write(&path, "0123456789abcdef\n").unwrap();
+        assert!(load_token(&admin).unwrap().is_some_and(|token| token.is(b"0123456789abcdef")));
         fs::remove_file(&path).unwrap();
+        assert!(load_token(&admin).expect_err("no file").text.contains("cannot be read"));
+        assert!(load_token(&Admin::USUAL).unwrap().is_none());
     }
 }

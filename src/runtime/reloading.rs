@@ -12,6 +12,7 @@ use super::news::{News, NewsDesk};
 use super::policy_files;
 use super::report::Tone;
 use super::watch::{Watch, Watched};
+use super::window::{Shown, Window};
 use crate::auth::Policy;
 use crate::config::{Config, LogType, change_limits};
 
@@ -26,6 +27,8 @@ pub(super) struct Reloading {
     pub(super) journal: Journal,
     /// Who says when files have changed; `None` if the kernel does not tell.
     pub(super) watch: Option<Watch>,
+    /// What others see of it.
+    pub(super) window: Window,
 }
 
 impl Reloading {
@@ -33,10 +36,16 @@ impl Reloading {
     ///
     /// # Errors
     /// A file or an address that it names cannot be had; nothing was changed.
-    pub(super) fn apply(&mut self, wanted: Config) -> Result<String, Failure> {
+    pub(super) fn apply(&mut self, mut wanted: Config) -> Result<String, Failure> {
+        let mut fixed = fixed_parts(&self.config, &wanted);
+        if wanted.admin.address != self.config.admin.address {
+            // The token belongs to the address that stays.
+            wanted.admin = self.config.admin.clone();
+        }
         // What is written from here on is noticed.
         let watched = Watched::of(&wanted);
         let fresh = policy_files::load(&wanted)?;
+        let token = policy_files::load_token(&wanted.admin)?;
         let is_logged_otherwise = wanted.logging != self.config.logging;
         let writing = is_logged_otherwise.then(|| Writing::prepare(&wanted.logging)).transpose()?;
         let changed = self.changing.apply(&wanted)?;
@@ -46,7 +55,7 @@ impl Reloading {
         }
         self.policy = Arc::new(fresh.at(&changed.places, &self.policy));
         self.desk.tell_all(&News::Rules(Arc::clone(&self.policy)));
-        let (limits, mut fixed) = change_limits(&self.config.limits, &wanted.limits, wanted.is_held_bytes_set);
+        let (limits, fixed_limits) = change_limits(&self.config.limits, &wanted.limits, wanted.is_held_bytes_set);
         let is_bounded_otherwise = limits != self.config.limits;
         if is_bounded_otherwise || is_logged_otherwise {
             self.desk.tell_all(&News::Bounds(Arc::new(limits.clone()), Tone::from(&wanted.logging)));
@@ -57,7 +66,9 @@ impl Reloading {
         for warning in &wanted.warnings {
             self.journal.tell(LogType::Warning, warning.clone());
         }
-        fixed.extend(fixed_parts(&self.config, &wanted));
+        fixed.splice(0..0, fixed_limits);
+        let (policy, ports) = (Arc::clone(&self.policy), self.changing.ports());
+        self.window.show(Shown { policy, ports, token, limits: limits.clone() });
         // What is as it was at the start stays so, to be named again until the broker is started again.
         let Config { cpus, sys_interval_secs, pid_file, user, persistence, .. } = self.config.clone();
         self.config = Config { limits, cpus, sys_interval_secs, pid_file, user, persistence, ..wanted };
@@ -85,6 +96,7 @@ fn fixed_parts(running: &Config, wanted: &Config) -> Vec<&'static str> {
         ("cpus", running.cpus != wanted.cpus),
         ("sys_interval", running.sys_interval_secs != wanted.sys_interval_secs),
         ("pid_file", running.pid_file != wanted.pid_file),
+        ("admin", running.admin.address != wanted.admin.address),
         ("user", running.user != wanted.user),
         ("persistence", running.persistence != wanted.persistence),
     ];

@@ -4,6 +4,7 @@
 //! when told to or when one has failed. Must not: touch a connection. Neighbours: `main` calls it; `driver` runs in each
 //! executor.
 
+use std::any::Any;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -38,6 +39,7 @@ use super::signal::{self, Signal};
 use super::verifier;
 use super::watch::{Watch, Watched};
 use super::watchdog::Watchdog;
+use super::window::{Phase, Shown, Window};
 use crate::auth::Policy;
 use crate::auth::scram::{self, Secret};
 use crate::config::{Config, LogType};
@@ -53,6 +55,18 @@ const STOP_SECS: u64 = 8;
 
 /// Makes the configuration again.
 pub type Reload<'a> = dyn FnMut() -> Result<Config, Failure> + 'a;
+
+/// Opens the rooms beside the shards, once everything is bound and while the process may still do what its starter may.
+pub type Open<'a> = dyn FnMut(&Config, Window) -> Result<Rooms, Failure> + 'a;
+
+/// What was opened beside the shards.
+#[derive(Debug, Default)]
+pub struct Rooms {
+    /// Where, for the line that the broker says at its start.
+    pub told: Option<String>,
+    /// Closed by being dropped: after the shards, before the log.
+    pub open: Option<Box<dyn Any>>,
+}
 
 /// What reaches the main thread.
 enum Notice {
@@ -70,15 +84,16 @@ enum Again {
     Files,
 }
 
-/// Serves until told to stop. `reload`: what the broker is to be told when it is told to read its configuration again.
+/// Serves until told to stop. `reload`: what the broker is to be told when it is told to read its configuration again. `open`: is called
+/// once.
 ///
 /// # Errors
 /// The broker cannot start, or one of its shards has failed.
-pub fn run(config: &Config, reload: &mut Reload<'_>) -> Result<(), Failure> {
+pub fn run(config: &Config, reload: &mut Reload<'_>, open: &mut Open<'_>) -> Result<(), Failure> {
     panic_policy::install();
     // While there is one thread.
     let mut starter = if config.is_daemon { Some(process::go_to_background()?) } else { None };
-    let result = prepare(config, reload, &mut starter);
+    let result = prepare(config, (reload, open), &mut starter);
     if let (Err(failure), Some(starter)) = (&result, starter) {
         starter.tell_failure(failure);
     }
@@ -86,15 +101,24 @@ pub fn run(config: &Config, reload: &mut Reload<'_>) -> Result<(), Failure> {
 }
 
 /// Takes what the system has for the broker, then serves. `starter`: who is to be told when it does.
-fn prepare(config: &Config, reload: &mut Reload<'_>, starter: &mut Option<Starter>) -> Result<(), Failure> {
+fn prepare(
+    config: &Config,
+    (reload, open): (&mut Reload<'_>, &mut Open<'_>),
+    starter: &mut Option<Starter>,
+) -> Result<(), Failure> {
     probe::raise_limits();
     probe::check_io_uring()?;
     // What is written from here on is noticed.
     let watched = Watched::of(config);
     let policy = Arc::new(policy_files::load(config)?);
+    let token = policy_files::load_token(&config.admin)?;
     let inherited = Inherited::of_process()?;
     let listeners = listener::listen(&config.listeners, &config.limits, config.cpus.len(), inherited)?;
     let (journal, journal_end) = Journal::start(&config.logging)?;
+    let (policy_shown, ports) = (Arc::clone(&policy), listener::ports_of(&listeners.bound));
+    let shown = Shown { policy: policy_shown, ports, token, limits: config.limits.clone() };
+    let window = Window::new(shown, journal.clone());
+    let rooms = open(config, window.clone())?;
     let _pid_file = config.pid_file.as_deref().map(PidFile::write).transpose()?;
     if let Some(user) = config.user.as_deref().filter(|_| process::is_root()) {
         process::become_user(user)?;
@@ -102,18 +126,20 @@ fn prepare(config: &Config, reload: &mut Reload<'_>, starter: &mut Option<Starte
     let mut config = config.clone();
     let memory = if config.is_held_bytes_set { None } else { Memory::of_process() };
     let told = fit_held_bytes(&mut config.limits, config.cpus.len(), memory);
-    let result = serve((&config, policy, watched), (reload, starter), &told, listeners, journal);
+    let line = format!("{}; {told}", announcement(&config, &listeners, rooms.told));
+    let result = serve((&config, policy, watched), (reload, starter), line, listeners, (journal, window));
+    drop(rooms.open);
     journal_end.close();
     result
 }
 
-/// `held`: what is to be told of the memory held.
+/// `line`: what is to be told once it serves.
 fn serve(
     (config, policy, watched): (&Config, Arc<Policy>, Watched),
     (reload, starter): (&mut Reload<'_>, &mut Option<Starter>),
-    held: &str,
+    line: String,
     listeners: Listeners,
-    journal: Journal,
+    (journal, window): (Journal, Window),
 ) -> Result<(), Failure> {
     let (notify, notices) = unbounded();
     let told = notify.clone();
@@ -122,12 +148,12 @@ fn serve(
     for (address, error) in &listeners.missing {
         journal.line(format!("Not listening on {address}: {error}"));
     }
-    let line = format!("{}; {held}", announcement(config, &listeners));
     let is_stopping = Arc::new(AtomicBool::new(false));
     let board = Arc::new(Board::new(config.cpus.len()));
     let Listeners { bound, by_shard, .. } = listeners;
     let shared = Shared { policy: &policy, journal: &journal, is_stopping: &is_stopping, board: &board };
-    let Ways { caller, desk, changes } = start_shards(config, by_shard, &shared, &notify)?;
+    let Ways { caller, desk, changes, hash_seed } = start_shards(config, by_shard, &shared, &notify)?;
+    window.open_to_shards(desk.clone(), config.cpus.len(), hash_seed);
     journal.publish_on(Arc::clone(&board), caller.clone());
     let announcer = (config.sys_interval_secs > 0)
         .then(|| Announcer::new(Arc::clone(&board), caller.clone(), config.sys_interval_secs));
@@ -135,7 +161,9 @@ fn serve(
     // Dropped last: with it go the files of Unix sockets.
     let watch = start_watch(watched, &journal, &notify);
     let changing = Changing::new(bound, changes, caller.clone());
-    let mut reloading = Reloading { config: config.clone(), policy, changing, desk, journal: journal.clone(), watch };
+    let (of_journal, of_window) = (journal.clone(), window.clone());
+    let mut reloading =
+        Reloading { config: config.clone(), policy, changing, desk, journal: of_journal, watch, window: of_window };
     let mut broker = Broker {
         shards: config.cpus.len(),
         notices,
@@ -146,8 +174,10 @@ fn serve(
         announcer,
         watchdog,
         missed: None,
+        window,
     };
     if broker.await_ready()? {
+        broker.window.tell_phase(Phase::Serving);
         broker.journal.line(line);
         let _ = sd_notify::notify(&[NotifyState::Ready]);
         if let Some(starter) = starter.take() {
@@ -178,6 +208,8 @@ struct Ways {
     caller: Caller,
     desk: NewsDesk,
     changes: Vec<Sender<Change>>,
+    /// By which client ids are given to shards.
+    hash_seed: u64,
 }
 
 fn start_shards(
@@ -235,7 +267,7 @@ fn start_shards(
         let builder = thread::Builder::new().name(format!("ringmq-{index}"));
         builder.spawn(move || run_shard(cpu, parts, &notify)).map_err(|error| cannot_start(&error))?;
     }
-    Ok(Ways { caller, desk, changes })
+    Ok(Ways { caller, desk, changes, hash_seed })
 }
 
 /// The life of a shard's thread.
@@ -282,6 +314,7 @@ struct Broker {
     census: Census,
     /// What was to be read again before every shard served.
     missed: Option<Again>,
+    window: Window,
 }
 
 impl Broker {
@@ -379,6 +412,7 @@ impl Broker {
     }
 
     fn stop_shards(&self) {
+        self.window.tell_phase(Phase::Stopping);
         let _ = sd_notify::notify(&[NotifyState::Stopping]);
         self.journal.line("ringmq is stopping".into());
         self.is_stopping.store(true, Ordering::Release);
@@ -401,14 +435,16 @@ fn ended_early(id: ShardId, result: Result<(), Failure>) -> Failure {
     result.err().unwrap_or_else(|| Failure::internal(format!("shard {} has ended", id.0)))
 }
 
-fn announcement(config: &Config, listeners: &Listeners) -> String {
+/// `rooms`: where there is more than the listeners.
+fn announcement(config: &Config, listeners: &Listeners, rooms: Option<String>) -> String {
     let list = |items: Vec<String>, separator| items.join(separator);
     let addresses = list(listeners.bound.iter().flatten().map(|bound| bound.place.to_string()).collect(), ", ");
     let cpus = list(config.cpus.iter().map(ToString::to_string).collect(), ",");
+    let rooms = rooms.map_or_else(String::new, |rooms| format!("; {rooms}"));
     let (shards, version) = (config.cpus.len(), env!("CARGO_PKG_VERSION"));
     let plural = |count| if count == 1 { "" } else { "s" };
     format!(
-        "ringmq {version} listening on {addresses}; {shards} shard{} on cpu{} {cpus}; \
+        "ringmq {version} listening on {addresses}{rooms}; {shards} shard{} on cpu{} {cpus}; \
          durability: memory (nothing survives a restart)",
         plural(shards),
         plural(shards)

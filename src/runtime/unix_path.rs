@@ -6,7 +6,7 @@
 //! There is no SO_REUSEPORT here: all shards accept on the same socket, and the kernel wakes one of them.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -15,6 +15,9 @@ use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::failure::Failure;
 use super::listener::{BACKLOG, LISTENER_PAUSE, LISTENER_TRIES};
+
+/// Mode of a file for its owner alone.
+const OWNER_ALONE: libc::mode_t = 0o600;
 
 /// The file of a socket that this process listens on. Dropped, it is removed.
 #[derive(Debug)]
@@ -32,6 +35,26 @@ impl Drop for UnixPath {
 /// # Errors
 /// Somebody listens there, or the file cannot be made.
 pub(super) fn listen(path: &Path, shards: usize) -> Result<(UnixPath, Vec<OwnedFd>), Failure> {
+    let failed = |error: io::Error| cannot_listen(path, &error);
+    let (file, socket) = bind(path, None)?;
+    let mut sockets = Vec::with_capacity(shards);
+    for _ in 1..shards {
+        sockets.push(socket.try_clone().map_err(failed)?.into());
+    }
+    sockets.push(socket.into());
+    Ok((file, sockets))
+}
+
+/// Listens on a path, for processes of the same user and root.
+///
+/// # Errors
+/// Somebody listens there, or the file cannot be made.
+pub(super) fn listen_privately(path: &Path) -> Result<(UnixPath, OwnedFd), Failure> {
+    bind(path, Some(OWNER_ALONE)).map(|(file, socket)| (file, socket.into()))
+}
+
+/// `mode`: of the file, unless it is that of all files of this process.
+fn bind(path: &Path, mode: Option<libc::mode_t>) -> Result<(UnixPath, Socket), Failure> {
     let address = SockAddr::unix(path).map_err(|_| {
         let why = "the path is too long for a Unix socket; choose one of at most 107 bytes";
         Failure::usage(format!("cannot listen on unix:{}: {why}", path.display()))
@@ -39,15 +62,18 @@ pub(super) fn listen(path: &Path, shards: usize) -> Result<(UnixPath, Vec<OwnedF
     let failed = |error: io::Error| cannot_listen(path, &error);
     make_way(path, &address)?;
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None).map_err(failed)?;
+    if let Some(mode) = mode {
+        // SAFETY: no pointers are passed. The file that `bind` makes gets the mode of the socket (unix(7)), so there is no moment in
+        // which others may connect.
+        let changed = unsafe { libc::fchmod(socket.as_raw_fd(), mode) };
+        if changed != 0 {
+            return Err(failed(io::Error::last_os_error()));
+        }
+    }
     socket.bind(&address).map_err(failed)?;
     let file = UnixPath(path.to_owned());
     socket.listen(BACKLOG).map_err(failed)?;
-    let mut sockets = Vec::with_capacity(shards);
-    for _ in 1..shards {
-        sockets.push(socket.try_clone().map_err(failed)?.into());
-    }
-    sockets.push(socket.into());
-    Ok((file, sockets))
+    Ok((file, socket))
 }
 
 /// Removes what a dead broker has left.

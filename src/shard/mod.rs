@@ -233,6 +233,12 @@ impl Shard {
         }
     }
 
+    /// The user name of the session of a client id, and whether there is a session.
+    pub fn session_user(&self, client_id: &str) -> Option<Option<&str>> {
+        let session = self.sessions.get(self.sessions.by_client_id(client_id)?.slot)?;
+        Some(session.user_name.as_deref())
+    }
+
     fn id(&self) -> ShardId {
         self.config.shard
     }

@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use std::path::PathBuf;
 
 use super::option::{Put, family, version};
-use crate::config::{Config, Identity, ListenAddress, Listener, LogDestination, Place, Security};
+use crate::config::{Admin, AdminAddress, Config, Identity, ListenAddress, Listener, LogDestination, Place, Security};
 use crate::limits::{Limits, QueueFull};
 
 /// Why a value is refused.
@@ -144,6 +144,7 @@ impl Draft {
         config.limits = Limits { inflight_messages_max: 20, queue_full: QueueFull::DropNewest, ..limits() };
         config.offer.refuses_long_keep_alive = true;
         config.logging.tells_connections = true;
+        config.admin = Admin::OFF;
         Self {
             config,
             is_per_listener: false,
@@ -325,6 +326,11 @@ impl Draft {
             _ => return Err(Wrong::Value("none, stdout, stderr, syslog, topic, or file and its path".into())),
         };
         self.log_destinations.get_or_insert_default().push(destination);
+        Ok(())
+    }
+
+    pub(super) fn set_admin(&mut self, value: &str) -> Result<(), Wrong> {
+        self.config.admin.address = AdminAddress::parse(value).map_err(Wrong::Value)?;
         Ok(())
     }
 

@@ -48,6 +48,10 @@ pub(super) const ROOT: &[Key<Root>] = keys! {
     "sys_interval_secs" "Pause between two publications of $SYS, seconds; 0 for none." ("10")
         = config.sys_interval_secs;
     "pid_file" "A file that names the process." ("\"/run/ringmq.pid\"") = config.pid_file;
+    "admin" "Where the broker is asked about itself (`ringmq why`): default (a Unix socket in /run/ringmq), IP:PORT, unix:/PATH or none."
+        ("\"127.0.0.1:1885\"") = config.admin.address;
+    "admin_token_file" "A file with the token that is wanted there; an address that other machines reach needs one."
+        ("\"/etc/ringmq/token\"") = config.admin.token_file;
     "user" "Whom to become once everything is bound, if started as root." ("\"ringmq\"") = config.user;
 };
 

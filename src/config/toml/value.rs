@@ -8,7 +8,9 @@ use std::path::PathBuf;
 use ::toml::de::DeValue;
 
 use crate::config::address::addresses_of;
-use crate::config::{Identity, ListenAddress, LogDestination, LogForm, LogType, Network, PORT, Timestamp};
+use crate::config::{
+    AdminAddress, Identity, ListenAddress, LogDestination, LogForm, LogType, Network, PORT, Timestamp,
+};
 use crate::wire::{ProtocolVersion, QoS};
 
 /// A value of a key.
@@ -190,6 +192,16 @@ impl Value for ListenAddress {
 impl Value for Network {
     fn read(value: &DeValue<'_>) -> Result<Self, String> {
         text(value)?.parse()
+    }
+
+    fn write(&self) -> Option<String> {
+        Some(quoted(&self.to_string()))
+    }
+}
+
+impl Value for AdminAddress {
+    fn read(value: &DeValue<'_>) -> Result<Self, String> {
+        Self::parse(text(value)?)
     }
 
     fn write(&self) -> Option<String> {

@@ -1,0 +1,82 @@
+//! Admin: what people and programs ask a running broker, over HTTP. Above the runtime, below the command line.
+//!
+//! One plain thread with an executor of its own, beside the shards: nothing here takes time of a shard but one message for a question
+//! that only a shard can answer, and when the thread hangs or ends, the broker goes on.
+//!
+//! - `place`: where the room is if nobody has said it.
+//! - `server`: connections, and their bounds.
+//! - `api`: what is asked and answered; `problem`: what is answered when it cannot be; `answer`: the words of both ends.
+//! - `client`: asks a running broker.
+//!
+//! Must not: change anything, or know a secret but the token's digest. Neighbours: `runtime` shows by a `Window` what there is; `main`
+//! opens the room, `cli` asks.
+#![allow(clippy::disallowed_methods, reason = "this room reads the environment and the clock, away from the shards")]
+
+mod answer;
+mod api;
+mod client;
+mod place;
+mod problem;
+mod server;
+
+use std::thread::JoinHandle;
+
+use tokio::sync::oneshot;
+
+pub use self::answer::Explained;
+pub use self::client::{Asking, why};
+
+use crate::config::{self, AdminAddress, ListenAddress};
+use crate::runtime::{Door, DoorFile, Failure, Rooms, Window, open_door, start_beside};
+
+/// The open room. Dropped, it is closed, whoever is in it.
+#[derive(Debug)]
+pub struct Admin {
+    /// Dropped or sent, the thread ends.
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+    _file: DoorFile,
+}
+
+impl Admin {
+    /// Opens the room that is asked for, if one is; says where it is, or why there is none in the usual place.
+    ///
+    /// # Errors
+    /// An address that was named cannot be had.
+    pub fn open(wanted: &config::Admin, window: Window) -> Result<Rooms, Failure> {
+        let opened = match &wanted.address {
+            AdminAddress::Nowhere => return Ok(Rooms { told: None, open: None }),
+            AdminAddress::At(address) => open_door(address)?,
+            AdminAddress::Usual => match open_usual() {
+                Ok(opened) => opened,
+                Err(why) => return Ok(Rooms { told: Some(format!("no admin ({why})")), open: None }),
+            },
+        };
+        let (door, file, place) = opened;
+        let (stop, stopped) = oneshot::channel();
+        let thread = start_beside("admin", move || server::serve(door, window, stopped))?;
+        let room = Self { stop: Some(stop), thread: Some(thread), _file: file };
+        Ok(Rooms { told: Some(format!("admin on {place}")), open: Some(Box::new(room)) })
+    }
+}
+
+impl Drop for Admin {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        // Nothing in the thread waits for anything but its executor.
+        let _ = self.thread.take().map(JoinHandle::join);
+    }
+}
+
+/// The first of the usual places that can be had.
+fn open_usual() -> Result<(Door, DoorFile, String), String> {
+    let folder_is_there = |path: &std::path::PathBuf| path.parent().is_some_and(std::path::Path::is_dir);
+    let mut why = "there is no folder /run/ringmq, and XDG_RUNTIME_DIR is not set".to_owned();
+    for path in place::usual_sockets().into_iter().filter(folder_is_there) {
+        match open_door(&ListenAddress::Unix(path)) {
+            Ok(opened) => return Ok(opened),
+            Err(failure) => why = failure.text,
+        }
+    }
+    Err(why)
+}

@@ -1,0 +1,125 @@
+//! Window: what a room beside the shards sees of the running broker.
+//!
+//! Duty: hold what the broker has decided, as it is now; carry a question to the shard that knows; write to the log. Must not: hold a
+//! shard up, or be needed by one. Neighbours: `start` and `reloading` show, `admin` looks; `news` carries.
+
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use tokio::sync::mpsc;
+
+use super::journal::Journal;
+use super::news::{News, NewsDesk, WhoIs};
+use crate::auth::{Policy, Token};
+use crate::config::LogType;
+use crate::limits::Limits;
+use crate::shard::owner_of;
+
+/// How far the broker is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Not every shard listens.
+    Starting,
+    /// Every shard listens.
+    Serving,
+    /// It was told to stop.
+    Stopping,
+}
+
+/// What the broker has decided.
+#[derive(Clone, Debug)]
+pub struct Shown {
+    /// Who may do what.
+    pub policy: Arc<Policy>,
+    /// The port of each listener by its index, 0 for a Unix socket; `None` for those that are gone.
+    pub ports: Vec<Option<u16>>,
+    /// What whoever asks must know; `None` if nobody must.
+    pub token: Option<Token>,
+    /// Bounds.
+    pub limits: Limits,
+}
+
+/// Whose session a client id is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SessionUser {
+    /// There is no session.
+    NoSession,
+    /// That of a client that came without a user name.
+    Nobody,
+    /// That of this user.
+    User(Box<str>),
+}
+
+/// What a room beside the shards sees.
+#[derive(Clone, Debug)]
+pub struct Window(Arc<Inside>);
+
+#[derive(Debug)]
+struct Inside {
+    phase: AtomicU8,
+    shown: Mutex<Arc<Shown>>,
+    journal: Journal,
+    shards: OnceLock<Shards>,
+}
+
+/// The way to the shards.
+#[derive(Debug)]
+struct Shards {
+    desk: NewsDesk,
+    number: usize,
+    hash_seed: u64,
+}
+
+impl Window {
+    /// A window on a broker that starts.
+    pub(super) fn new(shown: Shown, journal: Journal) -> Self {
+        let phase = AtomicU8::new(Phase::Starting as u8);
+        Self(Arc::new(Inside { phase, shown: Mutex::new(Arc::new(shown)), journal, shards: OnceLock::new() }))
+    }
+
+    /// From now on there are shards to ask.
+    pub(super) fn open_to_shards(&self, desk: NewsDesk, number: usize, hash_seed: u64) {
+        // They start once.
+        let _ = self.0.shards.set(Shards { desk, number, hash_seed });
+    }
+
+    /// From now on this is decided.
+    pub(super) fn show(&self, shown: Shown) {
+        *self.lock() = Arc::new(shown);
+    }
+
+    /// The broker is so far.
+    pub(super) fn tell_phase(&self, phase: Phase) {
+        self.0.phase.store(phase as u8, Ordering::Release);
+    }
+
+    /// How far the broker is.
+    pub fn phase(&self) -> Phase {
+        let phase = self.0.phase.load(Ordering::Acquire);
+        [Phase::Starting, Phase::Serving].into_iter().find(|known| *known as u8 == phase).unwrap_or(Phase::Stopping)
+    }
+
+    /// What the broker has decided, as it is now.
+    pub fn shown(&self) -> Arc<Shown> {
+        Arc::clone(&self.lock())
+    }
+
+    /// Asks the shard that has the sessions of this client id; `None` if it does not answer any more.
+    pub async fn user_of(&self, client_id: &str) -> Option<SessionUser> {
+        let Shards { desk, number, hash_seed } = self.0.shards.get()?;
+        let (answer, mut answers) = mpsc::unbounded_channel();
+        let question = WhoIs { client_id: client_id.into(), answer };
+        desk.tell(owner_of(client_id, *hash_seed, *number), News::WhoIs(question));
+        answers.recv().await
+    }
+
+    /// Writes a warning to the log soon.
+    pub fn warn(&self, text: String) {
+        self.0.journal.tell(LogType::Warning, text);
+    }
+
+    /// Nothing is half-written when a thread panics here.
+    fn lock(&self) -> MutexGuard<'_, Arc<Shown>> {
+        self.0.shown.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
