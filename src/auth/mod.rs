@@ -3,6 +3,7 @@
 //! - `password`: files of users and hashes of their passwords, and the check of one password.
 //! - `scram`: one exchange of SCRAM-SHA-256, from the client's first message to the broker's last.
 //! - `acl`: files of rights, compiled; the decision and the line that made it.
+//! - `warrant`: what a token or another judge has said of a client, and the decision by its rights.
 //! - `policy`: what a broker has decided about its listeners, as the shards keep it.
 //!
 //! Must not: open a file, read a clock, log. Neighbours: `shard` asks for rights; `runtime` reads the files and checks
@@ -13,12 +14,14 @@ pub mod password;
 pub mod policy;
 mod rights;
 pub mod scram;
+mod warrant;
 
 use std::fmt;
 
 pub use acl::{Access, Acl, Asked, Decision};
 pub use password::{Passwords, Scheme};
-pub use policy::{Policy, Rules, Terms};
+pub use policy::{Policy, Referee, Refusal, Rules, Terms};
+pub use warrant::{Grants, Judge, JudgeId, Warrant};
 
 /// A mistake in a line of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -65,7 +65,7 @@ enum Wish {
 /// A file that cannot be read or has mistakes, a topic that is none.
 pub fn answer(question: &Question) -> Result<String, Failure> {
     let (rules, terms) = rules(question)?;
-    let asked = Asked { user: question.user.as_deref(), client_id: &question.client };
+    let asked = Asked { user: question.user.as_deref(), client_id: &question.client, grants: None };
     let limits = TopicLimits::from(&Limits::default());
     let topic = question.topic.as_str();
     let wrong = |error| Failure::usage(format!("why: '{topic}': {error}"));

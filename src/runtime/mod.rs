@@ -9,7 +9,7 @@
 //!   `connection`, `carry`, `address_rates`: its memory.
 //! - `ring`, `buffers`, `operation`: io_uring. `mesh`, `flag`, `eventfd`: other shards.
 //! - `changing`, `reloading`, `watch`: another configuration, or other files, for a running broker.
-//! - `policy_files`, `verifier`: who may do what. `news`: what threads beside the shards tell them.
+//! - `policy_files`, `judges`, `verifier`, `tokens`, `authenticator`, `asking`: who may do what. `news`: what threads beside the shards tell them.
 //! - `report`, `phrase`, `line`, `journal`: what the operator reads; `census`, `announcer`, `sys`: what can be asked of the broker.
 //!   `board`: words between the main thread and the shards. `process`, `watchdog`: what a daemon does with itself and for systemd.
 //!   `clock`.
@@ -19,6 +19,8 @@
 mod accepting;
 mod address_rates;
 mod announcer;
+mod asking;
+mod authenticator;
 mod board;
 mod buffers;
 mod carry;
@@ -35,6 +37,7 @@ mod flag;
 mod inherited;
 mod isolating;
 mod journal;
+mod judges;
 mod line;
 mod listener;
 mod memory;
@@ -57,6 +60,7 @@ mod slots;
 mod spin;
 mod start;
 mod sys;
+mod tokens;
 mod unix_path;
 mod verifier;
 mod watch;
@@ -66,7 +70,7 @@ mod writing;
 
 pub use failure::{EXIT_CONFIG, EXIT_INTERNAL, EXIT_SYSTEM, EXIT_USAGE, Failure};
 pub use placement::allowed_cpus;
-pub use policy_files::{rules_of, rules_of_acl_file};
+pub use policy_files::{check_files, rules_of, rules_of_acl_file};
 pub use start::{Reload, run};
 
 /// What `flag` is made of; its model test puts other ones in their place.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::changing::Changing;
 use super::failure::Failure;
 use super::journal::{Journal, Writing};
+use super::judges::Bench;
 use super::news::{News, NewsDesk};
 use super::policy_files;
 use super::report::Tone;
@@ -23,6 +24,7 @@ pub(super) struct Reloading {
     pub(super) policy: Arc<Policy>,
     pub(super) changing: Changing,
     pub(super) desk: NewsDesk,
+    pub(super) bench: Bench,
     pub(super) journal: Journal,
     /// Who says when files have changed; `None` if the kernel does not tell.
     pub(super) watch: Option<Watch>,
@@ -36,7 +38,7 @@ impl Reloading {
     pub(super) fn apply(&mut self, wanted: Config) -> Result<String, Failure> {
         // What is written from here on is noticed.
         let watched = Watched::of(&wanted);
-        let fresh = policy_files::load(&wanted)?;
+        let (fresh, judges) = policy_files::load(&wanted)?;
         let is_logged_otherwise = wanted.logging != self.config.logging;
         let writing = is_logged_otherwise.then(|| Writing::prepare(&wanted.logging)).transpose()?;
         let changed = self.changing.apply(&wanted)?;
@@ -45,6 +47,7 @@ impl Reloading {
             watch.follow(watched);
         }
         self.policy = Arc::new(fresh.at(&changed.places, &self.policy));
+        self.bench.seat(judges);
         self.desk.tell_all(&News::Rules(Arc::clone(&self.policy)));
         let (limits, mut fixed) = change_limits(&self.config.limits, &wanted.limits, wanted.is_held_bytes_set);
         let is_bounded_otherwise = limits != self.config.limits;

@@ -24,6 +24,7 @@ use super::driver::{Bounds, Driver, Parts};
 use super::failure::Failure;
 use super::inherited::Inherited;
 use super::journal::Journal;
+use super::judges::Bench;
 use super::listener::{self, Listeners};
 use super::memory::{Memory, fit_held_bytes};
 use super::mesh::{self, Caller};
@@ -91,7 +92,9 @@ fn prepare(config: &Config, reload: &mut Reload<'_>, starter: &mut Option<Starte
     probe::check_io_uring()?;
     // What is written from here on is noticed.
     let watched = Watched::of(config);
-    let policy = Arc::new(policy_files::load(config)?);
+    let (policy, judges) = policy_files::load(config)?;
+    let (policy, bench) = (Arc::new(policy), Bench::default());
+    bench.seat(judges);
     let inherited = Inherited::of_process()?;
     let listeners = listener::listen(&config.listeners, &config.limits, config.cpus.len(), inherited)?;
     let (journal, journal_end) = Journal::start(&config.logging)?;
@@ -102,14 +105,14 @@ fn prepare(config: &Config, reload: &mut Reload<'_>, starter: &mut Option<Starte
     let mut config = config.clone();
     let memory = if config.is_held_bytes_set { None } else { Memory::of_process() };
     let told = fit_held_bytes(&mut config.limits, config.cpus.len(), memory);
-    let result = serve((&config, policy, watched), (reload, starter), &told, listeners, journal);
+    let result = serve((&config, policy, bench, watched), (reload, starter), &told, listeners, journal);
     journal_end.close();
     result
 }
 
 /// `held`: what is to be told of the memory held.
 fn serve(
-    (config, policy, watched): (&Config, Arc<Policy>, Watched),
+    (config, policy, bench, watched): (&Config, Arc<Policy>, Bench, Watched),
     (reload, starter): (&mut Reload<'_>, &mut Option<Starter>),
     held: &str,
     listeners: Listeners,
@@ -126,7 +129,7 @@ fn serve(
     let is_stopping = Arc::new(AtomicBool::new(false));
     let board = Arc::new(Board::new(config.cpus.len()));
     let Listeners { bound, by_shard, .. } = listeners;
-    let shared = Shared { policy: &policy, journal: &journal, is_stopping: &is_stopping, board: &board };
+    let shared = Shared { policy: &policy, bench: &bench, journal: &journal, is_stopping: &is_stopping, board: &board };
     let Ways { caller, desk, changes } = start_shards(config, by_shard, &shared, &notify)?;
     journal.publish_on(Arc::clone(&board), caller.clone());
     let announcer = (config.sys_interval_secs > 0)
@@ -135,7 +138,8 @@ fn serve(
     // Dropped last: with it go the files of Unix sockets.
     let watch = start_watch(watched, &journal, &notify);
     let changing = Changing::new(bound, changes, caller.clone());
-    let mut reloading = Reloading { config: config.clone(), policy, changing, desk, journal: journal.clone(), watch };
+    let mut reloading =
+        Reloading { config: config.clone(), policy, changing, desk, bench, journal: journal.clone(), watch };
     let mut broker = Broker {
         shards: config.cpus.len(),
         notices,
@@ -168,6 +172,7 @@ fn serve(
 /// What all shards have of the main thread.
 struct Shared<'a> {
     policy: &'a Arc<Policy>,
+    bench: &'a Bench,
     journal: &'a Journal,
     is_stopping: &'a Arc<AtomicBool>,
     board: &'a Arc<Board>,
@@ -195,7 +200,7 @@ fn start_shards(
     let (desk, news) = news::open_desk(shards, caller.clone());
     let shard_secret = random_secret()?;
     let secret = [random_seed()?, random_seed()?, random_seed()?, random_seed()?];
-    let askers = verifier::start(shards, &config.limits, desk.clone(), clock, secret);
+    let askers = verifier::start(shards, &config.limits, desk.clone(), shared.bench.clone(), clock, secret);
     let askers = askers.map_err(|error| cannot_start(&error))?;
     let outside = news.into_iter().zip(askers);
     for (((index, mesh), entrances), (news, asker)) in ends.into_iter().enumerate().zip(entrances).zip(outside) {

@@ -56,7 +56,7 @@ fn a_packet_that_a_panic_left_unfinished_is_taken_out_wherever_it_was_cut() {
 fn whole_packets_are_left_alone() {
     let mut table = EgressTable::default();
     table.open(0);
-    let mut whole = Vec::new();
+    let mut whole: Vec<u8> = Vec::new();
     for payload_len in [0, 1, 124, 125, 5000, 20_000] {
         let payload = vec![3; payload_len];
         table.buffer(0).extend_from_slice(&head(payload_len));

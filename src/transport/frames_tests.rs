@@ -44,7 +44,7 @@ proptest! {
         messages in vec((vec(any::<u8>(), 0..300), any::<[u8; 4]>(), 0_u8..3), 1..12),
         piece in 1_usize..64,
     ) {
-        let (mut stream, mut data, mut pings) = (Vec::new(), Vec::new(), 0);
+        let (mut stream, mut data, mut pings) = (Vec::new(), Vec::<u8>::new(), 0);
         for (payload, mask, kind) in &messages {
             data.extend(payload);
             if *kind == 0 {
