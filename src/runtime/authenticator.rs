@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::fs;
+use std::io;
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -224,11 +225,13 @@ fn body_of(check: &CredentialCheck, applicant: &Applicant, address: Option<IpAdd
 }
 
 fn unanswered(error: &ureq::Error) -> Verdict {
+    let is_of_tls = |error: &io::Error| error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>());
     Verdict::Unanswered(match error {
         ureq::Error::Timeout(_) => "the authenticator did not answer in time",
         ureq::Error::Rustls(_) | ureq::Error::Tls(_) => {
             "the authenticator's certificate is not trusted, or it speaks no TLS"
         }
+        ureq::Error::Io(error) if is_of_tls(error) => "the authenticator's certificate is not trusted",
         ureq::Error::BodyExceedsLimit(_) => "the authenticator's answer is too long",
         ureq::Error::HostNotFound => "the authenticator's host is not known",
         _ => "the authenticator cannot be reached",

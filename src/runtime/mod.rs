@@ -9,7 +9,8 @@
 //!   `connection`, `carry`, `address_rates`: its memory.
 //! - `ring`, `buffers`, `operation`: io_uring. `mesh`, `flag`, `eventfd`: other shards.
 //! - `changing`, `reloading`, `watch`: another configuration, or other files, for a running broker.
-//! - `policy_files`, `judges`, `verifier`, `tokens`, `authenticator`, `asking`: who may do what. `news`: what threads beside the shards tell them.
+//! - `policy_files`, `judges`, `verifier`, `tokens`, `authenticator`, `asking`: who may do what. `news`: what threads beside the
+//!   shards tell them.
 //! - `report`, `phrase`, `line`, `journal`: what the operator reads; `census`, `announcer`, `sys`: what can be asked of the broker.
 //!   `board`: words between the main thread and the shards. `process`, `watchdog`: what a daemon does with itself and for systemd.
 //!   `clock`.

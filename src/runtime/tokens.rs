@@ -312,3 +312,114 @@ fn set_key(jwk: &Jwk) -> Result<Option<Key>, String> {
     }
     Ok((!key.algorithms.is_empty()).then_some(key))
 }
+
+#[cfg(test)]
+mod tests {
+    use jsonwebtoken::EncodingKey;
+
+    use super::*;
+
+    const SECRET: &[u8] = &[b'k'; 64];
+
+    fn keys(asked: Tokens) -> TokenKeys {
+        let keys = secret(SECRET).expect("long enough");
+        TokenKeys { id: JudgeId(1), keys, validation: validation(&asked), asked }
+    }
+
+    fn token(claims: &Value) -> String {
+        let key = EncodingKey::from_secret(SECRET).expect("not empty");
+        jsonwebtoken::encode(&Header::default(), claims, &key).expect("a token")
+    }
+
+    /// RFC 7519 sections 4.1.4 and 4.1.5: before `exp`, not before `nbf`, with a leeway; a moment that is none is refused.
+    #[test]
+    fn a_token_holds_from_its_begin_to_its_end() {
+        let exp = |value: Value| serde_json::json!({"sub": "ann", "exp": value});
+        let nbf = |value: Value| serde_json::json!({"sub": "ann", "exp": 5000, "nbf": value});
+        for (claims, leeway_secs, unix_secs, expires_at) in [
+            (exp(1000.into()), 0, 999, Some(Millis(1_007))),
+            (exp(1000.into()), 0, 1000, None),
+            (exp(1000.into()), 10, 1009, Some(Millis(1_007))),
+            (exp(1000.into()), 10, 1010, None),
+            (exp(1000.9.into()), 0, 999, Some(Millis(1_007))),
+            (exp(u64::MAX.into()), 10, 1000, Some(Millis::NEVER)),
+            (exp((-1).into()), 10, 0, None),
+            (exp("1000".into()), 10, 1, None),
+            (exp(Value::Null), 10, 1, None),
+            (nbf(1000.into()), 0, 1000, Some(Millis(4_000_007))),
+            (nbf(1000.into()), 0, 999, None),
+            (nbf(1000.into()), 10, 990, Some(Millis(4_020_007))),
+            (nbf(1000.into()), 10, 989, None),
+            (nbf("1".into()), 10, 2000, None),
+        ] {
+            let keys = keys(Tokens { leeway_secs, ..Tokens::default() });
+            let warrant = keys.check(token(&claims).as_bytes(), unix_secs, Millis(7)).ok();
+            assert_eq!(warrant.map(|warrant| warrant.expires_at), expires_at, "{claims} {leeway_secs} at {unix_secs}");
+        }
+    }
+
+    #[test]
+    fn an_end_may_be_missing_or_overlooked_where_that_is_said() {
+        let endless = token(&serde_json::json!({"sub": "ann"}));
+        let ending = token(&serde_json::json!({"sub": "ann", "exp": 1000}));
+        let at = |keys: &TokenKeys, token: &str| keys.check(token.as_bytes(), 1, Millis(0)).map(|it| it.expires_at);
+        assert!(at(&keys(Tokens::default()), &endless).is_err());
+        let lax = keys(Tokens { requires_expiry: false, ..Tokens::default() });
+        assert_eq!(at(&lax, &endless), Ok(Millis::NEVER));
+        let staying = keys(Tokens { disconnects_expired: false, ..Tokens::default() });
+        assert_eq!(at(&staying, &ending), Ok(Millis::NEVER));
+        assert!(staying.check(ending.as_bytes(), 2000, Millis(0)).is_err(), "it comes too late in any case");
+    }
+
+    #[test]
+    fn an_audience_is_asked_for_on_both_sides() {
+        let with = |audience: &[&str]| {
+            keys(Tokens { audience: audience.iter().map(|it| (*it).to_owned()).collect(), ..Tokens::default() })
+        };
+        let claims = |aud: Value| token(&serde_json::json!({"sub": "ann", "exp": 1000, "aud": aud}));
+        let takes = |keys: &TokenKeys, token: &str| keys.check(token.as_bytes(), 1, Millis(0)).is_ok();
+        assert!(takes(&with(&["a", "b"]), &claims("b".into())) && takes(&with(&["a"]), &claims(vec!["x", "a"].into())));
+        assert!(!takes(&with(&["a"]), &claims("b".into())) && !takes(&with(&["a"]), &claims(3.into())));
+        assert!(!takes(&with(&[]), &claims("b".into())), "it is for somebody else");
+    }
+
+    /// The names are the algorithms that each key allows.
+    #[test]
+    fn a_key_says_what_it_may_be_used_for() {
+        let names = |keys: Result<Vec<Key>, String>| {
+            keys.map(|keys| keys.iter().map(|key| format!("{:?}", key.algorithms)).collect::<Vec<_>>().join(" "))
+        };
+        let long = |bytes| names(secret(&vec![b'x'; bytes]));
+        assert!(long(31).unwrap_err().contains("31 bytes"));
+        assert_eq!((long(32), long(63)), (Ok("[HS256]".into()), Ok("[HS256, HS384]".into())));
+        assert_eq!(names(secret(&[&[b'x'; 31][..], b"\r\n"].concat())).ok(), None, "a line break is none of it");
+        let k = "a2tra2tra2tra2tra2tra2tra2tra2tra2tra2tra2s";
+        let set =
+            |more: &str| names(key_set(format!(r#"{{"keys": [{{"kty": "oct", "k": "{k}"{more}}}]}}"#).as_bytes()));
+        assert_eq!(set(""), Ok("[HS256]".into()));
+        for (more, words) in [
+            (r#", "alg": "HS512""#, "no key in it can be used"),
+            (r#", "alg": "RS256""#, "no key in it can be used"),
+            (r#", "use": "enc""#, "no key in it can be used"),
+        ] {
+            assert!(set(more).unwrap_err().contains(words), "{more}");
+        }
+        let short = r#"{"keys": [{"kty": "RSA", "kid": "x", "n": "AQAB", "e": "AQAB"}]}"#;
+        assert!(
+            names(key_set(short.as_bytes())).unwrap_err().contains("key \"x\": an RSA key with less than 2048 bits")
+        );
+        for (pem, words) in [
+            ("", "no public key in PEM"),
+            ("-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n", "no public key in PEM"),
+            ("-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n", "not understood"),
+        ] {
+            assert!(names(public_keys(pem.as_bytes())).unwrap_err().contains(words), "{pem}");
+        }
+    }
+
+    /// Case O02.
+    #[test]
+    fn no_key_is_shown() {
+        assert_eq!(format!("{:?}", keys(Tokens::default())), "TokenKeys(1 of JudgeId(1))");
+    }
+}

@@ -164,10 +164,10 @@ fn a_server_that_hangs_or_dies_costs_nobody_else_anything() {
 fn a_server_that_cannot_prove_its_name_is_not_believed() {
     let folder = Folder::new("https");
     let (certificate, key) = (folder.path("cert.pem"), folder.path("key.pem"));
-    let options = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost";
-    let options: Vec<_> = options.split(' ').collect();
-    let names = ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", &key, "-out", &certificate];
-    output("openssl", &[&options[..], &names].concat());
+    let rcgen::CertifiedKey { cert, signing_key } =
+        rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
+    folder.write("cert.pem", &cert.pem());
+    folder.write("key.pem", &signing_key.serialize_pem());
     let server = Server::start(&folder, 0, &["--tls", &certificate, &key]);
     let trusting = folder.serve(&format!("{}authority = \"{certificate}\"\n", url(&server, "https")));
     assert_eq!(answer(&trusting, &as_user(V5, "ann", "alice", "secret")), 0);

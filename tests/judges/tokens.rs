@@ -148,12 +148,12 @@ fn a_set_of_keys_is_followed() {
     let mut stays = broker.join(&as_user(v5, "cat", "alice", &token));
     stays.expect_alive();
     folder.write("jwks.json", &set("two", r#", "alg": "HS384""#));
-    broker.line_with(&["Reloaded"]);
+    broker.line_with(&["Files were written and are used"]);
     let end = stays.expect_end();
     assert_eq!((end[0], end[2]), (0xe0, ReasonCode::NotAuthorized as u8), "its keys have gone");
     assert!(in_by("HS384", "two") && !in_by("HS256", "two") && !in_by("HS384", "one"));
     folder.write("jwks.json", "{}");
-    broker.line_with(&["Not reloaded, nothing has changed"]);
+    broker.line_with(&["Files were written that cannot be used", "no JWK Set"]);
     assert!(in_by("HS384", "two"));
 }
 

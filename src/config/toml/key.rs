@@ -73,7 +73,8 @@ pub(super) const TOKEN: &[Key<Tokens>] = keys! {
     "leeway_secs" "By how much clocks may differ, seconds." ("10") = leeway_secs;
     "user_claim" "The claim that is the user name, whatever CONNECT says." ("\"sub\"") = user_claim;
     "publish_claim" "The claim with the topic filters to publish to; with it, no ACL file is asked." ("\"publish\"") = publish_claim;
-    "subscribe_claim" "The claim with the topic filters to receive from; with it, no ACL file is asked." ("\"subscribe\"") = subscribe_claim;
+    "subscribe_claim" "The claim with the topic filters to receive from; with it, no ACL file is asked." ("\"subscribe\"")
+        = subscribe_claim;
     "require_expiry" "Whether a token without exp is refused." ("true") = requires_expiry;
     "disconnect_expired" "Whether a client is disconnected when its token ends." ("true") = disconnects_expired;
 };
