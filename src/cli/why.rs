@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use clap::{Parser, ValueEnum};
 
 use super::load_again;
-use crate::auth::{Access, Asked, Rules, Terms};
+use crate::auth::{Access, Asked, Judge, JudgeId, Rules, Terms};
 use crate::config::{Arguments, Config, File, ListenAddress, Listener, Security};
 use crate::limits::Limits;
 use crate::runtime::{Failure, allowed_cpus, rules_of, rules_of_acl_file};
@@ -100,7 +100,13 @@ fn rules(question: &Question) -> Result<(Rules, Terms), Failure> {
     let config = load_again(&arguments)?;
     let (security, mount) = chosen(&config, question.listener)?;
     let strict = question.strict || security.refuses_useless_subscriptions;
-    let rules = rules_of(&Security { refuses_useless_subscriptions: strict, password_file: None, ..security })?;
+    // Keys, and who is asked, say nothing of rights: whoever asks here may not even read them.
+    let judge = |gives_rights| Judge { id: JudgeId(0), gives_rights };
+    let tokens = security.tokens.as_ref().map(|tokens| judge(tokens.gives_rights()));
+    let authenticator = security.authenticator.as_ref().map(|_| judge(true));
+    let security = Security { password_file: None, tokens: None, authenticator: None, ..security };
+    let rules = rules_of(&Security { refuses_useless_subscriptions: strict, ..security })?;
+    let rules = Rules { tokens, authenticator, ..rules };
     Ok((rules, Terms { mount_point: mount.map(Box::from), ..Terms::default() }))
 }
 

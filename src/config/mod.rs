@@ -290,6 +290,13 @@ pub struct Tokens {
     pub disconnects_expired: bool,
 }
 
+impl Tokens {
+    /// Whether tokens have rights of their own, instead of those in files.
+    pub fn gives_rights(&self) -> bool {
+        self.publish_claim.is_some() || self.subscribe_claim.is_some()
+    }
+}
+
 impl Default for Tokens {
     /// Without a key, which nobody can use.
     fn default() -> Self {

@@ -99,7 +99,7 @@ impl TokenKeys {
 
     /// Whether tokens have rights of their own.
     pub(super) fn gives_rights(&self) -> bool {
-        self.asked.publish_claim.is_some() || self.asked.subscribe_claim.is_some()
+        self.asked.gives_rights()
     }
 
     /// What a token says. `unix_secs`: the time of day; `now`: the same moment to the shards.

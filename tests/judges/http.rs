@@ -93,11 +93,11 @@ fn answers_are_remembered_for_the_same_question() {
     assert_eq!(server.asked("alice").len(), 2);
     assert_eq!(answer(&broker, &as_user(V5, "bob", "alice", "secret")), 0);
     assert_eq!(server.asked("alice").len(), 3, "another client id");
-    // A reload forgets.
+    // A reload forgets; a shard that hears of it while it waits for the answer asks again.
     broker.signal("HUP");
     broker.line_with(&["Reloaded"]);
     assert_eq!(answer(&broker, &as_user(V5, "ann", "alice", "secret")), 0);
-    assert_eq!(server.asked("alice").len(), 4);
+    assert!(server.asked("alice").len() > 3);
 }
 
 /// The server may say who it is, and what it may do.

@@ -127,6 +127,20 @@ fn public_keys_verify_what_their_private_ones_have_signed() {
     assert!(String::from_utf8(check.stderr).unwrap().contains("name it by key_file"));
 }
 
+/// `ringmq why` needs no key, and says what it cannot know.
+#[test]
+fn why_says_that_a_token_would_decide() {
+    let folder = Folder::new("why");
+    let acl = folder.write("acl", "user alice\ntopic read a/#\n");
+    let lines = format!("[security]\nacl_file = \"{acl}\"\n[security.token]\nsecret_file = \"/no/such/file\"\n");
+    for (more, is_said) in [("publish_claim = \"pub\"\n", true), ("", false)] {
+        let config = folder.write("why.toml", &format!("{lines}{more}"));
+        let question = ["why", "--config", &config, "--user", "alice", "receive", "a/b"];
+        let said = output(env!("CARGO_BIN_EXE_ringmq"), &question);
+        assert!(said.contains("acl:2") && said.contains("without a token") == is_said, "{said}");
+    }
+}
+
 /// A set of keys: each by its name, of its kind; another set holds as soon as it is written.
 #[test]
 fn a_set_of_keys_is_followed() {
