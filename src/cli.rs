@@ -15,7 +15,7 @@ use crate::config::{
     Arguments, Binds, Config, File, Loudness, Mistake, Mistakes, convert, default_text, list_limits, load,
     missing_files,
 };
-use crate::runtime::{Failure, allowed_cpus};
+use crate::runtime::{Failure, allowed_cpus, check_files};
 
 /// What the command line asks for.
 #[derive(Clone, Debug)]
@@ -232,6 +232,7 @@ fn arguments_of(serve: &Serve) -> Result<Arguments, Failure> {
 fn check(arguments: &Arguments) -> Result<Command, Failure> {
     let config = load(arguments).map_err(|mistakes| all(&mistakes))?;
     Mistakes::of(missing_files(&config)).map_err(|mistakes| all(&mistakes))?;
+    check_files(&config)?;
     let listeners = config.listeners.len();
     let plural = if listeners == 1 { "" } else { "es" };
     Ok(Command::Print(with_warnings(&config, &format!("No mistakes; {listeners} address{plural}\n"))))

@@ -28,8 +28,12 @@ pub struct Limits {
     pub connect_timeout_ms: u64,
     /// Longest password, bytes.
     pub password_bytes_max: usize,
+    /// Longest token in the place of a password, bytes.
+    pub token_bytes_max: usize,
     /// Passwords of the broker that wait to be checked; who comes then is told to come later (0x89).
     pub password_checks_waiting_max: usize,
+    /// Questions that an authenticator is asked at once, each by a thread of its own.
+    pub authenticator_requests_max: usize,
     /// Wrong passwords from one address in a minute above which only one password of it is checked in a second; 0 for any
     /// number.
     pub wrong_passwords_per_address_max: u32,
@@ -145,7 +149,9 @@ impl Default for Limits {
             turn_bytes_per_connection_max: 128 << 10,
             connect_timeout_ms: 10_000,
             password_bytes_max: 1024,
+            token_bytes_max: 8192,
             password_checks_waiting_max: 1024,
+            authenticator_requests_max: 8,
             wrong_passwords_per_address_max: 10,
             client_id_bytes_max: 256,
             topic_bytes_max: 65_535,
@@ -187,6 +193,9 @@ impl Default for Limits {
 
 /// Payloads of this size and more are referenced, never copied, on their way through the broker, bytes.
 pub const SHARED_PAYLOAD_BYTES_MIN: usize = 4096;
+
+/// Topic filters in each list of the rights that come with a token or the answer of an authenticator.
+pub const GRANTED_FILTERS_MAX: usize = 128;
 
 /// Longest message of a SCRAM exchange that is taken, bytes: user name, nonce and what SCRAM adds to them.
 pub const SCRAM_MESSAGE_BYTES_MAX: usize = 4096;

@@ -113,7 +113,7 @@ async fn why(
         },
     };
     let shown = room.window.shown();
-    let asked = Asked { user: user.as_deref(), client_id: &client };
+    let asked = Asked { user: user.as_deref(), client_id: &client, grants: None };
     let question = Question { asked, wish, topic: &topic, port: listener };
     let answer = shown.policy.answer(question, &shown.ports).map_err(|error| Problem::bad(error.to_string()))?;
     let (file, line) = answer.line.map(|(file, line)| (file.to_string(), line)).unzip();

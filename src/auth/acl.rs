@@ -9,7 +9,7 @@
 use std::collections::HashMap;
 
 use super::rights::{Found, Grant, Rights, Who};
-use super::{Mistake, numbered};
+use super::{Grants, Mistake, numbered};
 use crate::topic::{TopicFilter, TopicLimits};
 
 /// What is asked for.
@@ -28,6 +28,15 @@ pub struct Asked<'a> {
     pub user: Option<&'a str>,
     /// Client id.
     pub client_id: &'a str,
+    /// Rights that came with the client, which count instead of those of the file.
+    pub grants: Option<&'a Grants>,
+}
+
+impl Asked<'_> {
+    /// Case S10: a name that would stand for many in a pattern gets nothing by patterns.
+    pub(super) fn has_wildcard(self) -> bool {
+        self.client_id.contains(['+', '#']) || self.user.is_some_and(|user| user.contains(['+', '#']))
+    }
 }
 
 /// Whether something is allowed, and why.
@@ -95,7 +104,7 @@ impl Acl {
         if let Some(decision) = own.and_then(decision_of) {
             return decision;
         }
-        if !self.has_patterns || has_wildcard(asked) {
+        if !self.has_patterns || asked.has_wildcard() {
             return Decision::DENIED;
         }
         decision_of(self.patterns.find(topic, who, access)).unwrap_or(Decision::DENIED)
@@ -109,7 +118,7 @@ impl Acl {
             return !meeting.is_denied;
         }
         let meeting = self.patterns.may_meet(filter, who);
-        !has_wildcard(asked) && meeting.may_read && !meeting.is_denied
+        !asked.has_wildcard() && meeting.may_read && !meeting.is_denied
     }
 
     fn own_rights(&self, asked: Asked<'_>) -> Option<&Rights> {
@@ -118,11 +127,6 @@ impl Acl {
             None => Some(&self.anonymous),
         }
     }
-}
-
-/// Case S10: a name that would stand for many in a pattern gets nothing by patterns.
-fn has_wildcard(asked: Asked<'_>) -> bool {
-    asked.client_id.contains(['+', '#']) || asked.user.is_some_and(|user| user.contains(['+', '#']))
 }
 
 fn decision_of(found: Found) -> Option<Decision> {
@@ -165,7 +169,7 @@ mod tests {
                            user bob\ntopic a b/c\n";
 
     fn asked<'a>(user: Option<&'a str>, client_id: &'a str) -> Asked<'a> {
-        Asked { user, client_id }
+        Asked { user, client_id, grants: None }
     }
 
     fn parse(text: &str) -> Acl {
@@ -325,7 +329,7 @@ mod tests {
         if let Some(found) = of(&|line| line.owner == Some(asked.user)) {
             return decision(found);
         }
-        if has_wildcard(asked) {
+        if asked.has_wildcard() {
             return Decision::DENIED;
         }
         of(&|line| line.owner.is_none()).map_or(Decision::DENIED, decision)

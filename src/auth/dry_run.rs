@@ -134,7 +134,7 @@ mod tests {
     }
 
     fn answer(policy: &Policy, wish: Wish, topic: &str, port: Option<u16>, ports: &[Option<u16>]) -> String {
-        let question = Question { asked: Asked { user: None, client_id: "c" }, wish, topic, port };
+        let question = Question { asked: Asked { user: None, client_id: "c", grants: None }, wish, topic, port };
         policy.answer(question, ports).map_or_else(|wrong| wrong.to_string(), |answer| answer.text)
     }
 

@@ -3,6 +3,7 @@
 //! - `password`: files of users and hashes of their passwords, and the check of one password.
 //! - `scram`: one exchange of SCRAM-SHA-256, from the client's first message to the broker's last.
 //! - `acl`: files of rights, compiled; the decision and the line that made it.
+//! - `warrant`: what a token or another judge has said of a client, and the decision by its rights.
 //! - `policy`: what a broker has decided about its listeners, as the shards keep it. `dry_run`: the same asked without a client.
 //! - `token`: what opens the admin room.
 //!
@@ -16,14 +17,16 @@ pub mod policy;
 mod rights;
 pub mod scram;
 mod token;
+mod warrant;
 
 use std::fmt;
 
 pub use acl::{Access, Acl, Asked, Decision};
 pub use dry_run::{Question, Unanswered, Wish};
 pub use password::{Passwords, Scheme};
-pub use policy::{Explanation, Policy, Rules, Terms};
+pub use policy::{Explanation, Policy, Referee, Refusal, Rules, Terms};
 pub use token::Token;
+pub use warrant::{Grants, Judge, JudgeId, Warrant};
 
 /// A mistake in a line of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::acl::{Access, Acl, Asked, Decision};
 use super::password::Passwords;
+use super::warrant::{Judge, JudgeId, is_token};
 use crate::wire::{ProtocolVersion, QoS};
 
 /// Everything that was decided.
@@ -59,7 +60,11 @@ pub struct Rules {
     pub allow_anonymous: bool,
     /// Users and their passwords. `None`: a user name is believed, if clients may also come without.
     pub passwords: Option<Arc<Passwords>>,
-    /// Rights. `None`: everybody may do everything.
+    /// Who judges passwords that are tokens.
+    pub tokens: Option<Judge>,
+    /// Who judges all that `passwords` does not know.
+    pub authenticator: Option<Judge>,
+    /// Rights of who brings none along. `None`: everybody may do everything.
     pub acl: Option<Arc<Acl>>,
     /// What the file of the rights is called, for people.
     pub acl_name: Arc<str>,
@@ -71,6 +76,30 @@ pub struct Rules {
     pub refuses_useless_subscriptions: bool,
     /// Whether the right of the publisher of a retained message is asked for again when it is sent.
     pub checks_retain_source: bool,
+}
+
+/// Who says whether a client is the user that it says it is.
+#[derive(Clone, Debug)]
+pub enum Referee {
+    /// Nobody: what it says is believed, or it says nothing.
+    Nobody,
+    /// The password file.
+    Passwords(Arc<Passwords>),
+    /// The keys of tokens.
+    Tokens(JudgeId),
+    /// An authenticator outside the broker.
+    Authenticator(JudgeId),
+}
+
+/// Why nobody judges a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// It has no user name, and only users may come.
+    NoUserName,
+    /// Only who has a token may come.
+    NoToken,
+    /// Nothing says who may come.
+    NoReferee,
 }
 
 impl Policy {
@@ -130,6 +159,8 @@ impl Default for Rules {
         Self {
             allow_anonymous: true,
             passwords: None,
+            tokens: None,
+            authenticator: None,
             acl: None,
             acl_name: Arc::from(""),
             allow_empty_client_id: true,
@@ -157,8 +188,9 @@ impl Policy {
     }
 
     /// Whether any rights are limited at all.
-    pub fn has_acl(&self) -> bool {
-        self.rules.iter().any(|rules| rules.acl.is_some())
+    pub fn limits_rights(&self) -> bool {
+        let gives = |judge: &Option<Judge>| judge.is_some_and(|judge| judge.gives_rights);
+        self.rules.iter().any(|rules| rules.acl.is_some() || gives(&rules.tokens) || gives(&rules.authenticator))
     }
 }
 
@@ -186,6 +218,9 @@ impl Terms {
 impl Rules {
     /// Whether a client may publish to a topic, or be sent what was published to it, and why.
     pub fn decide(&self, access: Access, asked: Asked<'_>, topic: &str) -> Decision {
+        if let Some(grants) = asked.grants {
+            return grants.decide(access, asked, topic);
+        }
         let everything = Decision { is_allowed: true, line: None };
         self.acl.as_ref().map_or(everything, |acl| acl.decide(access, asked, topic))
     }
@@ -193,8 +228,52 @@ impl Rules {
     /// Whether a client that is connected under this user name could still connect.
     pub fn knows(&self, user: Option<&str>) -> bool {
         match (user, &self.passwords) {
-            (None, _) | (Some(_), None) => self.allow_anonymous,
             (Some(user), Some(passwords)) => passwords.has(user),
+            // A token, or the authenticator, has to say so.
+            (Some(_), None) if self.tokens.is_some() || self.authenticator.is_some() => false,
+            (None, _) | (Some(_), None) => self.allow_anonymous,
+        }
+    }
+
+    /// Who judges what a client says in CONNECT. Always one alone, so that what one refuses is not asked of another: of a token
+    /// its keys, of a user whom the password file knows that file, of all else the authenticator.
+    ///
+    /// # Errors
+    /// Nobody does, and nobody is believed; why.
+    pub fn referee(&self, user: Option<&str>, password: Option<&[u8]>) -> Result<Referee, Refusal> {
+        let tokens = self.tokens.filter(|_| password.is_some_and(is_token));
+        if let Some(tokens) = tokens {
+            return Ok(Referee::Tokens(tokens.id));
+        }
+        let authenticator = self.authenticator.filter(|_| user.is_some() || password.is_some());
+        match (user, &self.passwords, authenticator) {
+            (Some(user), Some(passwords), Some(_)) if passwords.has(user) => {
+                Ok(Referee::Passwords(Arc::clone(passwords)))
+            }
+            (_, _, Some(authenticator)) => Ok(Referee::Authenticator(authenticator.id)),
+            (Some(_), Some(passwords), None) => Ok(Referee::Passwords(Arc::clone(passwords))),
+            (Some(_), None, None) if self.tokens.is_some() => Err(Refusal::NoToken),
+            _ if self.allow_anonymous => Ok(Referee::Nobody),
+            (None, ..) => Err(Refusal::NoUserName),
+            (Some(_), ..) => Err(Refusal::NoReferee),
+        }
+    }
+
+    /// Whether a judge still judges here.
+    pub fn has_judge(&self, id: JudgeId) -> bool {
+        [self.tokens, self.authenticator].iter().flatten().any(|judge| judge.id == id)
+    }
+
+    /// Whether a subscription is refused because it could bring nothing.
+    pub fn is_useless(&self, asked: Asked<'_>, filter: &str) -> bool {
+        self.refuses_useless_subscriptions && !self.may_ever_receive(asked, filter)
+    }
+
+    fn may_ever_receive(&self, asked: Asked<'_>, filter: &str) -> bool {
+        match (asked.grants, &self.acl) {
+            (Some(grants), _) => grants.may_ever_receive(asked, filter),
+            (None, Some(acl)) => acl.may_ever_receive(asked, filter),
+            (None, None) => true,
         }
     }
 
@@ -204,8 +283,9 @@ impl Rules {
     }
 
     /// Which rule decided, in words.
-    pub fn reason(&self, decision: Decision) -> Box<str> {
+    pub fn reason(&self, decision: Decision, asked: Asked<'_>) -> Box<str> {
         match decision.line {
+            _ if asked.grants.is_some() => "no filter of the client's token or authenticator allows it".into(),
             Some(line) => format!("{}:{line}", self.acl_name).into(),
             None => format!("no line of {} allows it", self.acl_name).into(),
         }
@@ -215,23 +295,36 @@ impl Rules {
     pub fn explain(&self, access: Access, asked: Asked<'_>, topic: &str) -> Explanation {
         let Decision { is_allowed, line } = self.decide(access, asked, topic);
         let verdict = if is_allowed { "allowed" } else { "denied" };
+        let unknown = self.unknown();
         let text = match (&self.acl, line) {
-            (None, _) => format!("{verdict}: no acl_file, so everybody may do everything"),
-            (Some(_), Some(line)) => format!("{verdict} by {}:{line}", self.acl_name),
-            (Some(_), None) => format!("{verdict}: no line of {} allows it", self.acl_name),
+            (None, _) => format!("{verdict}: no acl_file, so everybody may do everything{unknown}"),
+            (Some(_), Some(line)) => format!("{verdict} by {}:{line}{unknown}", self.acl_name),
+            (Some(_), None) => format!("{verdict}: no line of {} allows it{unknown}", self.acl_name),
         };
         let line = line.map(|line| (Arc::clone(&self.acl_name), line));
         Explanation { is_allowed, line, text }
     }
 
+    /// What cannot be said before the client comes.
+    fn unknown(&self) -> &'static str {
+        let gives = |judge: Option<Judge>| judge.is_some_and(|judge| judge.gives_rights);
+        match (gives(self.tokens), gives(self.authenticator)) {
+            (false, false) => "",
+            (true, false) => " (for who comes without a token: a token has rights of its own)",
+            (false, true) => " (unless the authenticator gives the client rights of its own)",
+            (true, true) => " (unless the client's token or the authenticator gives it rights of its own)",
+        }
+    }
+
     /// Whether a subscription may be made, in words (`ringmq why`).
     pub fn explain_subscription(&self, asked: Asked<'_>, filter: &str) -> Explanation {
-        let is_useful = self.acl.as_ref().is_none_or(|acl| acl.may_ever_receive(asked, filter));
+        let (unknown, name) = (self.unknown(), &self.acl_name);
+        let is_useful = self.may_ever_receive(asked, filter);
         let text = match (is_useful, self.refuses_useless_subscriptions) {
-            (true, _) => "allowed: something that it matches may be received".into(),
-            (false, true) => format!("denied: no line of {} lets anything be received that it matches", self.acl_name),
+            (true, _) => format!("allowed: something that it matches may be received{unknown}"),
+            (false, true) => format!("denied: no line of {name} lets anything be received that it matches{unknown}"),
             (false, false) => {
-                format!("allowed, but no line of {} lets anything be received that it matches", self.acl_name)
+                format!("allowed, but no line of {name} lets anything be received that it matches{unknown}")
             }
         };
         Explanation { is_allowed: is_useful || !self.refuses_useless_subscriptions, line: None, text }
@@ -252,8 +345,9 @@ pub struct Explanation {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::auth::password::{Hash, SALT_BYTES, Scheme};
 
-    const ALICE: Asked<'_> = Asked { user: Some("alice"), client_id: "c" };
+    const ALICE: Asked<'_> = Asked { user: Some("alice"), client_id: "c", grants: None };
 
     fn rules(text: &str) -> Rules {
         let acl = Acl::parse(text).expect("a good file");
@@ -307,6 +401,61 @@ mod tests {
         }
     }
 
+    /// Each password has one referee: what one refuses is never asked of another.
+    #[test]
+    fn every_client_is_judged_by_one_alone() {
+        let passwords = || {
+            let hash = Hash::of(b"secret", Scheme::Sha512, [7; SALT_BYTES]);
+            Some(Arc::new(Passwords::parse(&format!("alice:{hash}")).expect("one good line")))
+        };
+        let judge = |number| Some(Judge { id: JudgeId(number), gives_rights: true });
+        let token: &[u8] = b"eyJhbGciOiJIUzI1NiJ9.e30.a";
+        for (passwords, tokens, authenticator, user, password, referee) in [
+            (passwords(), judge(1), judge(2), Some("alice"), Some(token), "token"),
+            (passwords(), judge(1), judge(2), Some("alice"), Some(&b"x"[..]), "file"),
+            (passwords(), judge(1), judge(2), Some("alice"), None, "file"),
+            (passwords(), judge(1), judge(2), Some("bob"), Some(b"x"), "http"),
+            (passwords(), judge(1), judge(2), None, Some(b"x"), "http"),
+            (passwords(), judge(1), None, Some("bob"), Some(b"x"), "file"),
+            (passwords(), None, judge(2), Some("alice"), Some(token), "file"),
+            (None, judge(1), None, Some("bob"), Some(token), "token"),
+            (None, judge(1), None, None, Some(token), "token"),
+            (None, judge(1), None, Some("bob"), Some(b"x"), "NoToken"),
+            (None, judge(1), None, Some("bob"), None, "NoToken"),
+            (None, None, judge(2), Some("bob"), None, "http"),
+            (None, None, judge(2), Some("bob"), Some(token), "http"),
+            (None, judge(1), judge(2), None, None, "NoUserName"),
+            (None, None, None, Some("bob"), Some(token), "NoReferee"),
+        ] {
+            let rules = Rules { allow_anonymous: false, passwords, tokens, authenticator, ..Rules::default() };
+            let got = match rules.referee(user, password) {
+                Ok(Referee::Nobody) => "nobody".to_owned(),
+                Ok(Referee::Passwords(_)) => "file".into(),
+                Ok(Referee::Tokens(id)) => format!("token{}", if id == JudgeId(1) { "" } else { "?" }),
+                Ok(Referee::Authenticator(id)) => format!("http{}", if id == JudgeId(2) { "" } else { "?" }),
+                Err(refusal) => format!("{refusal:?}"),
+            };
+            assert_eq!(got, referee, "{user:?} {password:?}");
+            // Who is not asked for a name does not get in by a wrong one.
+            let open = Rules { allow_anonymous: true, ..rules };
+            let is_believed = matches!(open.referee(user, password), Ok(Referee::Nobody));
+            assert_eq!(is_believed, matches!(referee, "NoUserName" | "NoReferee"), "{user:?} {password:?}");
+        }
+    }
+
+    /// `ringmq why` says what it cannot know.
+    #[test]
+    fn an_explanation_says_where_a_token_would_decide() {
+        let judge = |gives_rights| Some(Judge { id: JudgeId(1), gives_rights });
+        let mut rules = Rules { tokens: judge(false), ..rules("user alice\ntopic read a/#\n") };
+        assert_eq!(rules.explain(Access::Receive, ALICE, "a/c").text, "allowed by rights.acl:2");
+        rules.tokens = judge(true);
+        assert!(rules.explain(Access::Receive, ALICE, "a/c").text.contains("without a token"));
+        assert!(rules.explain_subscription(ALICE, "b").text.contains("without a token"));
+        rules.authenticator = judge(true);
+        assert!(rules.explain(Access::Publish, ALICE, "b").text.contains("or the authenticator"));
+    }
+
     #[test]
     fn a_mount_point_stands_before_topics_and_in_shared_filters_behind_the_group() {
         let terms = Terms { mount_point: Some("m/".into()), ..Terms::default() };
@@ -324,6 +473,6 @@ mod tests {
     fn a_listener_that_has_gone_is_served_as_the_first() {
         let policy = Policy::default();
         assert_eq!(policy.terms(7), policy.terms(0));
-        assert!(policy.rules_at(7).allow_anonymous && !policy.has_acl());
+        assert!(policy.rules_at(7).allow_anonymous && !policy.limits_rights());
     }
 }

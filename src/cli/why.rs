@@ -82,7 +82,7 @@ impl From<Wish> for auth::Wish {
 /// # Errors
 /// A file that cannot be read or has mistakes, a topic that is none, a broker that does not answer.
 pub fn answer(question: &Question) -> Result<String, Failure> {
-    let asked = Asked { user: question.user.as_deref(), client_id: &question.client };
+    let asked = Asked { user: question.user.as_deref(), client_id: &question.client, grants: None };
     let (wish, topic, port) = (question.wish.into(), question.topic.as_str(), question.listener);
     let asks_files = question.acl.is_some() || question.config_file.is_some() || question.config.is_some();
     let asked = auth::Question { asked, wish, topic, port };

@@ -119,6 +119,13 @@ pub fn files_of(config: &Config) -> Vec<(&'static str, &Path)> {
     for security in &config.securities {
         files.extend(security.password_file.as_deref().map(|file| ("passwords", file)));
         files.extend(security.acl_file.as_deref().map(|file| ("rights", file)));
+        let authority = security.authenticator.as_ref().and_then(|server| server.authority.as_deref());
+        files.extend(authority.map(|file| ("the authenticator's authority", file)));
+        if let Some(tokens) = &security.tokens {
+            files.extend(tokens.secret_file.as_deref().map(|file| ("the secret of tokens", file)));
+            files.extend(tokens.key_file.as_deref().map(|file| ("the keys of tokens", file)));
+            files.extend(tokens.jwks_file.as_deref().map(|file| ("the key set of tokens", file)));
+        }
     }
     for tls in config.listeners.iter().filter_map(|listener| listener.tls.as_ref()) {
         files.extend([("certificate", tls.certificate.as_path()), ("key", tls.key.as_path())]);

@@ -243,6 +243,10 @@ pub struct Security {
     pub allow_anonymous: bool,
     /// Users and hashes of their passwords, in Mosquitto's format.
     pub password_file: Option<PathBuf>,
+    /// Keys of tokens, if tokens are taken.
+    pub tokens: Option<Tokens>,
+    /// A web server that says who may come, if one is asked.
+    pub authenticator: Option<Authenticator>,
     /// Rights, in Mosquitto's format.
     pub acl_file: Option<PathBuf>,
     /// Whether a client may come without a client id.
@@ -261,11 +265,97 @@ impl Default for Security {
         Self {
             allow_anonymous: true,
             password_file: None,
+            tokens: None,
+            authenticator: None,
             acl_file: None,
             allow_empty_client_id: true,
             client_id_prefix: None,
             refuses_useless_subscriptions: false,
             checks_retain_source: true,
+        }
+    }
+}
+
+/// The keys of tokens in the place of passwords (JSON Web Tokens), and what is asked of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tokens {
+    /// A secret for HS256, HS384 and HS512.
+    pub secret_file: Option<PathBuf>,
+    /// Public keys, PEM.
+    pub key_file: Option<PathBuf>,
+    /// A set of keys (JWKS).
+    pub jwks_file: Option<PathBuf>,
+    /// Who a token must be for, one of these; empty: a token that is for somebody is refused.
+    pub audience: Vec<String>,
+    /// Whose tokens are taken; empty for all.
+    pub issuer: Vec<String>,
+    /// By how much clocks may differ, seconds.
+    pub leeway_secs: u32,
+    /// The claim that is the user name.
+    pub user_claim: String,
+    /// The claim with the topic filters to publish to.
+    pub publish_claim: Option<String>,
+    /// The claim with the topic filters to receive from.
+    pub subscribe_claim: Option<String>,
+    /// Whether a token without an end is refused.
+    pub requires_expiry: bool,
+    /// Whether a client is disconnected when its token ends.
+    pub disconnects_expired: bool,
+}
+
+impl Tokens {
+    /// Whether tokens have rights of their own, instead of those in files.
+    pub fn gives_rights(&self) -> bool {
+        self.publish_claim.is_some() || self.subscribe_claim.is_some()
+    }
+}
+
+impl Default for Tokens {
+    /// Without a key, which nobody can use.
+    fn default() -> Self {
+        Self {
+            secret_file: None,
+            key_file: None,
+            jwks_file: None,
+            audience: Vec::new(),
+            issuer: Vec::new(),
+            leeway_secs: 10,
+            user_claim: "sub".into(),
+            publish_claim: None,
+            subscribe_claim: None,
+            requires_expiry: true,
+            disconnects_expired: true,
+        }
+    }
+}
+
+/// A web server that says who may come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Authenticator {
+    /// Its address, `http://` or `https://`.
+    pub url: String,
+    /// Certificates that sign the server's, PEM; `None` for the system's.
+    pub authority: Option<PathBuf>,
+    /// How long an answer may take, milliseconds.
+    pub timeout_millis: u32,
+    /// How long it is remembered who may come, seconds; 0 for not.
+    pub cache_secs: u32,
+    /// How long it is remembered who may not, seconds; 0 for not.
+    pub refusal_cache_secs: u32,
+    /// Answers of each kind that are remembered.
+    pub cache_entries_max: u32,
+}
+
+impl Default for Authenticator {
+    /// Without an address, which nobody can ask.
+    fn default() -> Self {
+        Self {
+            url: String::new(),
+            authority: None,
+            timeout_millis: 2000,
+            cache_secs: 60,
+            refusal_cache_secs: 5,
+            cache_entries_max: 10_000,
         }
     }
 }

@@ -116,12 +116,28 @@ pub(super) const SETTINGS: &[Setting] = &[
         set: |l, v| l.password_bytes_max = v as usize,
     },
     Setting {
+        name: "token_bytes_max",
+        unit: "bytes",
+        min: 1,
+        max: U16_MAX,
+        get: |l| l.token_bytes_max as u64,
+        set: |l, v| l.token_bytes_max = v as usize,
+    },
+    Setting {
         name: "password_checks_waiting_max",
         unit: "passwords",
         min: 1,
         max: U16_MAX,
         get: |l| l.password_checks_waiting_max as u64,
         set: |l, v| l.password_checks_waiting_max = v as usize,
+    },
+    Setting {
+        name: "authenticator_requests_max",
+        unit: "threads",
+        min: 1,
+        max: 256,
+        get: |l| l.authenticator_requests_max as u64,
+        set: |l, v| l.authenticator_requests_max = v as usize,
     },
     Setting {
         name: "wrong_passwords_per_address_max",
@@ -441,6 +457,7 @@ const FIXED: &[&str] = &[
     "match_cache_topics_max",
     "match_nodes_max",
     "password_checks_waiting_max",
+    "authenticator_requests_max",
     "wrong_passwords_per_address_max",
 ];
 

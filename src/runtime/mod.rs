@@ -9,7 +9,8 @@
 //!   `connection`, `carry`, `address_rates`: its memory.
 //! - `ring`, `buffers`, `operation`: io_uring. `mesh`, `flag`, `eventfd`: other shards.
 //! - `changing`, `reloading`, `watch`: another configuration, or other files, for a running broker.
-//! - `policy_files`, `verifier`: who may do what. `news`: what threads beside the shards tell them.
+//! - `policy_files`, `judges`, `verifier`, `tokens`, `authenticator`, `asking`: who may do what. `news`: what threads beside the
+//!   shards tell them.
 //! - `report`, `phrase`, `line`, `journal`: what the operator reads; `census`, `announcer`, `sys`: what can be asked of the broker.
 //!   `window`, `beside`: what a room that is no shard sees and needs (`admin`).
 //!   `board`: words between the main thread and the shards. `process`, `watchdog`: what a daemon does with itself and for systemd.
@@ -20,6 +21,8 @@
 mod accepting;
 mod address_rates;
 mod announcer;
+mod asking;
+mod authenticator;
 mod beside;
 mod board;
 mod buffers;
@@ -37,6 +40,7 @@ mod flag;
 mod inherited;
 mod isolating;
 mod journal;
+mod judges;
 mod line;
 mod listener;
 mod memory;
@@ -59,6 +63,7 @@ mod slots;
 mod spin;
 mod start;
 mod sys;
+mod tokens;
 mod unix_path;
 mod verifier;
 mod watch;
@@ -70,7 +75,7 @@ mod writing;
 pub use beside::{Door, DoorFile, open_door, start_beside};
 pub use failure::{EXIT_CONFIG, EXIT_INTERNAL, EXIT_SYSTEM, EXIT_USAGE, Failure};
 pub use placement::allowed_cpus;
-pub use policy_files::{policy_for_questions, policy_of_acl_file};
+pub use policy_files::{check_files, policy_for_questions, policy_of_acl_file};
 pub use start::{Open, Reload, Rooms, run};
 pub use window::{Phase, SessionUser, Shown, Window};
 

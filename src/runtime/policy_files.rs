@@ -7,19 +7,24 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::authenticator::Authenticator;
 use super::failure::{EXIT_CONFIG, Failure};
-use crate::auth::{Acl, Mistake, Passwords, Policy, Rules, Terms, Token};
+use super::judges::Judges;
+use super::tokens::TokenKeys;
+use crate::auth::{Acl, Judge, JudgeId, Mistake, Passwords, Policy, Rules, Terms, Token};
 use crate::config::{Admin, Config, Listener, Security};
 
-/// What the shards are told of the listeners of a configuration, with its files as they are now.
+/// What the shards are told of the listeners of a configuration, with its files as they are now, and who judges besides.
 ///
 /// # Errors
 /// A file that cannot be read (exit code 1, case A26), or that has mistakes (exit code 3): all of them.
-pub(super) fn load(config: &Config) -> Result<Policy, Failure> {
-    let rules = config.securities.iter().map(rules_of).collect::<Result<Vec<_>, _>>()?;
+pub(super) fn load(config: &Config) -> Result<(Policy, Judges), Failure> {
+    let mut judges = Judges::default();
+    let rules =
+        config.securities.iter().map(|security| read_rules(security, &mut judges)).collect::<Result<Vec<_>, _>>()?;
     let listeners = config.listeners.iter().map(terms_of).collect::<Result<Vec<_>, _>>()?;
     let offer = &config.offer;
-    Ok(Policy {
+    let policy = Policy {
         listeners,
         rules,
         retain_available: offer.retains,
@@ -28,7 +33,8 @@ pub(super) fn load(config: &Config) -> Result<Policy, Failure> {
         copies_per_subscription: offer.copies_per_subscription,
         payload_bytes_max: offer.payload_bytes_max.map_or(usize::MAX, |bytes| bytes as usize),
         tells_subscriptions: config.logging.tells_subscriptions,
-    })
+    };
+    Ok((policy, judges))
 }
 
 fn terms_of(listener: &Listener) -> Result<Terms, Failure> {
@@ -60,17 +66,24 @@ pub(super) fn load_token(admin: &Admin) -> Result<Option<Token>, Failure> {
     admin.token_file.as_deref().map(|path| read(path, "admin_token_file", parse)).transpose()
 }
 
-/// The policy of a configuration for questions about rights (`ringmq why`): its password files are not read, as whoever asks seldom may.
+/// The policy of a configuration for questions about rights (`ringmq why`): neither its password files nor its keys are read, as whoever
+/// asks seldom may; that there are some is known.
 ///
 /// # Errors
 /// A file that cannot be read (exit code 1), or that has mistakes (exit code 3).
 pub fn policy_for_questions(config: &Config, is_strict: bool) -> Result<Policy, Failure> {
-    let mut config = config.clone();
-    for security in &mut config.securities {
-        security.password_file = None;
+    let mut known = config.clone();
+    for security in &mut known.securities {
+        (security.password_file, security.tokens, security.authenticator) = (None, None, None);
         security.refuses_useless_subscriptions |= is_strict;
     }
-    load(&config)
+    let (mut policy, _) = load(&known)?;
+    let judge = |gives_rights| Judge { id: JudgeId(0), gives_rights };
+    for (rules, security) in policy.rules.iter_mut().zip(&config.securities) {
+        rules.tokens = security.tokens.as_ref().map(|tokens| judge(tokens.gives_rights()));
+        rules.authenticator = security.authenticator.as_ref().map(|_| judge(true));
+    }
+    Ok(policy)
 }
 
 /// The rules of a configuration, with its files as they are now.
@@ -78,6 +91,22 @@ pub fn policy_for_questions(config: &Config, is_strict: bool) -> Result<Policy, 
 /// # Errors
 /// A file that cannot be read (exit code 1), or that has mistakes (exit code 3).
 fn rules_of(security: &Security) -> Result<Rules, Failure> {
+    read_rules(security, &mut Judges::default())
+}
+
+/// Reads all files that say who may do what, as a start would (`ringmq check`).
+///
+/// # Errors
+/// A file that cannot be read (exit code 1), or that has mistakes (exit code 3).
+pub fn check_files(config: &Config) -> Result<(), Failure> {
+    load(config).map(drop)
+}
+
+fn read_rules(security: &Security, judges: &mut Judges) -> Result<Rules, Failure> {
+    let tokens = security.tokens.as_ref().map(TokenKeys::load).transpose()?.map(Arc::new);
+    judges.tokens.extend(tokens.iter().map(|keys| (keys.id(), Arc::clone(keys))));
+    let authenticator = security.authenticator.as_ref().map(Authenticator::load).transpose()?.map(Arc::new);
+    judges.authenticators.extend(authenticator.iter().map(|server| (server.id(), Arc::clone(server))));
     let passwords = security.password_file.as_deref();
     let passwords = passwords.map(|path| read(path, "password_file", Passwords::parse)).transpose()?;
     let acl = security.acl_file.as_deref().map(|path| read(path, "acl_file", Acl::parse)).transpose()?;
@@ -85,6 +114,8 @@ fn rules_of(security: &Security) -> Result<Rules, Failure> {
     Ok(Rules {
         allow_anonymous: security.allow_anonymous,
         passwords: passwords.map(Arc::new),
+        tokens: tokens.map(|keys| Judge { id: keys.id(), gives_rights: keys.gives_rights() }),
+        authenticator: authenticator.map(|server| Judge { id: server.id(), gives_rights: true }),
         acl: acl.map(Arc::new),
         acl_name: acl_name.into(),
         allow_empty_client_id: security.allow_empty_client_id,

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::changing::Changing;
 use super::failure::Failure;
 use super::journal::{Journal, Writing};
+use super::judges::Bench;
 use super::news::{News, NewsDesk};
 use super::policy_files;
 use super::report::Tone;
@@ -24,6 +25,7 @@ pub(super) struct Reloading {
     pub(super) policy: Arc<Policy>,
     pub(super) changing: Changing,
     pub(super) desk: NewsDesk,
+    pub(super) bench: Bench,
     pub(super) journal: Journal,
     /// Who says when files have changed; `None` if the kernel does not tell.
     pub(super) watch: Option<Watch>,
@@ -44,7 +46,7 @@ impl Reloading {
         }
         // What is written from here on is noticed.
         let watched = Watched::of(&wanted);
-        let fresh = policy_files::load(&wanted)?;
+        let (fresh, judges) = policy_files::load(&wanted)?;
         let token = policy_files::load_token(&wanted.admin)?;
         let is_logged_otherwise = wanted.logging != self.config.logging;
         let writing = is_logged_otherwise.then(|| Writing::prepare(&wanted.logging)).transpose()?;
@@ -54,6 +56,7 @@ impl Reloading {
             watch.follow(watched);
         }
         self.policy = Arc::new(fresh.at(&changed.places, &self.policy));
+        self.bench.seat(judges);
         self.desk.tell_all(&News::Rules(Arc::clone(&self.policy)));
         let (limits, fixed_limits) = change_limits(&self.config.limits, &wanted.limits, wanted.is_held_bytes_set);
         let is_bounded_otherwise = limits != self.config.limits;

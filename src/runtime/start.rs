@@ -25,6 +25,7 @@ use super::driver::{Bounds, Driver, Parts};
 use super::failure::Failure;
 use super::inherited::Inherited;
 use super::journal::Journal;
+use super::judges::Bench;
 use super::listener::{self, Listeners};
 use super::memory::{Memory, fit_held_bytes};
 use super::mesh::{self, Caller};
@@ -110,7 +111,9 @@ fn prepare(
     probe::check_io_uring()?;
     // What is written from here on is noticed.
     let watched = Watched::of(config);
-    let policy = Arc::new(policy_files::load(config)?);
+    let (policy, judges) = policy_files::load(config)?;
+    let (policy, bench) = (Arc::new(policy), Bench::default());
+    bench.seat(judges);
     let token = policy_files::load_token(&config.admin)?;
     let inherited = Inherited::of_process()?;
     let listeners = listener::listen(&config.listeners, &config.limits, config.cpus.len(), inherited)?;
@@ -127,7 +130,7 @@ fn prepare(
     let memory = if config.is_held_bytes_set { None } else { Memory::of_process() };
     let told = fit_held_bytes(&mut config.limits, config.cpus.len(), memory);
     let line = format!("{}; {told}", announcement(&config, &listeners, rooms.told));
-    let result = serve((&config, policy, watched), (reload, starter), line, listeners, (journal, window));
+    let result = serve((&config, policy, bench, watched), (reload, starter), line, listeners, (journal, window));
     drop(rooms.open);
     journal_end.close();
     result
@@ -135,7 +138,7 @@ fn prepare(
 
 /// `line`: what is to be told once it serves.
 fn serve(
-    (config, policy, watched): (&Config, Arc<Policy>, Watched),
+    (config, policy, bench, watched): (&Config, Arc<Policy>, Bench, Watched),
     (reload, starter): (&mut Reload<'_>, &mut Option<Starter>),
     line: String,
     listeners: Listeners,
@@ -151,7 +154,7 @@ fn serve(
     let is_stopping = Arc::new(AtomicBool::new(false));
     let board = Arc::new(Board::new(config.cpus.len()));
     let Listeners { bound, by_shard, .. } = listeners;
-    let shared = Shared { policy: &policy, journal: &journal, is_stopping: &is_stopping, board: &board };
+    let shared = Shared { policy: &policy, bench: &bench, journal: &journal, is_stopping: &is_stopping, board: &board };
     let Ways { caller, desk, changes, hash_seed } = start_shards(config, by_shard, &shared, &notify)?;
     window.open_to_shards(desk.clone(), config.cpus.len(), hash_seed);
     journal.publish_on(Arc::clone(&board), caller.clone());
@@ -162,8 +165,16 @@ fn serve(
     let watch = start_watch(watched, &journal, &notify);
     let changing = Changing::new(bound, changes, caller.clone());
     let (of_journal, of_window) = (journal.clone(), window.clone());
-    let mut reloading =
-        Reloading { config: config.clone(), policy, changing, desk, journal: of_journal, watch, window: of_window };
+    let mut reloading = Reloading {
+        config: config.clone(),
+        policy,
+        changing,
+        desk,
+        bench,
+        journal: of_journal,
+        watch,
+        window: of_window,
+    };
     let mut broker = Broker {
         shards: config.cpus.len(),
         notices,
@@ -198,6 +209,7 @@ fn serve(
 /// What all shards have of the main thread.
 struct Shared<'a> {
     policy: &'a Arc<Policy>,
+    bench: &'a Bench,
     journal: &'a Journal,
     is_stopping: &'a Arc<AtomicBool>,
     board: &'a Arc<Board>,
@@ -227,7 +239,7 @@ fn start_shards(
     let (desk, news) = news::open_desk(shards, caller.clone());
     let shard_secret = random_secret()?;
     let secret = [random_seed()?, random_seed()?, random_seed()?, random_seed()?];
-    let askers = verifier::start(shards, &config.limits, desk.clone(), clock, secret);
+    let askers = verifier::start(shards, &config.limits, desk.clone(), shared.bench.clone(), clock, secret);
     let askers = askers.map_err(|error| cannot_start(&error))?;
     let outside = news.into_iter().zip(askers);
     for (((index, mesh), entrances), (news, asker)) in ends.into_iter().enumerate().zip(entrances).zip(outside) {

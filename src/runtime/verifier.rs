@@ -1,22 +1,29 @@
-//! Verifier: the one thread that checks passwords, so that no shard does (a check takes up to tens of milliseconds).
+//! Verifier: the one thread that checks passwords and tokens, so that no shard does (a check takes up to tens of milliseconds).
 //!
 //! Duty: take questions from a bounded queue, remember what was right, slow down who guesses, and tell the shard that asked.
-//! Must not: hold a shard up, or keep or tell a password. Neighbours: `driver` asks; `news` brings the answer; `auth` computes.
+//! Must not: hold a shard up, or keep or tell a password. Neighbours: `driver` asks; `news` brings the answer; `auth`
+//! and `tokens` compute; `asking` has the threads that wait for an authenticator.
 
 use std::collections::HashMap;
 use std::io;
 use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use sha2::{Digest, Sha256};
 
 use super::address_rates::network_of;
+use super::asking::{Asking, Request};
+use super::authenticator;
 use super::clock::Clock;
+use super::judges::Bench;
 use super::news::{News, NewsDesk};
+use crate::auth::{JudgeId, Passwords};
 use crate::id::{Millis, ShardId};
 use crate::limits::Limits;
-use crate::shard::{CredentialCheck, Verdict};
+use crate::shard::{Applicant, Court, CredentialCheck, Verdict};
 
 /// Right passwords that are remembered; then all are forgotten.
 const REMEMBERED_MAX: usize = 4096;
@@ -58,14 +65,17 @@ pub(super) fn start(
     shards: usize,
     limits: &Limits,
     desk: NewsDesk,
+    bench: Bench,
     clock: Clock,
     secret: [u64; 4],
 ) -> io::Result<Vec<Asker>> {
     let (ask, questions) = bounded(limits.password_checks_waiting_max);
     let mut verifier = Verifier::new(limits.wrong_passwords_per_address_max, secret);
+    let bounds = (limits.authenticator_requests_max, limits.password_checks_waiting_max);
+    let mut asking = Asking::new(bounds, desk.clone(), clock, Arc::clone(&verifier.guesses));
     thread::Builder::new().name("ringmq-verifier".into()).spawn(move || {
         super::signal::block_here();
-        verifier.serve(&questions, &desk, clock);
+        verifier.serve(&questions, &desk, (&bench, &mut asking), clock);
     })?;
     Ok((0..shards as u16).map(|shard| Asker { shard: ShardId(shard), questions: ask.clone() }).collect())
 }
@@ -74,33 +84,84 @@ struct Verifier {
     secret: [u64; 4],
     /// Digests of user, password and entry, with the secret.
     remembered: HashMap<[u8; 32], ()>,
-    guesses: Guesses,
+    guesses: Arc<Mutex<Guesses>>,
 }
 
 impl Verifier {
     fn new(wrong_max: u32, secret: [u64; 4]) -> Self {
-        Self { secret, remembered: HashMap::new(), guesses: Guesses { wrong_max, by_address: HashMap::new() } }
+        let guesses = Guesses { wrong_max, by_address: HashMap::new() };
+        Self { secret, remembered: HashMap::new(), guesses: Arc::new(Mutex::new(guesses)) }
     }
 
-    fn serve(&mut self, questions: &Receiver<Question>, desk: &NewsDesk, clock: Clock) {
+    fn serve(
+        &mut self,
+        questions: &Receiver<Question>,
+        desk: &NewsDesk,
+        (bench, asking): (&Bench, &mut Asking),
+        clock: Clock,
+    ) {
         for Question { shard, check, address } in questions {
-            let verdict = self.judge(clock.now(), &check, address);
-            let CredentialCheck { ticket, connection, .. } = check;
+            let now = clock.now();
+            let (ticket, connection) = (check.ticket, check.connection);
+            let verdict = match &check.court {
+                Court::Passwords(passwords) => self.judge(now, passwords, &check, address),
+                Court::Tokens(judge) => judge_token(now, bench, *judge, &check.password),
+                Court::Authenticator(judge, applicant) => {
+                    let (judge, applicant) = (*judge, applicant.clone());
+                    match self.ask_outside(now, Question { shard, check, address }, (judge, applicant), (bench, asking))
+                    {
+                        Some(verdict) => verdict,
+                        None => continue,
+                    }
+                }
+            };
             desk.tell(shard, News::Verdict { ticket, connection, verdict });
         }
     }
 
-    fn judge(&mut self, now: Millis, check: &CredentialCheck, address: Option<IpAddr>) -> Verdict {
-        let entry = check.passwords.entry(&check.user).filter(|_| check.proof.is_none());
+    /// What an authenticator has said before of the same; `None`: it is asked, and answers later.
+    fn ask_outside(
+        &self,
+        now: Millis,
+        Question { shard, check, address }: Question,
+        (judge, applicant): (JudgeId, Applicant),
+        (bench, asking): (&Bench, &mut Asking),
+    ) -> Option<Verdict> {
+        // If it is another by now, so are the rules, and the shard asks again.
+        let Some(server) = bench.seated().authenticators.get(&judge).cloned() else { return Some(Verdict::Busy) };
+        let key = authenticator::key_of(&self.secret, &check, &applicant, address);
+        let remembered = server.remembered(now, &key);
+        if remembered.is_some() {
+            return remembered;
+        }
+        if !self.guesses().may_check(now, address) {
+            return Some(Verdict::TooManyWrong);
+        }
+        asking.ask(Request { shard, check, applicant, address, server, key, since: now }).err()
+    }
+
+    fn guesses(&self) -> MutexGuard<'_, Guesses> {
+        self.guesses.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn judge(
+        &mut self,
+        now: Millis,
+        passwords: &Passwords,
+        check: &CredentialCheck,
+        address: Option<IpAddr>,
+    ) -> Verdict {
+        let user = check.user.as_deref().unwrap_or_default();
+        let entry = passwords.entry(user).filter(|_| check.proof.is_none());
         let key = entry.map(|entry| self.key_of(check, &entry.to_string()));
         if key.is_some_and(|key| self.remembered.contains_key(&key)) {
             return Verdict::Right;
         }
-        if !self.guesses.may_check(now, address) {
+        if !self.guesses().may_check(now, address) {
             return Verdict::TooManyWrong;
         }
         if !check.is_right() {
-            self.guesses.note(now, address);
+            self.guesses().note(now, address);
             return Verdict::Wrong;
         }
         if self.remembered.len() >= REMEMBERED_MAX {
@@ -115,7 +176,8 @@ impl Verifier {
     fn key_of(&self, check: &CredentialCheck, entry: &str) -> [u8; 32] {
         let mut digest = Sha256::new();
         self.secret.iter().for_each(|part| digest.update(part.to_le_bytes()));
-        for part in [check.user.as_bytes(), &check.password, entry.as_bytes()] {
+        let user = check.user.as_deref().unwrap_or_default();
+        for part in [user.as_bytes(), &check.password, entry.as_bytes()] {
             digest.update((part.len() as u64).to_le_bytes());
             digest.update(part);
         }
@@ -123,8 +185,19 @@ impl Verifier {
     }
 }
 
+/// What the keys say of a token. Nobody can guess one, so nobody is slowed down.
+fn judge_token(now: Millis, bench: &Bench, judge: JudgeId, token: &[u8]) -> Verdict {
+    // If the keys are others by now, so are the rules, and the shard asks again.
+    let Some(keys) = bench.seated().tokens.get(&judge).cloned() else { return Verdict::Busy };
+    let unix_secs = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    match keys.check(token, unix_secs, now) {
+        Ok(warrant) => Verdict::Warranted(Arc::new(warrant)),
+        Err(what) => Verdict::BadToken(what),
+    }
+}
+
 /// The wrong passwords of each address (case A30).
-struct Guesses {
+pub(super) struct Guesses {
     /// 0: any number.
     wrong_max: u32,
     by_address: HashMap<IpAddr, Guesser>,
@@ -153,7 +226,7 @@ impl Guesses {
     }
 
     /// A password from there was wrong.
-    fn note(&mut self, now: Millis, address: Option<IpAddr>) {
+    pub(super) fn note(&mut self, now: Millis, address: Option<IpAddr>) {
         let Some(address) = address.map(network_of).filter(|_| self.wrong_max > 0) else { return };
         if self.by_address.len() >= ADDRESSES_MAX && !self.by_address.contains_key(&address) {
             self.by_address.retain(|_, guesser| now < guesser.since.after_millis(FORGET_MILLIS));
@@ -169,10 +242,8 @@ impl Guesses {
 #[cfg(test)]
 mod tests {
     use std::net::Ipv4Addr;
-    use std::sync::Arc;
 
     use super::*;
-    use crate::auth::Passwords;
     use crate::auth::password::{Hash, SALT_BYTES, Scheme};
     use crate::id::ConnectionId;
 
@@ -186,8 +257,9 @@ mod tests {
 
     fn check(passwords: &Arc<Passwords>, user: &str, password: &str) -> CredentialCheck {
         let connection = ConnectionId { slot: 0, generation: 0 };
-        let (user, password) = (user.into(), password.as_bytes().into());
-        CredentialCheck { ticket: 1, connection, passwords: Arc::clone(passwords), user, password, proof: None }
+        let (user, password) = (Some(user.into()), password.as_bytes().into());
+        let court = Court::Passwords(Arc::clone(passwords));
+        CredentialCheck { ticket: 1, connection, court, user, password, proof: None }
     }
 
     /// Case A30: one address is slowed down, and others, and what is known to be right, are not.
@@ -196,7 +268,7 @@ mod tests {
         let known = passwords("secret");
         let mut verifier = Verifier::new(3, [1, 2, 3, 4]);
         let mut judge =
-            |now, password, address| verifier.judge(Millis(now), &check(&known, "alice", password), address);
+            |now, password, address| verifier.judge(Millis(now), &known, &check(&known, "alice", password), address);
         assert_eq!(judge(0, "secret", ONE), Verdict::Right);
         for now in 0..3 {
             assert_eq!(judge(now, "guess", ONE), Verdict::Wrong);
@@ -217,13 +289,20 @@ mod tests {
         let mut verifier = Verifier::new(2, [1, 2, 3, 4]);
         let mut judge = |now, proof| {
             let check = CredentialCheck { proof: Some(proof), ..check(&known, "alice", "") };
-            verifier.judge(Millis(now), &check, ONE)
+            verifier.judge(Millis(now), &known, &check, ONE)
         };
-        assert_eq!([0, 1].map(|now| judge(now, true)), [Verdict::Right; 2]);
-        assert_eq!([0, 1].map(|now| judge(now, false)), [Verdict::Wrong; 2]);
-        assert_eq!([2, 3].map(|now| judge(now, now == 2)), [Verdict::TooManyWrong; 2], "right or not");
+        assert_eq!([0, 1].map(|now| judge(now, true)), [Verdict::Right, Verdict::Right]);
+        assert_eq!([0, 1].map(|now| judge(now, false)), [Verdict::Wrong, Verdict::Wrong]);
+        assert_eq!(
+            [2, 3].map(|now| judge(now, now == 2)),
+            [Verdict::TooManyWrong, Verdict::TooManyWrong],
+            "right or not"
+        );
         assert_eq!(judge(1_002, true), Verdict::Right);
-        assert_eq!(verifier.judge(Millis(1_003), &check(&known, "alice", "secret"), ONE), Verdict::TooManyWrong);
+        assert_eq!(
+            verifier.judge(Millis(1_003), &known, &check(&known, "alice", "secret"), ONE),
+            Verdict::TooManyWrong
+        );
         assert!(verifier.remembered.is_empty());
     }
 
@@ -231,16 +310,16 @@ mod tests {
     fn what_was_right_is_remembered_as_long_as_the_entry_stands() {
         let (old, new) = (passwords("secret"), passwords("other"));
         let mut verifier = Verifier::new(0, [1, 2, 3, 4]);
-        assert_eq!(verifier.judge(Millis(0), &check(&old, "alice", "secret"), ONE), Verdict::Right);
+        assert_eq!(verifier.judge(Millis(0), &old, &check(&old, "alice", "secret"), ONE), Verdict::Right);
         assert_eq!(verifier.remembered.len(), 1);
-        assert_eq!(verifier.judge(Millis(0), &check(&new, "alice", "secret"), ONE), Verdict::Wrong);
-        assert_eq!(verifier.judge(Millis(0), &check(&old, "bob", "secret"), ONE), Verdict::Wrong);
+        assert_eq!(verifier.judge(Millis(0), &new, &check(&new, "alice", "secret"), ONE), Verdict::Wrong);
+        assert_eq!(verifier.judge(Millis(0), &old, &check(&old, "bob", "secret"), ONE), Verdict::Wrong);
         for number in 0..=REMEMBERED_MAX as u64 {
             let mut key = [0; 32];
             key[..8].copy_from_slice(&number.to_le_bytes());
             verifier.remembered.insert(key, ());
         }
-        assert_eq!(verifier.judge(Millis(0), &check(&new, "alice", "other"), ONE), Verdict::Right);
+        assert_eq!(verifier.judge(Millis(0), &new, &check(&new, "alice", "other"), ONE), Verdict::Right);
         assert_eq!(verifier.remembered.len(), 1, "forgotten when there were too many");
     }
 

@@ -10,9 +10,9 @@ use std::sync::Arc;
 use super::connect::Fault;
 use super::exchange::Exchanges;
 use super::{Outbox, Shard};
-use crate::auth::{Passwords, Rules};
+use crate::auth::{JudgeId, Passwords, Referee, Refusal, Rules, Warrant};
 use crate::id::ConnectionId;
-use crate::wire::{Connect, ReasonCode};
+use crate::wire::{Connect, ProtocolVersion, ReasonCode};
 
 /// A password to be checked. Answered by `Input::Verified`, or never.
 pub struct CredentialCheck {
@@ -20,35 +20,70 @@ pub struct CredentialCheck {
     pub ticket: u64,
     /// Who asks, to know the address.
     pub connection: ConnectionId,
-    /// The file to check it against, as it was when CONNECT came.
-    pub passwords: Arc<Passwords>,
+    /// Who is to judge.
+    pub court: Court,
     /// User name.
-    pub user: Box<str>,
+    pub user: Option<Box<str>>,
     /// Password.
     pub password: Box<[u8]>,
     /// Whether the client's proof by SCRAM was right, which is judged like a password; `None`: the password is to be checked.
     pub proof: Option<bool>,
 }
 
+/// Who judges a password.
+#[derive(Debug)]
+pub enum Court {
+    /// The password file, as it was when CONNECT came.
+    Passwords(Arc<Passwords>),
+    /// The keys that tokens are signed with.
+    Tokens(JudgeId),
+    /// An authenticator outside the broker, and what it is told of the client besides.
+    Authenticator(JudgeId, Applicant),
+}
+
+/// What an authenticator is told of a client besides name, password and address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Applicant {
+    /// Client id; empty if the broker is to make one.
+    pub client_id: Box<str>,
+    /// What it speaks.
+    pub version: ProtocolVersion,
+    /// By which listener it came: an index of `Policy::listeners`.
+    pub listener: u16,
+}
+
 impl CredentialCheck {
-    /// Whether it is the user's password, or was the proof of it.
+    /// Whether it is the user's password, or was the proof of it. Of others than the password file, nothing is known here.
     pub fn is_right(&self) -> bool {
-        self.proof.unwrap_or_else(|| self.passwords.verify(&self.user, &self.password))
+        let user = self.user.as_deref().unwrap_or_default();
+        match (&self.court, self.proof) {
+            (Court::Passwords(_), Some(is_right)) => is_right,
+            (Court::Passwords(passwords), None) => passwords.verify(user, &self.password),
+            (Court::Tokens(_) | Court::Authenticator(..), _) => false,
+        }
     }
 }
 
 impl fmt::Debug for CredentialCheck {
     /// Not the password (case O02).
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "CredentialCheck({} of {})", self.ticket, self.user)
+        write!(out, "CredentialCheck({} of {:?})", self.ticket, self.user)
     }
 }
 
 /// The answer to a [`CredentialCheck`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// The user exists and has this password.
     Right,
+    /// A token is good, or the authenticator says so.
+    Warranted(Arc<Warrant>),
+    /// A token is not good, and why.
+    BadToken(&'static str),
+    /// The authenticator refuses.
+    Refused,
+    /// The authenticator did not answer, or not so that it is understood, and why: nobody is let in (case A26).
+    Unanswered(&'static str),
     /// No such user, or another password.
     Wrong,
     /// Not checked: too many wait (`password_checks_waiting_max`).
@@ -99,6 +134,15 @@ impl Logins {
         (*certified == id).then(|| Arc::clone(name))
     }
 
+    /// What was said of a connection by the judge that it waits for.
+    pub(super) fn warrant(&self, id: ConnectionId) -> Option<Arc<Warrant>> {
+        let login = self.waiting.get(&id.slot).filter(|login| login.connection == id)?;
+        match &login.verdict {
+            Some(Verdict::Warranted(warrant)) => Some(Arc::clone(warrant)),
+            _ => None,
+        }
+    }
+
     /// Connections that wait.
     pub(super) fn len(&self) -> usize {
         // Who has sent its proof stands among both.
@@ -109,12 +153,22 @@ impl Logins {
 
 /// How far the check of a CONNECT has come.
 pub(super) enum Identity {
-    /// The user name is what it says, or there is none. Whether it was proved.
-    Known { is_proven: bool },
+    /// The user name is what it says, or there is none. Whether it was proved, and what it is besides.
+    Known { is_proven: bool, warrant: Option<Arc<Warrant>> },
     /// Ask again when the connection stands in `Outbox::resumes`.
     Awaited,
     /// The client was asked for a proof; AUTH is to bring it.
     Asked,
+}
+
+/// Why nobody judges a client, to the client.
+fn fault_of(refusal: Refusal) -> Fault {
+    match refusal {
+        // Case A27.
+        Refusal::NoUserName => (ReasonCode::BadUserNameOrPassword, "no user name, and none but users may connect"),
+        Refusal::NoToken => (ReasonCode::BadUserNameOrPassword, "the password is no token"),
+        Refusal::NoReferee => (ReasonCode::NotAuthorized, "no password_file says who may connect"),
+    }
 }
 
 impl Shard {
@@ -144,30 +198,29 @@ impl Shard {
         outbox: &mut Outbox,
     ) -> Result<Identity, Fault> {
         if self.logins.certified(id).is_some() {
-            return Ok(Identity::Known { is_proven: true });
-        }
-        let Some(user) = connect.user_name else {
-            if rules.allow_anonymous {
-                return Ok(Identity::Known { is_proven: false });
-            }
-            // Case A27.
-            return Err((ReasonCode::BadUserNameOrPassword, "no user name, and none but users may connect"));
-        };
-        let Some(passwords) = &rules.passwords else {
-            if rules.allow_anonymous {
-                return Ok(Identity::Known { is_proven: false });
-            }
-            return Err((ReasonCode::NotAuthorized, "no password_file says who may connect"));
-        };
-        let password = connect.password.unwrap_or_default();
-        if password.len() > self.config.limits.password_bytes_max {
-            // Case A31: before anything is computed.
-            return Err((ReasonCode::BadUserNameOrPassword, "a password longer than password_bytes_max"));
+            return Ok(Identity::Known { is_proven: true, warrant: None });
         }
         match self.verdict(id) {
-            Some(Some(verdict)) => return self.judge(verdict),
+            Some(Some(verdict)) => return self.judge(verdict, connect),
             Some(None) => return Ok(Identity::Awaited),
             None => {}
+        }
+        let limits = &self.config.limits;
+        let length = connect.password.map_or(0, <[u8]>::len);
+        let (court, is_too_long) = match rules.referee(connect.user_name, connect.password).map_err(fault_of)? {
+            Referee::Nobody => return Ok(Identity::Known { is_proven: false, warrant: None }),
+            Referee::Passwords(passwords) => (Court::Passwords(passwords), length > limits.password_bytes_max),
+            Referee::Tokens(judge) => (Court::Tokens(judge), length > limits.token_bytes_max),
+            Referee::Authenticator(judge) => {
+                let (client_id, listener) = (connect.client_id.into(), self.listener_of(id));
+                let applicant = Applicant { client_id, version: connect.version, listener };
+                (Court::Authenticator(judge, applicant), length > self.config.limits.password_bytes_max)
+            }
+        };
+        if is_too_long {
+            // Case A31: before anything is computed.
+            let what = "a password longer than password_bytes_max, or a token longer than token_bytes_max";
+            return Err((ReasonCode::BadUserNameOrPassword, what));
         }
         // Its bytes stay where they are until the answer comes: they count as announced.
         let bytes = u32::try_from(frame_bytes).unwrap_or(u32::MAX);
@@ -175,13 +228,13 @@ impl Shard {
             self.counters.refused_preauth_bytes += 1;
             return Err((ReasonCode::ServerBusy, "preauth_bytes_total_max is reached"));
         }
-        self.ask(id, passwords, user, password, None, outbox);
+        self.ask(id, court, connect.user_name, connect.password.unwrap_or_default(), None, outbox);
         Ok(Identity::Awaited)
     }
 
     /// The answer to what was asked about a connection, which is forgotten then; `Some(None)` as long as there is none.
     pub(super) fn verdict(&mut self, id: ConnectionId) -> Option<Option<Verdict>> {
-        let verdict = self.logins.waiting.get(&id.slot)?.verdict;
+        let verdict = self.logins.waiting.get(&id.slot)?.verdict.clone();
         if verdict.is_some() {
             self.logins.waiting.remove(&id.slot);
         }
@@ -192,8 +245,8 @@ impl Shard {
     pub(super) fn ask(
         &mut self,
         id: ConnectionId,
-        passwords: &Arc<Passwords>,
-        user: &str,
+        court: Court,
+        user: Option<&str>,
         password: &[u8],
         proof: Option<bool>,
         outbox: &mut Outbox,
@@ -204,29 +257,47 @@ impl Shard {
         outbox.checks.push(CredentialCheck {
             ticket,
             connection: id,
-            passwords: Arc::clone(passwords),
-            user: user.into(),
+            court,
+            user: user.map(Box::from),
             password: password.into(),
             proof,
         });
     }
 
-    pub(super) fn judge(&mut self, verdict: Verdict) -> Result<Identity, Fault> {
+    /// What a verdict means. `connect`: with the names that hold.
+    pub(super) fn judge(&mut self, verdict: Verdict, connect: &Connect<'_>) -> Result<Identity, Fault> {
         match verdict {
-            Verdict::Right => Ok(Identity::Known { is_proven: true }),
-            Verdict::Wrong => {
-                self.counters.refused_passwords += 1;
-                Err((ReasonCode::BadUserNameOrPassword, "wrong user name or password"))
+            Verdict::Right => Ok(Identity::Known { is_proven: true, warrant: None }),
+            Verdict::Warranted(warrant) => {
+                Ok(Identity::Known { is_proven: connect.user_name.is_some(), warrant: Some(warrant) })
+            }
+            verdict => Err(self.fault_of_verdict(verdict)),
+        }
+    }
+
+    /// Why a verdict keeps a client out; counted.
+    pub(super) fn fault_of_verdict(&mut self, verdict: Verdict) -> Fault {
+        let wrong = ReasonCode::BadUserNameOrPassword;
+        let (counter, fault) = match verdict {
+            Verdict::BadToken(what) => (&mut self.counters.refused_tokens, (wrong, what)),
+            Verdict::Refused => {
+                (&mut self.counters.refused_by_authenticator, (wrong, "the authenticator refuses the client"))
+            }
+            Verdict::Unanswered(what) => (&mut self.counters.authenticator_failures, (ReasonCode::ServerBusy, what)),
+            Verdict::Right | Verdict::Warranted(_) | Verdict::Wrong => {
+                (&mut self.counters.refused_passwords, (wrong, "wrong user name or password"))
             }
             Verdict::Busy => {
-                self.counters.refused_checks += 1;
-                Err((ReasonCode::ServerBusy, "password_checks_waiting_max is reached"))
+                let what = "password_checks_waiting_max is reached";
+                (&mut self.counters.refused_checks, (ReasonCode::ServerBusy, what))
             }
             Verdict::TooManyWrong => {
-                self.counters.refused_guesses += 1;
-                Err((ReasonCode::ServerBusy, "wrong_passwords_per_address_max is reached"))
+                let what = "wrong_passwords_per_address_max is reached";
+                (&mut self.counters.refused_guesses, (ReasonCode::ServerBusy, what))
             }
-        }
+        };
+        *counter += 1;
+        fault
     }
 
     /// Whether the session of a client id is another's (cases S01 and S02). Only a name that was proved owns one; who comes
@@ -260,12 +331,12 @@ mod tests {
         let check = CredentialCheck {
             ticket: 7,
             connection: ConnectionId { slot: 1, generation: 1 },
-            passwords: Arc::new(Passwords::parse("").expect("nobody")),
-            user: "alice".into(),
+            court: Court::Passwords(Arc::new(Passwords::parse("").expect("nobody"))),
+            user: Some("alice".into()),
             password: Box::from(*b"secret"),
             proof: None,
         };
         let shown = format!("{check:?} {check:#?}");
-        assert!(shown.contains("7 of alice") && !shown.contains("secret") && !shown.contains("115"), "{shown}");
+        assert!(shown.contains("alice") && !shown.contains("secret") && !shown.contains("115"), "{shown}");
     }
 }

@@ -15,9 +15,9 @@ use super::grant::{
 use super::retain::will_message;
 use super::rights::watch_of;
 use super::{Event, Next, Outbox, Shard};
-use crate::auth::Terms;
+use crate::auth::{Asked, Terms, Warrant};
 use crate::id::{ConnectionId, Millis, PublisherId, SessionId, ShardId};
-use crate::session::{LastWill, Session};
+use crate::session::{Account, LastWill, Session};
 use crate::topic::{TopicLimits, TopicName};
 use crate::wire::{self, Connack, Connect, Framed, Packet, ProtocolVersion, QoS, ReasonCode, Sender};
 
@@ -102,7 +102,10 @@ impl Shard {
             Err((reason, what)) => return Err(self.refuse_connect(id, audience, reason, what, outbox)),
         };
         let by_scram = first.as_ref().map(|first| &*first.user);
-        if let Err((reason, what)) = name(&mut connect, policy.terms(listener), certified.as_deref(), by_scram) {
+        let warrant = self.logins.warrant(id);
+        let warranted = warrant.as_ref().and_then(|warrant| warrant.user.as_deref());
+        let named = name(&mut connect, policy.terms(listener), certified.as_deref(), warranted, by_scram);
+        if let Err((reason, what)) = named {
             return Err(self.refuse_connect(id, audience, reason, what, outbox));
         }
         if !connect.client_id.is_empty() {
@@ -122,16 +125,16 @@ impl Shard {
             .and_then(|()| check_rules(&connect, listener, &policy, &self.config.limits))
             .and_then(|()| self.check_room(&connect))
             .and_then(|()| match (proof, &first) {
-                (Some(_), _) => Ok(Identity::Known { is_proven: true }),
+                (Some(_), _) => Ok(Identity::Known { is_proven: true, warrant: None }),
                 (None, Some(first)) => self.ask_for_proof(id, rules, first, (&connect, bytes), outbox),
                 (None, None) => self.authenticate(id, rules, &connect, bytes.len(), outbox),
             });
         let admitted = match identity {
             Ok(Identity::Awaited) => return Err(Next::AwaitDrain),
             Ok(Identity::Asked) => Ok(()),
-            Ok(Identity::Known { is_proven }) => self
+            Ok(Identity::Known { is_proven, warrant }) => self
                 .check_session_owner(connect.client_id, connect.user_name, is_proven)
-                .and_then(|()| self.accept(now, id, &connect, is_proven, proof, outbox)),
+                .and_then(|()| self.accept(now, id, &connect, (is_proven, warrant), proof, outbox)),
             Err(fault) => Err(fault),
         };
         admitted.map_err(|(reason, what)| self.refuse_connect(id, audience, reason, what, outbox))
@@ -188,7 +191,7 @@ impl Shard {
         now: Millis,
         id: ConnectionId,
         connect: &Connect<'_>,
-        is_proven: bool,
+        (is_proven, warrant): (bool, Option<Arc<Warrant>>),
         proof: Option<&str>,
         outbox: &mut Outbox,
     ) -> Result<(), Fault> {
@@ -203,8 +206,9 @@ impl Shard {
         let connect = &Connect { last_will, ..*connect };
         let generated = connect.client_id.is_empty().then(|| self.generate_client_id(terms));
         let client_id = generated.as_deref().unwrap_or(connect.client_id);
-        check_will(connect, client_id, policy.rules_of(listener))
-            .inspect_err(|_| self.counters.publishes_denied += 1)?;
+        let grants = warrant.as_ref().and_then(|warrant| warrant.grants.as_ref());
+        let asked = Asked { user: connect.user_name, client_id, grants };
+        check_will(connect, asked, policy.rules_of(listener)).inspect_err(|_| self.counters.publishes_denied += 1)?;
         let connack = Connack {
             maximum_qos: (terms.maximum_qos != QoS::ExactlyOnce).then_some(terms.maximum_qos),
             retain_available: (!policy.retain_available).then_some(false),
@@ -218,8 +222,10 @@ impl Shard {
             let what = "CONNACK would be larger than the client's Maximum Packet Size";
             return Err((ReasonCode::PacketTooLarge, what));
         }
-        let watch = watch_of(&policy, listener);
+        let watch = watch_of(&policy, listener, warrant.as_deref());
+        let warrant = warrant.map(|warrant| self.charge_warrant(warrant)).transpose()?;
         let (session_id, session_present) = self.admit(now, id, client_id, connect, outbox);
+        self.know_warrant(session_id, warrant);
         self.know_user(session_id, connect.user_name, listener, is_proven, self.logins.certified(id).is_some());
         self.logins.forget(id);
         let keep_alive_secs = granted_keep_alive_secs(connect, &self.config.limits);
@@ -231,7 +237,7 @@ impl Shard {
         connection.is_particular = terms.mount_point.is_some();
         connection.heard_at = now;
         connection.agree(connect, keep_alive_secs, &self.config.limits, terms);
-        let deadline = connection.silent_at();
+        let deadline = connection.silent_at().min(self.sessions.warrant_ends_at(session_id.slot));
         self.look_at(id.slot, now, deadline);
         let connack = Connack { session_present, ..connack };
         outbox.egress.control(id.slot, |out| connack.encode(connect.version, out));
@@ -295,6 +301,28 @@ impl Shard {
         (session_id, existing.is_some())
     }
 
+    /// A warrant with the account that pays for it.
+    fn charge_warrant(&mut self, warrant: Arc<Warrant>) -> Result<(Arc<Warrant>, Account), Fault> {
+        let mut account = self.budget.open();
+        if !account.admits(warrant.cost()) {
+            self.counters.refused_over_budget += 1;
+            return Err((ReasonCode::QuotaExceeded, "rights larger than what is left of held_bytes_per_shard_max"));
+        }
+        account.charge(warrant.cost());
+        Ok((warrant, account))
+    }
+
+    /// Notes what lets the client in now; what was decided by other rights is decided anew.
+    fn know_warrant(&mut self, id: SessionId, warrant: Option<(Arc<Warrant>, Account)>) {
+        let grants = warrant.as_ref().and_then(|(warrant, _)| warrant.grants.as_ref());
+        let is_other = self.sessions.grants(id.slot) != grants;
+        self.sessions.set_warrant(id, warrant);
+        if let Some(session) = self.sessions.get_mut(id).filter(|_| is_other) {
+            session.outbound.is_doubted |= session.outbound.queued() > 0;
+            self.subscribers.forget();
+        }
+    }
+
     /// Notes whose session it is now, and what was decided for somebody else is decided anew.
     fn know_user(
         &mut self,
@@ -307,7 +335,7 @@ impl Shard {
         self.logins.has_owners |= is_user_proven;
         let Some(session) = self.sessions.get_mut(id) else { return };
         let is_other = session.user_name.as_deref() != user || session.listener != listener;
-        if is_other && self.has_acl {
+        if is_other && self.limits_rights {
             session.outbound.is_doubted |= session.outbound.queued() > 0;
             self.subscribers.forget();
         }

@@ -90,6 +90,8 @@ pub struct Counters {
     pub stopped_by_owed_acks: u64,
     /// Publishers of 3.x whose connection was closed because a message was not taken: they know no reason codes.
     pub closed_for_refusal: u64,
+    /// Connections closed because their token had expired.
+    pub closed_expired: u64,
     /// Messages that nobody subscribed to.
     pub unmatched: u64,
     /// Retained messages refused (`retained_messages_max`, `retained_bytes_max`).
@@ -136,6 +138,12 @@ pub struct Counters {
     pub refused_checks: u64,
     /// CONNECT packets whose password was not checked (`wrong_passwords_per_address_max`).
     pub refused_guesses: u64,
+    /// CONNECT packets with a token that is not taken.
+    pub refused_tokens: u64,
+    /// CONNECT packets that the authenticator refused.
+    pub refused_by_authenticator: u64,
+    /// CONNECT packets refused because the authenticator was asked and did not say whether they may be.
+    pub authenticator_failures: u64,
     /// CONNECT packets for the session of another user.
     pub refused_owners: u64,
 }
@@ -168,11 +176,14 @@ impl Counters {
             ("abandoned_in_flight", self.abandoned_in_flight),
             ("acks_withheld", self.acks_withheld),
             ("announced_over_budget", self.announced_over_budget),
+            ("authenticator_failures", self.authenticator_failures),
+            ("closed_expired", self.closed_expired),
             ("closed_for_refusal", self.closed_for_refusal),
             ("panics", self.panics),
             ("payloads_too_large", self.payloads_too_large),
             ("publishes_denied", self.publishes_denied),
             ("publishes_too_wide", self.publishes_too_wide),
+            ("refused_by_authenticator", self.refused_by_authenticator),
             ("refused_checks", self.refused_checks),
             ("refused_connects", self.refused_connects),
             ("refused_connections", self.refused_connections),
@@ -185,6 +196,7 @@ impl Counters {
             ("refused_passwords", self.refused_passwords),
             ("refused_preauth_bytes", self.refused_preauth_bytes),
             ("refused_sessions", self.refused_sessions),
+            ("refused_tokens", self.refused_tokens),
             ("refused_user_sessions", self.refused_user_sessions),
             ("retained_refused", self.retained_refused),
             ("searches_put_off", self.searches_put_off),

@@ -35,7 +35,8 @@ impl Shard {
         }
     }
 
-    /// CONNECT or AUTH that did not come in time, and [MQTT-3.1.2-22]: one and a half times Keep Alive without a packet.
+    /// CONNECT or AUTH that did not come in time, [MQTT-3.1.2-22]: one and a half times Keep Alive without a packet, and a token whose
+    /// time is over.
     fn silence(&mut self, now: Millis, slot: u32, outbox: &mut Outbox) {
         self.connections.alarm(slot).hear(now);
         let Some(id) = self.connections.at(slot) else { return };
@@ -44,10 +45,15 @@ impl Shard {
             // The silence is ours.
             connection.heard_at = now;
         }
-        let due = connection.silent_at();
+        let (silent_at, session) = (connection.silent_at(), connection.session);
+        let ends_at = session.map_or(Millis::NEVER, |session| self.sessions.warrant_ends_at(session.slot));
+        let due = silent_at.min(ends_at);
         if due > now {
             self.look_at(slot, now, due);
-        } else if connection.session.is_some() {
+        } else if ends_at <= now {
+            self.counters.closed_expired += 1;
+            self.close(now, id, ReasonCode::NotAuthorized, "the token has expired", outbox);
+        } else if session.is_some() {
             self.close(now, id, ReasonCode::KeepAliveTimeout, "no packet within 1.5 times keep alive", outbox);
         } else {
             self.counters.refused_overdue += 1;

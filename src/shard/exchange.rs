@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::authenticate::{Identity, Verdict};
+use super::authenticate::{Court, Identity, Verdict};
 use super::connect::Fault;
 use super::grant::packet_bytes_max;
 use super::receive::Step;
@@ -187,7 +187,7 @@ impl Shard {
             (None, Some(passwords)) => {
                 self.await_proof(id, Some(frame_bytes), outbox)?;
                 let user: Box<str> = self.logins.exchanges.user(id).into();
-                self.ask(id, &passwords, &user, &[], Some(finished.is_ok()), outbox);
+                self.ask(id, Court::Passwords(passwords), Some(&user), &[], Some(finished.is_ok()), outbox);
                 return Err(Next::AwaitDrain);
             }
         };
@@ -197,7 +197,7 @@ impl Shard {
                 self.counters.refused_passwords += 1;
                 (ReasonCode::NotAuthorized, finished.err().unwrap_or("the proof is not that of the user's password"))
             }
-            (verdict, _) => self.judge(verdict).err().unwrap_or((ReasonCode::ServerBusy, "the proof is not judged")),
+            (verdict, _) => self.fault_of_verdict(verdict),
         };
         Err(self.refuse_proof(id, fault, outbox))
     }

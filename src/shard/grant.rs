@@ -94,15 +94,23 @@ pub(super) fn client_first<'a>(connect: &Connect<'a>, rules: &Rules) -> Result<O
     ClientFirst::parse(data).map(Some).map_err(|what| (ReasonCode::NotAuthorized, what))
 }
 
-/// Gives a CONNECT the names that hold: a certificate's before its own, that of SCRAM beside no other, and the user name as
-/// client id where that is so.
+/// Gives a CONNECT the names that hold: a certificate's before a token's, and that before its own, that of SCRAM beside no other,
+/// and the user name as client id where that is so.
 pub(super) fn name<'a>(
     connect: &mut Connect<'a>,
     terms: &Terms,
     certified: Option<&'a str>,
+    warranted: Option<&'a str>,
     by_scram: Option<&'a str>,
 ) -> Result<(), Fault> {
-    let user_name = certified.or(connect.user_name);
+    if terms.uses_user_name_as_client_id && warranted.is_some() && warranted != connect.user_name {
+        // The shard was chosen by the name in CONNECT.
+        return Err((
+            ReasonCode::NotAuthorized,
+            "a token of another user than CONNECT names, whose name is the client id",
+        ));
+    }
+    let user_name = certified.or(warranted).or(connect.user_name);
     if by_scram.is_some() && user_name.is_some() && by_scram != user_name {
         return Err((ReasonCode::NotAuthorized, "the user name of SCRAM is not that of CONNECT or certificate"));
     }
@@ -153,9 +161,8 @@ pub(super) fn check_rules(connect: &Connect<'_>, listener: u16, policy: &Policy,
 }
 
 /// Whether the client may publish its will (case A13).
-pub(super) fn check_will(connect: &Connect<'_>, client_id: &str, rules: &Rules) -> Result<(), Fault> {
+pub(super) fn check_will(connect: &Connect<'_>, asked: Asked<'_>, rules: &Rules) -> Result<(), Fault> {
     let Some(will) = &connect.last_will else { return Ok(()) };
-    let asked = Asked { user: connect.user_name, client_id };
     if rules.decide(Access::Publish, asked, will.topic).is_allowed {
         return Ok(());
     }

@@ -311,7 +311,7 @@ impl Shard {
         };
         let manner = Manner::of(&delivery, carrier.view());
         // Case A06: somebody who has the right may.
-        if self.has_acl && !self.may_receive(session_id, carrier.view().topic) {
+        if self.limits_rights && !self.may_receive(session_id, carrier.view().topic) {
             return gone;
         }
         // A member that is away cannot take QoS 0 [section 4.8.2]: somebody else may.

@@ -44,7 +44,7 @@ mod sessions;
 mod subscribe;
 mod timers;
 
-pub use authenticate::{CredentialCheck, Verdict};
+pub use authenticate::{Applicant, Court, CredentialCheck, Verdict};
 pub use connect::owner_of;
 pub use counters::{Counters, DropReason};
 pub use egress::{Egress, EgressTable, Flush, Splice};
@@ -91,7 +91,7 @@ pub struct Shard {
     config: ShardConfig,
     policy: Arc<Policy>,
     /// Whether any rights are limited.
-    has_acl: bool,
+    limits_rights: bool,
     logins: authenticate::Logins,
     /// When a denial is told again.
     tells_denial_at: Millis,
@@ -124,7 +124,7 @@ impl Shard {
         subscribers.give_copies(config.policy.copies_per_subscription);
         let budget = Budget::new(config.limits.held_bytes_per_shard_max, config.large_payloads.clone(), config.shards);
         Self {
-            has_acl: config.policy.has_acl(),
+            limits_rights: config.policy.limits_rights(),
             policy: Arc::clone(&config.policy),
             logins: authenticate::Logins::default(),
             tells_denial_at: Millis(0),

@@ -82,7 +82,7 @@ impl Shard {
             Cow::Owned(mounted) => TopicName::new(mounted, TopicLimits::from(&self.config.limits))
                 .map_err(|_| (ReasonCode::TopicNameInvalid, "the topic name is too long behind its mount point"))?,
         };
-        if self.has_acl {
+        if self.limits_rights {
             let decision = self.may_publish(source.session, topic.as_str());
             if !decision.is_allowed {
                 self.deny_publish(now, source, topic.as_str(), decision, outbox);

@@ -9,8 +9,9 @@ use std::sync::Arc;
 
 use super::matches::Matches;
 use super::receive::Source as Origin;
+use super::sessions::Sessions;
 use super::{Event, Outbox, Shard};
-use crate::auth::{Access, Asked, Decision, Policy, Rules};
+use crate::auth::{Access, Asked, Decision, Policy, Rules, Warrant};
 use crate::id::{ConnectionId, Millis, SessionId};
 use crate::limits::SHARED_PAYLOAD_BYTES_MIN;
 use crate::message::{Message, Source};
@@ -36,9 +37,9 @@ pub(super) enum Watch {
     All,
 }
 
-/// The client of a session, as it is asked for.
-fn asked(session: &Session) -> Asked<'_> {
-    Asked { user: session.user_name.as_deref(), client_id: &session.client_id }
+/// The client of the session in a slot, as it is asked for.
+fn asked<'a>(sessions: &'a Sessions, slot: u32, session: &'a Session) -> Asked<'a> {
+    Asked { user: session.user_name.as_deref(), client_id: &session.client_id, grants: sessions.grants(slot) }
 }
 
 impl Shard {
@@ -48,34 +49,35 @@ impl Shard {
 
     /// Whether the client of a session may be sent what is published to a topic.
     pub(super) fn may_receive(&self, id: SessionId, topic: &str) -> bool {
-        if !self.has_acl {
+        if !self.limits_rights {
             return true;
         }
         let Some(session) = self.sessions.get(id.slot) else { return false };
-        self.rules_of(session).decide(Access::Receive, asked(session), topic).is_allowed
+        self.rules_of(session).decide(Access::Receive, asked(&self.sessions, id.slot, session), topic).is_allowed
     }
 
     /// Whether the client of a session may publish to a topic.
     pub(super) fn may_publish(&self, id: SessionId, topic: &str) -> Decision {
-        let Some(session) = self.sessions.get(id.slot).filter(|_| self.has_acl) else {
+        let Some(session) = self.sessions.get(id.slot).filter(|_| self.limits_rights) else {
             return Decision { is_allowed: true, line: None };
         };
-        self.rules_of(session).decide(Access::Publish, asked(session), topic)
+        self.rules_of(session).decide(Access::Publish, asked(&self.sessions, id.slot, session), topic)
     }
 
     /// Whether whoever published a retained message still may [case A11].
     pub(super) fn may_still_publish(&self, message: &Message) -> bool {
-        let Some(source) = message.source().filter(|_| self.has_acl) else { return true };
+        let Some(source) = message.source().filter(|_| self.limits_rights) else { return true };
         let rules = self.policy.rules_at(source.rules);
-        let asked = Asked { user: source.user.as_deref(), client_id: &source.client_id };
+        let asked = Asked { user: source.user.as_deref(), client_id: &source.client_id, grants: None };
         !rules.checks_retain_source || rules.decide(Access::Publish, asked, message.topic()).is_allowed
     }
 
-    /// What a retained message keeps of its publisher, if that will be asked for again.
+    /// What a retained message keeps of its publisher, if that will be asked for again. What was allowed by rights that came with the
+    /// client is not: they are gone with it.
     pub(super) fn source_of(&self, id: SessionId) -> Option<Arc<Source>> {
-        let session = self.sessions.get(id.slot).filter(|_| self.has_acl)?;
+        let session = self.sessions.get(id.slot).filter(|_| self.limits_rights)?;
         let rules = self.policy.terms(session.listener).rules;
-        if !self.policy.rules_at(rules).checks_retain_source {
+        if !self.policy.rules_at(rules).checks_retain_source || self.sessions.grants(id.slot).is_some() {
             return None;
         }
         let (user, client_id) = (session.user_name.as_deref().map(Box::from), session.client_id.clone());
@@ -84,22 +86,21 @@ impl Shard {
 
     /// Whether a subscription could ever bring its client anything, where that is asked for.
     pub(super) fn is_useless(&self, id: SessionId, filter: &str) -> bool {
-        let Some(session) = self.sessions.get(id.slot).filter(|_| self.has_acl) else { return false };
+        let Some(session) = self.sessions.get(id.slot).filter(|_| self.limits_rights) else { return false };
         let rules = self.rules_of(session);
-        let acl = rules.acl.as_ref().filter(|_| rules.refuses_useless_subscriptions);
-        acl.is_some_and(|acl| !acl.may_ever_receive(asked(session), filter))
+        rules.is_useless(asked(&self.sessions, id.slot, session), filter)
     }
 
     /// Everybody who wants a topic and may have it.
     pub(super) fn matches_of(&mut self, topic: TopicName<'_>) -> Rc<Matches> {
-        if !self.has_acl {
+        if !self.limits_rights {
             return self.subscribers.of(topic);
         }
         let Self { subscribers, sessions, policy, .. } = self;
         subscribers.of_permitted(topic, |slot| {
             sessions.get(slot).is_some_and(|session| {
                 let rules = policy.rules_of(session.listener);
-                rules.decide(Access::Receive, asked(session), topic.as_str()).is_allowed
+                rules.decide(Access::Receive, asked(sessions, slot, session), topic.as_str()).is_allowed
             })
         })
     }
@@ -169,7 +170,8 @@ impl Shard {
         if now < self.tells_denial_at {
             return;
         }
-        let Some(session) = self.sessions.get(session.slot) else { return };
+        let slot = session.slot;
+        let Some(session) = self.sessions.get(slot) else { return };
         self.tells_denial_at = now.after_millis(TELL_MILLIS);
         let rules = self.policy.rules_of(session.listener);
         outbox.events.push(Event::Denied {
@@ -178,29 +180,30 @@ impl Shard {
             user: session.user_name.as_deref().map(Box::from),
             access,
             topic: topic.into(),
-            rule: rules.reason(decision),
+            rule: rules.reason(decision, asked(&self.sessions, slot, session)),
         });
     }
 
     /// Replaces all rules and terms. Whoever could not connect any more, or has another password now, is disconnected; whoever
     /// waits for a verdict by the old files asks again; what is queued is looked at before it is sent.
     pub(super) fn replace_policy(&mut self, now: Millis, policy: Arc<Policy>, outbox: &mut Outbox) {
-        let had_acl = std::mem::replace(&mut self.has_acl, policy.has_acl());
+        let limited_rights = std::mem::replace(&mut self.limits_rights, policy.limits_rights());
         let old = std::mem::replace(&mut self.policy, policy);
         self.subscribers.give_copies(self.policy.copies_per_subscription);
         self.subscribers.forget();
-        if had_acl || self.has_acl {
+        if limited_rights || self.limits_rights {
             self.sessions.each(|session| session.outbound.is_doubted |= session.outbound.queued() > 0);
         }
         outbox.resumes.extend(self.logins.restart());
         for id in self.connections.ids() {
             let Some(connection) = self.connections.get_mut(id) else { continue };
             let (listener, session) = (connection.listener, connection.session);
-            connection.watch = watch_of(&self.policy, listener);
+            let warrant = session.and_then(|session| self.sessions.warrant(session.slot)).cloned();
+            connection.watch = watch_of(&self.policy, listener, warrant.as_deref());
             connection.is_particular =
                 connection.aliases_out.is_allowed() || self.policy.terms(listener).mount_point.is_some();
             let Some(session) = session.and_then(|session| self.sessions.get_mut(session)) else { continue };
-            if !is_still_known(session, old.rules_of(listener), self.policy.rules_of(listener)) {
+            if !is_still_known(session, warrant.as_deref(), old.rules_of(listener), self.policy.rules_of(listener)) {
                 // Case A15: who is thrown out has no last word.
                 session.last_will = None;
                 self.close(now, id, ReasonCode::NotAuthorized, "the user may not connect any more", outbox);
@@ -209,20 +212,23 @@ impl Shard {
     }
 }
 
-/// Whether who is connected could still connect, with the same password.
-fn is_still_known(session: &Session, old: &Rules, new: &Rules) -> bool {
+/// Whether who is connected could still connect, with the same password, or before the same judge.
+fn is_still_known(session: &Session, warrant: Option<&Warrant>, old: &Rules, new: &Rules) -> bool {
+    if let Some(warrant) = warrant {
+        return new.has_judge(warrant.judge);
+    }
     let user = session.user_name.as_deref();
     let entry = |rules: &Rules| user.and_then(|user| rules.passwords.as_ref()?.entry(user).cloned());
     session.is_certified || new.knows(user) && (!session.is_user_proven || entry(old) == entry(new))
 }
 
 /// What must be asked of the packets of a listener's connections.
-pub(super) fn watch_of(policy: &Policy, listener: u16) -> Watch {
+pub(super) fn watch_of(policy: &Policy, listener: u16, warrant: Option<&Warrant>) -> Watch {
     let terms = policy.terms(listener);
     let is_unusual = terms.maximum_qos != QoS::ExactlyOnce || terms.mount_point.is_some() || !policy.retain_available;
     if is_unusual || policy.payload_bytes_max < SHARED_PAYLOAD_BYTES_MIN {
         Watch::All
-    } else if policy.rules_of(listener).acl.is_some() {
+    } else if policy.rules_of(listener).acl.is_some() || warrant.is_some_and(|warrant| warrant.grants.is_some()) {
         Watch::Rights
     } else {
         Watch::Nothing

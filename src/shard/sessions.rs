@@ -4,13 +4,15 @@
 //! about. Neighbours: every room.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use ahash::RandomState;
 use hashbrown::HashTable;
 
 use super::alarm::Alarm;
-use crate::id::{ConnectionId, SessionId};
-use crate::session::{Session, UserName};
+use crate::auth::{Grants, Warrant};
+use crate::id::{ConnectionId, Millis, SessionId};
+use crate::session::{Account, Session, UserName};
 
 #[derive(Debug)]
 pub(super) struct Sessions {
@@ -21,6 +23,15 @@ pub(super) struct Sessions {
     hasher: RandomState,
     /// Sessions of each user name that has any.
     by_user: HashMap<UserName, usize, RandomState>,
+    /// What a token, or an authenticator, has said of the client of a slot: most have none.
+    warrants: HashMap<u32, Held, RandomState>,
+}
+
+#[derive(Debug)]
+struct Held {
+    warrant: Arc<Warrant>,
+    /// Charged for it.
+    _account: Account,
 }
 
 #[derive(Debug)]
@@ -47,6 +58,7 @@ impl Sessions {
             free: Vec::new(),
             by_client_id: HashTable::new(),
             by_user: HashMap::with_hasher(hasher.clone()),
+            warrants: HashMap::with_hasher(hasher.clone()),
             hasher,
         }
     }
@@ -77,6 +89,7 @@ impl Sessions {
             entry.remove();
         }
         self.leave_user(session.user_name.as_ref());
+        self.set_warrant(id, None);
         Some(session)
     }
 
@@ -106,6 +119,31 @@ impl Sessions {
         if let Some(session) = self.get_mut(id) {
             session.user_name = Some(user_name);
         }
+    }
+
+    /// What lets the client of a session in, instead of what did before; the account is charged for it.
+    pub(super) fn set_warrant(&mut self, id: SessionId, warrant: Option<(Arc<Warrant>, Account)>) {
+        match warrant {
+            Some((warrant, account)) => drop(self.warrants.insert(id.slot, Held { warrant, _account: account })),
+            // No hash where nobody has one.
+            None if self.warrants.is_empty() => {}
+            None => drop(self.warrants.remove(&id.slot)),
+        }
+    }
+
+    /// What lets the client in whose session uses a slot now.
+    pub(super) fn warrant(&self, slot: u32) -> Option<&Arc<Warrant>> {
+        self.warrants.get(&slot).map(|held| &held.warrant)
+    }
+
+    /// Rights that came with that client.
+    pub(super) fn grants(&self, slot: u32) -> Option<&Grants> {
+        self.warrant(slot)?.grants.as_ref()
+    }
+
+    /// When its connection is to end because what let it in does.
+    pub(super) fn warrant_ends_at(&self, slot: u32) -> Millis {
+        self.warrant(slot).map_or(Millis::NEVER, |warrant| warrant.expires_at)
     }
 
     fn leave_user(&mut self, user_name: Option<&UserName>) {

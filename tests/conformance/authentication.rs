@@ -312,7 +312,7 @@ fn a_proof_is_judged_where_passwords_are() {
             peer.expect_nothing();
             assert_eq!((broker.sizes().logins_waiting, broker.sizes().sessions), (1, 0));
             let asked = broker.take_checks();
-            assert_eq!(asked.iter().map(|check| &*check.user).collect::<Vec<_>>(), ["alice"]);
+            assert_eq!(asked.iter().map(|check| check.user.as_deref()).collect::<Vec<_>>(), [Some("alice")]);
             broker.answer(&asked[0], verdict);
             broker.release_checks();
             match reason {

@@ -152,6 +152,11 @@ impl Broker {
         self.world.borrow_mut().advance(Millis(millis));
     }
 
+    /// The time.
+    pub(crate) fn now(&self) -> Millis {
+        self.world.borrow().now
+    }
+
     /// Nothing passes between the shards until [`Broker::release_mesh`].
     pub(crate) fn hold_mesh(&self) {
         self.world.borrow_mut().is_mesh_held = true;
@@ -192,7 +197,8 @@ impl Broker {
     pub(crate) fn answer(&self, check: &CredentialCheck, verdict: Verdict) {
         let mut world = self.world.borrow_mut();
         let (ticket, connection) = (check.ticket, check.connection);
-        (0..world.cores.len()).for_each(|shard| world.handle(shard, Input::Verified { ticket, connection, verdict }));
+        (0..world.cores.len())
+            .for_each(|shard| world.handle(shard, Input::Verified { ticket, connection, verdict: verdict.clone() }));
         world.settle();
     }
 
@@ -204,7 +210,7 @@ impl Broker {
             for check in std::mem::take(&mut world.cores[shard].outbox.checks) {
                 let (ticket, connection) = (check.ticket, check.connection);
                 for ticket in [ticket, ticket + 7] {
-                    world.handle(shard, Input::Verified { ticket, connection, verdict });
+                    world.handle(shard, Input::Verified { ticket, connection, verdict: verdict.clone() });
                 }
             }
         }

@@ -44,4 +44,5 @@ mod session;
 mod shared;
 mod subscribe;
 mod unsubscribe;
+mod warrants;
 mod will;

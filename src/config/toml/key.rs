@@ -6,7 +6,7 @@
 use ::toml::de::DeValue;
 
 use super::value::Value;
-use crate::config::{Config, Listener, Logging, Offer, Persistence, Security, Tls};
+use crate::config::{Authenticator, Config, Listener, Logging, Offer, Persistence, Security, Tls, Tokens};
 
 /// A key of a section that fills a `T`.
 pub(super) struct Key<T> {
@@ -66,6 +66,30 @@ pub(super) const SECURITY: &[Key<Security>] = keys! {
         = refuses_useless_subscriptions;
     "check_retain_source" "Whether the publisher of a retained message is asked for its right again when it is sent." ("true")
         = checks_retain_source;
+};
+
+pub(super) const TOKEN: &[Key<Tokens>] = keys! {
+    "secret_file" "The secret of HS256, HS384 and HS512: 32, 48 or 64 bytes at least." ("\"/etc/ringmq/token.secret\"") = secret_file;
+    "key_file" "Public keys of RS256, PS256 and the like, ES256, ES384 and EdDSA, PEM." ("\"/etc/ringmq/token.pem\"") = key_file;
+    "jwks_file" "A set of keys, JWKS." ("\"/etc/ringmq/jwks.json\"") = jwks_file;
+    "audience" "Who a token must be for: one of these; if empty, a token that is for somebody is refused." ("[\"mqtt\"]") = audience;
+    "issuer" "Whose tokens are taken; all if empty." ("[\"https://login.example.org\"]") = issuer;
+    "leeway_secs" "By how much clocks may differ, seconds." ("10") = leeway_secs;
+    "user_claim" "The claim that is the user name, whatever CONNECT says." ("\"sub\"") = user_claim;
+    "publish_claim" "The claim with the topic filters to publish to; with it, no ACL file is asked." ("\"publish\"") = publish_claim;
+    "subscribe_claim" "The claim with the topic filters to receive from; with it, no ACL file is asked." ("\"subscribe\"")
+        = subscribe_claim;
+    "require_expiry" "Whether a token without exp is refused." ("true") = requires_expiry;
+    "disconnect_expired" "Whether a client is disconnected when its token ends." ("true") = disconnects_expired;
+};
+
+pub(super) const HTTP: &[Key<Authenticator>] = keys! {
+    "url" "The server's address: what it is asked, and answers, stands in docs/operating.md." ("\"https://auth.example.org/mqtt\"") = url;
+    "authority" "Certificates that sign the server's, PEM, instead of the system's." ("\"/etc/ringmq/auth-ca.pem\"") = authority;
+    "timeout_millis" "How long an answer may take, milliseconds; then the client is refused." ("2000") = timeout_millis;
+    "cache_secs" "How long it is remembered who may come, seconds; 0 for not." ("60") = cache_secs;
+    "refusal_cache_secs" "How long it is remembered who may not, seconds; 0 for not." ("5") = refusal_cache_secs;
+    "cache_entries_max" "Answers of each kind that are remembered." ("10000") = cache_entries_max;
 };
 
 pub(super) const LOG: &[Key<Logging>] = keys! {

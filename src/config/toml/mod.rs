@@ -23,13 +23,19 @@ use self::key::{Key, Root, Station};
 use super::access::Words;
 use super::mistake::near;
 use super::setting::{HELD_BYTES, QUEUE_FULL, SETTINGS};
-use super::{Config, Identity, ListenAddress, Listener, Mistake, Place, Security, Tls, Transport};
+use super::{
+    Authenticator, Config, Identity, ListenAddress, Listener, Mistake, Place, Security, Tls, Tokens, Transport,
+};
 use crate::limits::{Limits, QueueFull};
 
 /// Sections, each a table.
 const SECTIONS: [&str; 5] = ["limits", "security", "log", "offer", "persistence"];
 /// The section that is a list of tables.
 const LISTENER: &str = "listener";
+/// Tables of a security.
+const OF_SECURITY: [&str; 2] = ["token", "http"];
+/// How long an authenticator may take, milliseconds.
+const TIMEOUT_MILLIS: std::ops::RangeInclusive<u32> = 1..=60_000;
 /// Tables of a listener.
 const OF_LISTENER: [&str; 2] = ["tls", "security"];
 
@@ -95,7 +101,7 @@ impl Walk<'_> {
         for (name, value) in table.iter() {
             match name.get_ref().as_ref() {
                 "limits" => self.limits(value, config),
-                "security" => self.section(value, "security", key::SECURITY, &mut config.securities[0]),
+                "security" => self.security(value, "security", &mut config.securities[0]),
                 "log" => self.section(value, "log", key::LOG, &mut config.logging),
                 "offer" => self.section(value, "offer", key::OFFER, &mut config.offer),
                 "persistence" => self.section(value, "persistence", key::PERSISTENCE, &mut config.persistence),
@@ -218,7 +224,7 @@ impl Walk<'_> {
         }
         if let Some(value) = table.get("security") {
             let mut own = security(false);
-            self.section(value, "listener.security", key::SECURITY, &mut own);
+            self.security(value, "listener.security", &mut own);
             let known = config.securities.iter().position(|security| *security == own);
             listener.security = known.unwrap_or_else(|| {
                 config.securities.push(own);
@@ -226,6 +232,42 @@ impl Walk<'_> {
             });
         }
         listener
+    }
+
+    fn security(&mut self, value: &Spanned<DeValue<'_>>, name: &str, security: &mut Security) {
+        let Some(table) = self.table(value, name) else { return };
+        self.keys(table, &format!("{name}."), key::SECURITY, &OF_SECURITY, security);
+        if let Some(value) = table.get("token") {
+            security.tokens = Some(self.tokens(value, &format!("{name}.token")));
+        }
+        if let Some(value) = table.get("http") {
+            security.authenticator = Some(self.authenticator(value, &format!("{name}.http")));
+        }
+    }
+
+    fn authenticator(&mut self, value: &Spanned<DeValue<'_>>, name: &str) -> Authenticator {
+        let mut authenticator = Authenticator::default();
+        self.section(value, name, key::HTTP, &mut authenticator);
+        if !["http://", "https://"].iter().any(|scheme| authenticator.url.starts_with(scheme)) {
+            self.say(value.span(), format!("'{name}' needs 'url', which begins with http:// or https://"));
+        }
+        if !TIMEOUT_MILLIS.contains(&authenticator.timeout_millis) {
+            let (min, max) = (TIMEOUT_MILLIS.start(), TIMEOUT_MILLIS.end());
+            self.say(value.span(), format!("'{name}.timeout_millis': a number from {min} to {max} is wanted"));
+        }
+        authenticator
+    }
+
+    fn tokens(&mut self, value: &Spanned<DeValue<'_>>, name: &str) -> Tokens {
+        let mut tokens = Tokens::default();
+        self.section(value, name, key::TOKEN, &mut tokens);
+        if tokens.secret_file.is_none() && tokens.key_file.is_none() && tokens.jwks_file.is_none() {
+            self.say(value.span(), format!("'{name}' needs a key: 'secret_file', 'key_file' or 'jwks_file'"));
+        }
+        if tokens.user_claim.is_empty() {
+            self.say(value.span(), format!("'{name}.user_claim' is empty; \"sub\" is the usual one"));
+        }
+        tokens
     }
 
     fn tls(&mut self, value: &Spanned<DeValue<'_>>) -> Tls {

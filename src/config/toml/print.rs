@@ -8,8 +8,13 @@ use std::fmt::Write;
 use super::key::{self, Key, Root, Station};
 use super::{limits, security};
 use crate::config::setting::{HELD_BYTES, QUEUE_FULL, SETTINGS, Setting};
-use crate::config::{Config, ListenAddress, Listener, PORT, Transport};
+use crate::config::{Authenticator, Config, ListenAddress, Listener, PORT, Security, Tokens, Transport};
 use crate::limits::{Limits, QueueFull};
+
+const OF_TOKENS: &str =
+    "\n# JSON Web Tokens in the place of passwords. Also [listener.security.token].\n#[security.token]\n";
+
+const OF_HTTP: &str = "\n# A web server that says who may come. Also [listener.security.http].\n#[security.http]\n";
 
 /// A file with every key, commented; its values are the defaults.
 pub fn default_text() -> String {
@@ -24,6 +29,10 @@ pub fn default_text() -> String {
     let (depends, own): (Vec<_>, Vec<_>) = key::SECURITY.iter().partition(is_of_listeners);
     depends.iter().for_each(|key| comment(&mut text, key, ""));
     own.iter().for_each(|key| explain(&mut text, std::slice::from_ref(*key), &root.config.securities[0], ""));
+    text.push_str(OF_TOKENS);
+    key::TOKEN.iter().for_each(|key| comment(&mut text, key, ""));
+    text.push_str(OF_HTTP);
+    key::HTTP.iter().for_each(|key| comment(&mut text, key, ""));
     text.push_str("\n# What is told to whom.\n[log]\n");
     explain(&mut text, key::LOG, &root.config.logging, "");
     text.push_str("\n# What clients get.\n[offer]\n");
@@ -61,6 +70,7 @@ pub(in crate::config) fn converted_text(config: &Config, notes: &[String]) -> St
         // Said in any case: its default depends on the listeners.
         put(&mut text, format_args!("allow_anonymous = {}\n", first.allow_anonymous));
         differing(&mut text, key::SECURITY, first, &security(first.allow_anonymous));
+        put_judges(&mut text, first, "security");
     }
     text.push_str("\n[log]\n");
     differing(&mut text, key::LOG, &config.logging, &plain.logging);
@@ -152,5 +162,18 @@ fn put_listener(text: &mut String, listener: &Listener, config: &Config) {
     if let Some(own) = config.securities.get(listener.security).filter(|_| listener.security > 0) {
         text.push_str("[listener.security]\n");
         differing(text, key::SECURITY, own, &security(false));
+        put_judges(text, own, "listener.security");
+    }
+}
+
+/// Who says what no file of the broker's says.
+fn put_judges(text: &mut String, security: &Security, name: &str) {
+    if let Some(tokens) = &security.tokens {
+        put(text, format_args!("[{name}.token]\n"));
+        differing(text, key::TOKEN, tokens, &Tokens::default());
+    }
+    if let Some(authenticator) = &security.authenticator {
+        put(text, format_args!("[{name}.http]\n"));
+        differing(text, key::HTTP, authenticator, &Authenticator::default());
     }
 }

@@ -80,6 +80,46 @@ fn a_converted_file_says_the_same() {
 }
 
 #[test]
+fn judges_are_written_as_they_are_read() {
+    let text = "[security]\nallow_anonymous = true\n[security.token]\nsecret_file = \"s\"\nkey_file = \"k\"\njwks_file = \"j\"\n\
+                audience = [\"a\"]\nissuer = [\"i\", \"j\"]\nleeway_secs = 7\nuser_claim = \"name\"\npublish_claim = \"p\"\n\
+                subscribe_claim = \"s\"\nrequire_expiry = false\ndisconnect_expired = false\n\
+                [[listener]]\naddress = \"[::1]:1\"\n[listener.security.http]\nurl = \"https://a/b\"\nauthority = \"c\"\n\
+                timeout_millis = 1\ncache_secs = 2\nrefusal_cache_secs = 3\ncache_entries_max = 4\n";
+    let told = config(text);
+    let (first, own) = (&told.securities[0], &told.securities[1]);
+    assert!(first.tokens.is_some() && first.authenticator.is_none());
+    assert!(own.tokens.is_none() && own.authenticator.is_some());
+    let converted = converted_text(&told, &[]);
+    assert_eq!(config(&converted), told, "{converted}");
+    for value in
+        ["\"name\"", "leeway_secs = 7", "require_expiry = false", "refusal_cache_secs = 3", "cache_entries_max = 4"]
+    {
+        assert!(converted.contains(value), "{value}: {converted}");
+    }
+    assert_eq!(super::super::files_of(&told).len(), 4, "all are watched");
+}
+
+#[test]
+fn a_judge_that_cannot_judge_is_a_mistake() {
+    let text = "[security.token]\nuser_claim = \"\"\n[security.http]\nurl = \"ftp://a\"\ntimeout_millis = 0\ncache_sec = 1\n\
+                [security.tokens]\n";
+    let (_, found) = read_text(text);
+    let expected = [
+        "1: 'security.token' needs a key: 'secret_file', 'key_file' or 'jwks_file'",
+        "1: 'security.token.user_claim' is empty",
+        "3: 'security.http' needs 'url', which begins with http:// or https://",
+        "3: 'security.http.timeout_millis': a number from 1 to 60000 is wanted",
+        "6: unknown key 'security.http.cache_sec'; near it: cache_secs",
+        "7: unknown key 'security.tokens'; near it: token",
+    ];
+    assert_eq!(found.len(), expected.len(), "{found:#?}");
+    for (found, expected) in found.iter().zip(expected) {
+        assert!(found.starts_with(expected), "{found}\n{expected}");
+    }
+}
+
+#[test]
 fn a_listener_is_closed_unless_it_is_opened_and_useless_subscriptions_are_refused() {
     let closed = config("[[listener]]\naddress = \"0.0.0.0\"\n");
     assert_eq!(closed.listeners, [Listener::plain(ListenAddress::Tcp(([0, 0, 0, 0], 1883).into()))]);
