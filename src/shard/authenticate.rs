@@ -205,19 +205,19 @@ impl Shard {
             Some(None) => return Ok(Identity::Awaited),
             None => {}
         }
-        let limits = &self.config.limits;
-        let length = connect.password.map_or(0, <[u8]>::len);
-        let (court, is_too_long) = match rules.referee(connect.user_name, connect.password).map_err(fault_of)? {
+        let court = match rules.referee(connect.user_name, connect.password).map_err(fault_of)? {
             Referee::Nobody => return Ok(Identity::Known { is_proven: false, warrant: None }),
-            Referee::Passwords(passwords) => (Court::Passwords(passwords), length > limits.password_bytes_max),
-            Referee::Tokens(judge) => (Court::Tokens(judge), length > limits.token_bytes_max),
+            Referee::Passwords(passwords) => Court::Passwords(passwords),
+            Referee::Tokens(judge) => Court::Tokens(judge),
             Referee::Authenticator(judge) => {
                 let (client_id, listener) = (connect.client_id.into(), self.listener_of(id));
-                let applicant = Applicant { client_id, version: connect.version, listener };
-                (Court::Authenticator(judge, applicant), length > self.config.limits.password_bytes_max)
+                Court::Authenticator(judge, Applicant { client_id, version: connect.version, listener })
             }
         };
-        if is_too_long {
+        let limits = &self.config.limits;
+        let is_token = matches!(court, Court::Tokens(_));
+        let bytes_max = if is_token { limits.token_bytes_max } else { limits.password_bytes_max };
+        if connect.password.is_some_and(|password| password.len() > bytes_max) {
             // Case A31: before anything is computed.
             let what = "a password longer than password_bytes_max, or a token longer than token_bytes_max";
             return Err((ReasonCode::BadUserNameOrPassword, what));

@@ -125,8 +125,6 @@ impl Sessions {
     pub(super) fn set_warrant(&mut self, id: SessionId, warrant: Option<(Arc<Warrant>, Account)>) {
         match warrant {
             Some((warrant, account)) => drop(self.warrants.insert(id.slot, Held { warrant, _account: account })),
-            // No hash where nobody has one.
-            None if self.warrants.is_empty() => {}
             None => drop(self.warrants.remove(&id.slot)),
         }
     }

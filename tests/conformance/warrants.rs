@@ -188,7 +188,12 @@ fn what_is_no_token_is_not_judged_as_one() {
         let other = broker.dial(V5);
         other.send(as_user(Connect::new(V5, "ann"), "bob", "bob"));
         assert!(matches!(broker.take_checks()[0].court, Court::Passwords(_)));
-        let long = format!("{TOKEN}{}", "x".repeat(8192));
+        let longest = format!("{TOKEN}{}", "x".repeat(8192 - TOKEN.len()));
+        let judged = broker.dial(V5);
+        judged.send(as_user(Connect::new(V5, "dan"), "bob", &longest));
+        assert!(matches!(broker.take_checks()[0].court, Court::Tokens(JUDGE)));
+        judged.vanish();
+        let long = format!("{longest}x");
         let refused = broker.dial(V5);
         refused.send(as_user(Connect::new(V5, "cat"), "bob", &long));
         refused.expect_refusal(ReasonCode::BadUserNameOrPassword);
@@ -289,6 +294,45 @@ fn the_next_token_may_have_other_rights() {
         alice.leave();
         writer.leave();
     });
+}
+
+/// The same for who came by a password before, whose rights were those of the file.
+#[test]
+fn a_token_may_have_other_rights_than_the_file() {
+    let mut policy = judged_by(JUDGE);
+    policy.rules[0].passwords = users(&["alice"]);
+    for shards in [1, 2] {
+        let broker = Broker::under(shards, Limits::default(), policy.clone());
+        let alice = broker.join(as_user(lasting(V5, "ann", 3600), "alice", "ecila"));
+        alice.subscribe("#", Q1);
+        alice.leave();
+        let writer = join(&broker, Connect::new(V5, "bob"), Warrant { grants: grants(&["#"], &[]), ..warrant() });
+        writer.send(qos1(1, "file/x", "m"));
+        writer.expect(puback(1));
+        let alice = come(&broker, lasting(V5, "ann", 3600), Verdict::Warranted(Arc::new(warrant())));
+        alice.expect_admission(true);
+        alice.expect_nothing();
+        assert_eq!(broker.count(|counters| counters.dropped_for(DropReason::Denied)), 1);
+        alice.leave();
+        writer.leave();
+    }
+}
+
+/// And back: a token's rights are gone with the connection that it let in.
+#[test]
+fn who_comes_by_the_password_again_has_the_rights_of_the_file_again() {
+    let mut policy = judged_by(JUDGE);
+    policy.rules[0].passwords = users(&["alice"]);
+    for shards in [1, 2] {
+        let broker = Broker::under(shards, Limits::default(), policy.clone());
+        join(&broker, lasting(V5, "ann", 3600), warrant()).leave();
+        let alice = broker.rejoin(as_user(lasting(V5, "ann", 3600), "alice", "ecila"));
+        alice.send(qos1(1, "open", "m"));
+        alice.expect(because(ReasonCode::NotAuthorized, puback(1)));
+        alice.send(qos1(2, "file/x", "m"));
+        alice.expect(unmatched(puback(2)));
+        alice.leave();
+    }
 }
 
 /// Other keys are other judges: who came by the old ones is disconnected and has no last word (case A15); the same ones change nothing.
