@@ -96,6 +96,7 @@ struct Peer {
 
 struct Subscription {
     session: usize,
+    client_id: String,
     filter: String,
     qos: QoS,
 }
@@ -248,7 +249,13 @@ impl Server {
                 wire::suback(&mut peer.out, &suback, version);
                 let filter = String::from_utf8(subscribe.filter.to_vec()).expect("the generator's filters are UTF-8");
                 let session = peer.session;
-                self.subscriptions.push(Subscription { session, filter, qos: subscribe.qos });
+                let named = self.by_client_id.iter().find(|(_, known)| **known == session);
+                let client_id = named.map(|(client_id, _)| client_id.clone()).unwrap_or_default();
+                // Deliveries are counted in the order of the generator's numbers, however its connections were served.
+                let is_before =
+                    |one: &Subscription| (one.client_id.len(), &one.client_id) <= (client_id.len(), &client_id);
+                let at = self.subscriptions.partition_point(is_before);
+                self.subscriptions.insert(at, Subscription { session, client_id, filter, qos: subscribe.qos });
                 self.routes.clear();
             }
             Packet::Publish(publish) => self.publish(from, publish, version),
