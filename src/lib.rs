@@ -8,6 +8,7 @@
 //! - `topic` (first floor): names, filters, the subscription trie, the retained trie.
 //! - `session` (second floor): what one client owes and is owed.
 //! - `auth` (second floor): who may connect, and who may do what.
+//! - `store` (second floor): what must outlive the process, as records.
 //! - `shard` (third floor): all state of one core; input goes in, an outbox of actions comes out.
 //! - `config`: what a broker is told to do, as one checked value.
 //! - `transport`: what may stand between a socket and MQTT: TLS, WebSocket, a PROXY header; bytes into bytes.
@@ -41,6 +42,7 @@ pub mod runtime;
 pub mod seldom;
 pub mod session;
 pub mod shard;
+pub mod store;
 pub mod topic;
 #[cfg(feature = "runtime")]
 mod transport;

@@ -1,0 +1,75 @@
+//! SECOND floor: what must outlive the process, as records.
+//!
+//! Duty: the records of sessions, subscriptions, messages and retained messages, their bytes, and what a set of them means. Must
+//! not: know files, threads or a clock. Neighbours: `shard` writes batches of changes; `runtime/store` puts them on a disk.
+
+mod batch;
+
+pub use batch::{Batch, Change, Changes, OperationId};
+
+/// A kind of records. Each has its own table, so that a search of one does not walk over the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Space {
+    /// Facts about the store itself, by name.
+    Meta = 0,
+    /// Sessions, by their number.
+    Session = 1,
+    /// Subscriptions, by session and filter.
+    Subscription = 2,
+    /// What is queued for a session or on its way to it, by session and sequence number.
+    Queue = 3,
+    /// Messages that more than one session is to get, by their number.
+    Message = 4,
+    /// Packet ids of QoS 2 messages from a client, between PUBLISH and PUBREL, by session and packet id.
+    Received = 5,
+    /// Retained messages, by topic.
+    Retained = 6,
+}
+
+impl Space {
+    /// All of them.
+    pub const ALL: [Self; 7] =
+        [Self::Meta, Self::Session, Self::Subscription, Self::Queue, Self::Message, Self::Received, Self::Retained];
+
+    /// Its name, as a table is called.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Meta => "meta",
+            Self::Session => "session",
+            Self::Subscription => "subscription",
+            Self::Queue => "queue",
+            Self::Message => "message",
+            Self::Received => "received",
+            Self::Retained => "retained",
+        }
+    }
+}
+
+/// When what is acknowledged is safe.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// Never written: it lives as long as the process.
+    Memory,
+    /// Written, and synced within a second; nobody waits for that.
+    Write,
+    /// Acknowledged when it is synced.
+    #[default]
+    Commit,
+}
+
+impl Level {
+    /// Its name, as in a configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::Write => "write",
+            Self::Commit => "commit",
+        }
+    }
+
+    /// The level of that name.
+    pub fn of_name(name: &str) -> Option<Self> {
+        [Self::Memory, Self::Write, Self::Commit].into_iter().find(|level| level.name() == name)
+    }
+}
