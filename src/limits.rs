@@ -211,3 +211,31 @@ pub const LISTENERS_MAX: usize = 1 << 16;
 
 /// Shards of one broker; a set of shards is a `u128` bit mask.
 pub const SHARDS_MAX: usize = 128;
+
+/// When what is acknowledged is safe.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// Never written: it lives as long as the process.
+    Memory,
+    /// Written, and synced within a second; nobody waits for that.
+    Write,
+    /// Acknowledged when it is synced.
+    #[default]
+    Commit,
+}
+
+impl Level {
+    /// Its name, as in a configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::Write => "write",
+            Self::Commit => "commit",
+        }
+    }
+
+    /// The level of that name.
+    pub fn of_name(name: &str) -> Option<Self> {
+        [Self::Memory, Self::Write, Self::Commit].into_iter().find(|level| level.name() == name)
+    }
+}

@@ -134,6 +134,11 @@ impl Message {
         self.0.header.header.rare.as_deref()?.source.as_deref()
     }
 
+    /// As [`Message::source`], shared.
+    pub fn source_arc(&self) -> Option<Arc<Source>> {
+        self.0.header.header.rare.as_deref()?.source.clone()
+    }
+
     /// Topic name.
     pub fn topic(&self) -> &str {
         self.view().topic

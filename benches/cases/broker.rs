@@ -11,6 +11,7 @@ use ringmq::id::{ConnectionId, Millis, ShardId};
 use ringmq::limits::Limits;
 use ringmq::session::LargePayloads;
 use ringmq::shard::{Counters, Flush, Input, MeshBatch, Next, Outbox, Received, Shard, ShardConfig, owner_of};
+use ringmq::store::Batch;
 use ringmq::wire::ProtocolVersion;
 
 use super::{HASH_SEED, packets};
@@ -49,7 +50,6 @@ struct Core {
     lines: Vec<Line>,
     free: Vec<u32>,
     dirty: Vec<u32>,
-    store_answered: u64,
 }
 
 /// The other end of a connection.
@@ -76,6 +76,7 @@ impl Broker {
                 limits,
                 large_payloads: large_payloads.clone(),
                 is_faulty: false,
+                store: None,
                 policy: std::sync::Arc::default(),
             };
             Core {
@@ -84,7 +85,6 @@ impl Broker {
                 lines: Vec::new(),
                 free: Vec::new(),
                 dirty: Vec::new(),
-                store_answered: 0,
             }
         };
         let cores = (0..shards).map(core).collect();
@@ -199,13 +199,11 @@ impl Broker {
 impl Core {
     /// A store that has everything at once.
     fn store(&mut self, now: Millis) -> bool {
-        let through = self.outbox.store_ticket;
-        let is_asked = self.store_answered < through;
-        if is_asked {
-            self.store_answered = through;
-            self.shard.handle(now, Input::Stored { through, is_safe: true }, &mut self.outbox);
+        let batch = self.outbox.take_records();
+        if let Some(Batch { ticket, .. }) = &batch {
+            self.shard.handle(now, Input::Stored { through: *ticket, is_safe: true }, &mut self.outbox);
         }
-        is_asked
+        batch.is_some()
     }
 
     fn flush(&mut self, slot: u32) {

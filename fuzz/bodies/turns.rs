@@ -9,7 +9,9 @@ use std::collections::{BTreeMap, VecDeque};
 use ringmq::id::{ConnectionId, Millis, ShardId};
 use ringmq::limits::Limits;
 use ringmq::session::LargePayloads;
-use ringmq::shard::{Flush, Input, MeshBatch, Next, Outbox, Received, Shard, ShardConfig, Sizes};
+use ringmq::shard::{Flush, Input, MeshBatch, Next, Outbox, Received, Shard, ShardConfig, Sizes, StoreTerms};
+use ringmq::store::Group;
+use ringmq::store::record::Wall;
 use ringmq::wire::{
     Ack, AckKind, Connect, Framed, OutgoingPublish, Packet, ProtocolVersion, ReasonCode, Sender, Subscribe,
     SubscriptionOptions, decode, frame,
@@ -43,7 +45,7 @@ struct World {
     in_transit: [VecDeque<MeshBatch>; SHARDS],
     is_mesh_held: bool,
     /// Store tickets that were answered.
-    stored: [u64; SHARDS],
+    group: Group,
     now: Millis,
     opened: u32,
 }
@@ -75,6 +77,7 @@ impl World {
                 limits: limits(),
                 large_payloads: large_payloads.clone(),
                 is_faulty: false,
+                store: Some(StoreTerms { wall: Wall(1 << 40), first_number: (index as u64) << 41 }),
                 policy: std::sync::Arc::default(),
             };
             (Shard::new(config), Outbox::new(SHARDS))
@@ -85,7 +88,7 @@ impl World {
             versions: BTreeMap::new(),
             in_transit: Default::default(),
             is_mesh_held: false,
-            stored: [0; SHARDS],
+            group: Group::new(SHARDS),
             now: Millis(0),
             opened: 0,
         }
@@ -170,12 +173,17 @@ impl World {
 
     /// Sends what a shard has for its connections: whole packets, that a client understands. Whether there was anything.
     fn flush(&mut self, index: usize) -> bool {
-        let (shard, outbox) = &mut self.shards[index];
-        let through = outbox.store_ticket;
-        let is_stored_new = std::mem::replace(&mut self.stored[index], through) != through;
-        if is_stored_new {
-            shard.handle(self.now, Input::Stored { through, is_safe: true }, outbox);
+        let batch = self.shards[index].1.take_records();
+        let is_stored_new = batch.is_some();
+        if let Some(batch) = batch {
+            self.group.take(ShardId(index as u16), batch);
+            let mut answers = Vec::new();
+            self.group.committed(true, &mut |shard, through, is_safe| answers.push((shard, through, is_safe)));
+            for (shard, through, is_safe) in answers {
+                self.handle(shard.index(), Input::Stored { through, is_safe });
+            }
         }
+        let (_, outbox) = &mut self.shards[index];
         let mut dirty = Vec::new();
         outbox.egress.take_dirty(&mut dirty);
         let mut drained = Vec::new();

@@ -158,7 +158,6 @@ pub(super) struct Driver {
     pub(super) accept_at: Option<Millis>,
     spin_record: SpinRecord,
     clock: Clock,
-    store_answered: u64,
     news: Receiver<News>,
     asker: Asker,
     is_stopping: Arc<AtomicBool>,
@@ -211,7 +210,6 @@ impl Driver {
             accept_at: None,
             spin_record: SpinRecord::new(),
             clock: parts.clock,
-            store_answered: 0,
             news: parts.news,
             asker: parts.asker,
             is_stopping: parts.is_stopping,
@@ -262,7 +260,6 @@ impl Driver {
         self.read_board();
         self.resume_paused();
         self.ask_checks();
-        self.answer_store();
         self.close_finished();
         // Before the sends, so that the other shards begin while this one is in the kernel.
         self.mesh.push(&mut self.outbox.mesh);
@@ -433,15 +430,6 @@ impl Driver {
                 let verdict = Verdict::Busy;
                 self.shard.handle(self.now, Input::Verified { ticket, connection, verdict }, &mut self.outbox);
             }
-        }
-    }
-
-    /// Durability is memory: what the shard wants stored is as safe at once as it will ever be.
-    fn answer_store(&mut self) {
-        while self.store_answered < self.outbox.store_ticket {
-            let through = self.outbox.store_ticket;
-            self.store_answered = through;
-            self.shard.handle(self.now, Input::Stored { through, is_safe: true }, &mut self.outbox);
         }
     }
 

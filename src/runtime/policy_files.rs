@@ -25,6 +25,7 @@ pub(super) fn load(config: &Config) -> Result<(Policy, Judges), Failure> {
     let listeners = config.listeners.iter().map(terms_of).collect::<Result<Vec<_>, _>>()?;
     let offer = &config.offer;
     let policy = Policy {
+        durability: Vec::new(),
         listeners,
         rules,
         retain_available: offer.retains,

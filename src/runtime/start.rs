@@ -253,6 +253,7 @@ fn start_shards(
             limits: config.limits.clone(),
             large_payloads: large_payloads.clone(),
             is_faulty: config.is_faulty,
+            store: None,
             policy: Arc::clone(shared.policy),
         };
         let parts = Parts {

@@ -5,7 +5,7 @@
 //! registers, `shard/acknowledge` completes.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroU64};
 
 use crate::id::GlobalSessionId;
 use crate::seldom::Seldom;
@@ -14,9 +14,9 @@ use crate::wire::QoS;
 /// State of the messages from one client.
 #[derive(Debug, Default)]
 pub struct Inbound {
-    /// QoS 2 packet ids between PUBLISH and PUBREL, and whether the PUBLISH came on this connection. Bounded by the number of
-    /// packet ids and, per connection, by `receive_maximum`.
-    received: Seldom<BTreeMap<u16, bool>>,
+    /// QoS 2 packet ids between PUBLISH and PUBREL. Bounded by the number of packet ids and, per connection, by
+    /// `receive_maximum`.
+    received: Seldom<BTreeMap<u16, Receipt>>,
     /// Those that came on this connection.
     received_here: u32,
     owed: Seldom<VecDeque<Owed>>,
@@ -26,6 +26,15 @@ pub struct Inbound {
     owed_qos1: u32,
     /// Whether the connection is not read because of what is owed.
     pub is_stopped: bool,
+}
+
+/// A QoS 2 message between PUBLISH and PUBREL.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Receipt {
+    /// Whether the PUBLISH came on this connection.
+    is_here: bool,
+    /// Whether there is a record of it.
+    pub is_stored: bool,
 }
 
 /// An acknowledgement that is owed for one PUBLISH.
@@ -54,7 +63,9 @@ pub struct Owed {
     /// Whether the connection that waits for the answer is still the one of the PUBLISH (or of its repetition).
     pub is_awaited: bool,
     /// Number of the entry that a repetition took behind later PUBLISH packets of its connection; completes with this one.
-    pub follower: Option<u64>,
+    pub follower: Option<NonZeroU64>,
+    /// What several shards do for it, if they do: when only the store is missing, that is closed.
+    pub operation: Option<NonZeroU64>,
 }
 
 impl Owed {
@@ -72,6 +83,7 @@ impl Owed {
         is_failed: false,
         is_awaited: false,
         follower: None,
+        operation: None,
     };
 
     /// Whether it waits for nothing but the relief of a session.
@@ -94,16 +106,34 @@ impl Inbound {
 
     /// Notes a QoS 2 packet id. False if it was there already [MQTT-4.3.3-10].
     pub fn receive(&mut self, packet_id: u16) -> bool {
-        let known = self.received.insert(packet_id, true);
-        self.received_here += u32::from(known != Some(true));
-        known.is_none()
+        let is_new = !self.received.contains_key(&packet_id);
+        let receipt = self.received.entry(packet_id).or_default();
+        self.received_here += u32::from(!receipt.is_here);
+        receipt.is_here = true;
+        is_new
     }
 
-    /// PUBREL: forgets the packet id. False if it is unknown.
-    pub fn release(&mut self, packet_id: u16) -> bool {
-        let known = self.received.remove(&packet_id);
-        self.received_here -= u32::from(known == Some(true));
-        known.is_some()
+    /// Puts back a packet id that was there when the process ended.
+    pub fn restore(&mut self, packet_id: u16) {
+        self.received.insert(packet_id, Receipt { is_here: false, is_stored: true });
+    }
+
+    /// The packet ids between PUBLISH and PUBREL of which there is a record.
+    pub fn stored(&self) -> impl Iterator<Item = u16> {
+        self.received.iter().filter(|(_, receipt)| receipt.is_stored).map(|(packet_id, _)| *packet_id)
+    }
+
+    /// There is a record of a packet id now. False if the packet id is unknown.
+    pub fn note_stored(&mut self, packet_id: u16) -> bool {
+        let receipt = self.received.get_mut(&packet_id);
+        receipt.map(|receipt| receipt.is_stored = true).is_some()
+    }
+
+    /// PUBREL: forgets the packet id. `None` if it is unknown.
+    pub fn release(&mut self, packet_id: u16) -> Option<Receipt> {
+        let receipt = self.received.remove(&packet_id)?;
+        self.received_here -= u32::from(receipt.is_here);
+        Some(receipt)
     }
 
     /// Acknowledgements that are owed.
@@ -159,7 +189,7 @@ impl Inbound {
         self.owed.pop_front();
         self.first_number += 1;
         self.owed_qos1 -= u32::from(first.qos == QoS::AtLeastOnce && first.is_awaited);
-        if let Some(follower) = first.follower.and_then(|number| self.owed_mut(number)) {
+        if let Some(follower) = first.follower.and_then(|number| self.owed_mut(number.get())) {
             follower.waits -= 1;
             follower.is_taken |= first.is_taken;
             follower.is_refused |= first.is_refused;
@@ -183,8 +213,9 @@ impl Inbound {
             return true;
         }
         // The last of its packet id has no follower to inherit. A relief that it waits for, the follower waits for through it.
-        let follower = Owed { waits: 1, is_awaited: true, ..self.owed[at] };
-        self.owed[at].follower = Some(self.next_number());
+        let follower = Owed { waits: 1, is_awaited: true, operation: None, ..self.owed[at] };
+        // Never 0, as it stands behind another.
+        self.owed[at].follower = NonZeroU64::new(self.next_number());
         self.owe(follower);
         true
     }
@@ -203,7 +234,7 @@ impl Inbound {
             self.owed.iter_mut().for_each(|owed| owed.is_awaited = false);
         }
         if !self.received.is_empty() {
-            self.received.values_mut().for_each(|is_here| *is_here = false);
+            self.received.values_mut().for_each(|receipt| receipt.is_here = false);
         }
         self.received_here = 0;
         self.owed_qos1 = 0;
@@ -276,8 +307,8 @@ mod tests {
         assert!(inbound.receive(7));
         assert!(!inbound.receive(7));
         assert_eq!(inbound.unacknowledged(), 1);
-        assert!(inbound.release(7));
-        assert!(!inbound.release(7));
+        assert!(inbound.release(7).is_some());
+        assert!(inbound.release(7).is_none());
     }
 
     #[test]
@@ -330,7 +361,7 @@ mod tests {
         assert_eq!(inbound.unacknowledged(), 0);
         assert!(!inbound.receive(1) && inbound.join(2, QoS::AtLeastOnce));
         assert_eq!(inbound.unacknowledged(), 2);
-        assert!(inbound.release(1));
+        assert!(inbound.release(1).is_some());
         assert_eq!(inbound.unacknowledged(), 1);
     }
 }

@@ -11,6 +11,7 @@
 use std::collections::VecDeque;
 
 use super::Account;
+use super::kept::Place;
 use super::outbound::SubscriptionIds;
 use crate::message::Message;
 use crate::seldom::Seldom;
@@ -30,6 +31,8 @@ pub struct Sent {
     pub subscription_ids: SubscriptionIds,
     /// What is waited for.
     pub stage: Stage,
+    /// Where it stands in the store; its packet id follows from that.
+    pub place: Place,
 }
 
 /// Where a message stands in its handshake.
@@ -132,13 +135,27 @@ impl Inflight {
         self.resend.is_empty() && self.outstanding < self.window && self.ring.len() < self.span_max()
     }
 
+    /// Whether there is room for the packet id of that place, if it has one: ids of messages that were dropped before they were sent
+    /// are passed over.
+    pub fn reaches(&self, place: Place) -> bool {
+        if place.is_none() || self.ring.is_empty() {
+            return true;
+        }
+        let end = in_circle(self.first + self.ring.len());
+        let passed_over = in_circle(usize::from(place.packet_id() - 1) + PACKET_IDS - end);
+        passed_over + self.ring.len() < self.span_max()
+    }
+
     fn span_max(&self) -> usize {
         (self.window * 4).clamp(64, PACKET_IDS)
     }
 
     /// Takes a message in; returns its packet id. Only when there is room.
     pub fn insert(&mut self, sent: Sent) -> u16 {
-        debug_assert!(self.has_room(), "the window is never overrun");
+        debug_assert!(self.has_room() && self.reaches(sent.place), "the window is never overrun");
+        if !sent.place.is_none() {
+            self.pass_over(usize::from(sent.place.packet_id() - 1));
+        }
         let id = packet_id(self.first + self.ring.len());
         if let Some(message) = &sent.message {
             self.account.charge_message(message);
@@ -147,6 +164,36 @@ impl Inflight {
         self.held += 1;
         self.outstanding += 1;
         id
+    }
+
+    /// Leaves holes up to this place, counted from 0.
+    fn pass_over(&mut self, next: usize) {
+        if self.ring.is_empty() {
+            self.first = next;
+        }
+        while in_circle(self.first + self.ring.len()) != next {
+            self.ring.push_back(None);
+        }
+    }
+
+    /// Puts back a message that was in flight, or may have been, when the process ended. Whether there was room.
+    pub fn restore(&mut self, sent: Sent) -> bool {
+        let is_full = self.ring.len() >= self.span_max() || !self.reaches(sent.place);
+        if is_full || sent.message.is_some() && self.held >= self.window {
+            return false;
+        }
+        self.pass_over(usize::from(sent.place.packet_id() - 1));
+        if let Some(message) = &sent.message {
+            self.account.charge_message(message);
+        }
+        self.ring.push_back(Some(sent));
+        self.held += 1;
+        true
+    }
+
+    /// Places of all that is in flight.
+    pub fn places(&self) -> impl Iterator<Item = Place> {
+        self.ring.iter().flatten().map(|sent| sent.place)
     }
 
     /// The next message to send again, with its packet id, if the window has room for it.
@@ -165,7 +212,7 @@ impl Inflight {
     ///
     /// # Errors
     /// [`AckError`] if no QoS 1 message of that id is in flight; nothing changes.
-    pub fn puback(&mut self, id: u16) -> Result<(), AckError> {
+    pub fn puback(&mut self, id: u16) -> Result<Place, AckError> {
         self.finish(id, |stage| stage == Stage::AwaitPuback)
     }
 
@@ -173,24 +220,24 @@ impl Inflight {
     ///
     /// # Errors
     /// [`AckError`] if no QoS 2 message of that id is in flight; nothing changes.
-    pub fn pubrec(&mut self, id: u16) -> Result<(), AckError> {
+    pub fn pubrec(&mut self, id: u16) -> Result<Place, AckError> {
         let sent = self.place(id).and_then(Option::as_mut).ok_or(AckError::Unknown)?;
         if sent.stage == Stage::AwaitPuback {
             return Err(AckError::WrongStage);
         }
         sent.stage = Stage::AwaitPubcomp;
-        let message = sent.message.take();
+        let (message, place) = (sent.message.take(), sent.place);
         if let Some(message) = message {
             self.account.release_message(&message);
         }
-        Ok(())
+        Ok(place)
     }
 
     /// PUBREC with an error: the message is done [MQTT-4.3.3-4 and section 4.9].
     ///
     /// # Errors
     /// [`AckError`] if no QoS 2 message of that id waits for PUBREC; nothing changes.
-    pub fn pubrec_refused(&mut self, id: u16) -> Result<(), AckError> {
+    pub fn pubrec_refused(&mut self, id: u16) -> Result<Place, AckError> {
         self.finish(id, |stage| stage == Stage::AwaitPubrec)
     }
 
@@ -198,23 +245,24 @@ impl Inflight {
     ///
     /// # Errors
     /// [`AckError`] if no QoS 2 message of that id waits for PUBCOMP; nothing changes.
-    pub fn pubcomp(&mut self, id: u16) -> Result<(), AckError> {
+    pub fn pubcomp(&mut self, id: u16) -> Result<Place, AckError> {
         self.finish(id, |stage| stage == Stage::AwaitPubcomp)
     }
 
     /// Drops a message that turns out not to be sendable (expired, too large) and frees its packet id.
-    pub fn abandon(&mut self, id: u16) {
-        let _ = self.finish(id, |stage| stage != Stage::AwaitPubcomp);
+    pub fn abandon(&mut self, id: u16) -> Place {
+        self.finish(id, |stage| stage != Stage::AwaitPubcomp).unwrap_or_default()
     }
 
     /// Takes out a message that waits for what has come.
     #[inline]
-    fn finish(&mut self, id: u16, is_due: impl Fn(Stage) -> bool) -> Result<(), AckError> {
+    fn finish(&mut self, id: u16, is_due: impl Fn(Stage) -> bool) -> Result<Place, AckError> {
         let place = self.place(id).ok_or(AckError::Unknown)?;
         let sent = place.take_if(|sent| is_due(sent.stage));
         let Some(sent) = sent else {
             return Err(if place.is_none() { AckError::Unknown } else { AckError::WrongStage });
         };
+        let place = sent.place;
         if let Some(message) = sent.message {
             self.account.release_message(&message);
         }
@@ -232,7 +280,7 @@ impl Inflight {
         if ring.is_empty() && ring.capacity() > 64 {
             ring.shrink_to(16);
         }
-        Ok(())
+        Ok(place)
     }
 
     fn waiting_to_resend(&self, id: u16) -> Option<usize> {
@@ -270,7 +318,7 @@ mod tests {
     }
 
     fn sent(stage: Stage) -> Sent {
-        Sent { message: None, retain: false, subscription_ids: SubscriptionIds::default(), stage }
+        Sent { message: None, retain: false, subscription_ids: SubscriptionIds::default(), stage, place: Place::NONE }
     }
 
     /// Subscribers with wide windows make them by the thousand each.

@@ -6,6 +6,7 @@
 mod account;
 mod inbound;
 mod inflight;
+mod kept;
 mod outbound;
 mod replay;
 mod user_name;
@@ -14,8 +15,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub use account::{Account, Budget, LargePayloads, cost_of};
-pub use inbound::{Inbound, Owed};
+pub use inbound::{Inbound, Owed, Receipt};
 pub use inflight::{AckError, Inflight, Sent, Stage};
+pub use kept::{Kept, Place};
 pub use outbound::{Admission, Outbound, Pressure, Queued, SubscriptionIds};
 pub use replay::{NextReplay, Replays, Search};
 pub use user_name::UserName;
@@ -56,6 +58,8 @@ pub struct Session {
     pub outbound: Outbound,
     /// What is published if the client does not say goodbye (section 3.1.2.5).
     pub last_will: Option<Box<LastWill>>,
+    /// Where it stands in the store, if it is kept there.
+    pub kept: Option<Box<Kept>>,
 }
 
 /// One subscription of a session.
@@ -98,6 +102,7 @@ impl Session {
             inbound: Inbound::default(),
             outbound: Outbound::new(limits, budget),
             last_will: None,
+            kept: None,
         }
     }
 

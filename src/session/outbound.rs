@@ -9,6 +9,7 @@ use triomphe::ThinArc;
 
 use super::account::{Budget, MESSAGE_OVERHEAD_BYTES};
 use super::inflight::Inflight;
+use super::kept::Place;
 use super::{Account, Replays};
 use crate::limits::{Limits, QueueFull};
 use crate::message::Message;
@@ -53,6 +54,8 @@ pub struct Queued {
     pub retain: bool,
     /// Subscription Identifiers it is to be sent with.
     pub subscription_ids: SubscriptionIds,
+    /// Where it stands in the store.
+    pub place: Place,
 }
 
 /// Subscription Identifiers of a message for one client. None takes no memory; a clone is a reference count.
@@ -113,8 +116,11 @@ impl Outbound {
     }
 
     /// Whether a QoS 1 or 2 message may be sent at once, overtaking nobody.
-    pub fn may_send_at_once(&self) -> bool {
-        self.queue.is_empty() && self.inflight.has_room() && self.inflight.account.admits(0)
+    pub fn may_send_at_once(&self, place: Place) -> bool {
+        self.queue.is_empty()
+            && self.inflight.has_room()
+            && self.inflight.account.admits(0)
+            && self.inflight.reaches(place)
     }
 
     /// Whether the queue has more than one of `parts` parts of what it may have, by number, bytes, or what is left of the
@@ -127,8 +133,8 @@ impl Outbound {
                 || !account.admits(account.weight() * (parts - 1)))
     }
 
-    /// Puts a message at the end of the queue, within its bounds.
-    pub fn enqueue(&mut self, queued: Queued, limits: &Limits) -> Admission {
+    /// Puts a message at the end of the queue, within its bounds; `on_drop` hears of each that is dropped for it.
+    pub fn enqueue(&mut self, queued: Queued, limits: &Limits, mut on_drop: impl FnMut(Place)) -> Admission {
         let bytes = queued.message.counted_bytes();
         let cost = bytes + MESSAGE_OVERHEAD_BYTES;
         let mut dropped = 0;
@@ -142,13 +148,30 @@ impl Outbound {
                 QueueFull::DropNewest => return Admission::DroppedNewest,
                 // Nothing is dropped to make room for what has none.
                 QueueFull::DropOldest if never_fits || self.queue.is_empty() => return Admission::DroppedNewest,
-                QueueFull::DropOldest => dropped += usize::from(self.dequeue().is_some()),
+                QueueFull::DropOldest => {
+                    if let Some(oldest) = self.dequeue() {
+                        dropped += 1;
+                        on_drop(oldest.place);
+                    }
+                }
             }
         }
         self.queue_bytes += bytes;
         self.inflight.account.charge_message(&queued.message);
         self.queue.push_back(queued);
         if dropped > 0 { Admission::DroppedOldest(dropped) } else { Admission::Queued }
+    }
+
+    /// Puts back a message that was queued when the process ended, whatever the bounds are now.
+    pub fn restore(&mut self, queued: Queued) {
+        self.queue_bytes += queued.message.counted_bytes();
+        self.inflight.account.charge_message(&queued.message);
+        self.queue.push_back(queued);
+    }
+
+    /// Places of all that is in flight and queued.
+    pub fn places(&self) -> impl Iterator<Item = Place> {
+        self.inflight.places().chain(self.queue.iter().map(|queued| queued.place))
     }
 
     /// The first message of the queue.
@@ -197,6 +220,7 @@ mod tests {
             qos: QoS::AtLeastOnce,
             retain: false,
             subscription_ids: SubscriptionIds::default(),
+            place: Place::NONE,
         }
     }
 
@@ -220,9 +244,9 @@ mod tests {
         ] {
             let limits = limits(policy);
             let mut outbound = Outbound::new(&limits, &budget());
-            assert_eq!(outbound.enqueue(queued("1"), &limits), Admission::Queued);
-            assert_eq!(outbound.enqueue(queued("2"), &limits), Admission::Queued);
-            assert_eq!(outbound.enqueue(queued("3"), &limits), expected);
+            assert_eq!(outbound.enqueue(queued("1"), &limits, |_| {}), Admission::Queued);
+            assert_eq!(outbound.enqueue(queued("2"), &limits, |_| {}), Admission::Queued);
+            assert_eq!(outbound.enqueue(queued("3"), &limits, |_| {}), expected);
             assert_eq!(outbound.queued(), 2);
             assert_eq!(outbound.dequeue().expect("two are there").message.topic(), first);
         }
@@ -232,14 +256,14 @@ mod tests {
     fn the_oldest_are_dropped_for_one_that_just_fits() {
         let limits = Limits { queued_bytes_max: 22, ..limits(QueueFull::DropOldest) };
         let mut outbound = Outbound::new(&limits, &budget());
-        assert_eq!(outbound.enqueue(queued("1"), &limits), Admission::Queued);
-        assert_eq!(outbound.enqueue(queued("2"), &limits), Admission::Queued);
-        assert_eq!(outbound.enqueue(queued("twelve bytes"), &limits), Admission::DroppedOldest(2));
+        assert_eq!(outbound.enqueue(queued("1"), &limits, |_| {}), Admission::Queued);
+        assert_eq!(outbound.enqueue(queued("2"), &limits, |_| {}), Admission::Queued);
+        assert_eq!(outbound.enqueue(queued("twelve bytes"), &limits, |_| {}), Admission::DroppedOldest(2));
         assert_eq!(outbound.first_queued().expect("it is there").message.topic(), "twelve bytes");
         outbound.dequeue();
         assert!(outbound.first_queued().is_none());
         for topic in ["3", "4"] {
-            assert_eq!(outbound.enqueue(queued(topic), &limits), Admission::Queued, "no byte is still counted");
+            assert_eq!(outbound.enqueue(queued(topic), &limits, |_| {}), Admission::Queued, "no byte is still counted");
         }
     }
 
@@ -257,7 +281,7 @@ mod tests {
                     (held > 4, held > 2),
                     "{held}"
                 );
-                outbound.enqueue(queued("1"), &limits);
+                outbound.enqueue(queued("1"), &limits, |_| {});
             }
         }
     }
@@ -267,7 +291,7 @@ mod tests {
         let limits = Limits { queued_messages_max: 100, ..Limits::default() };
         for (held, is_given_back) in [(40, false), (65, true)] {
             let mut outbound = Outbound::new(&limits, &budget());
-            (0..held).for_each(|_| assert_eq!(outbound.enqueue(queued("1"), &limits), Admission::Queued));
+            (0..held).for_each(|_| assert_eq!(outbound.enqueue(queued("1"), &limits, |_| {}), Admission::Queued));
             let before = outbound.queue.capacity();
             (1..held).for_each(|_| drop(outbound.dequeue()));
             assert_eq!(outbound.queue.capacity(), before, "while it is not empty");
@@ -280,8 +304,8 @@ mod tests {
     fn no_older_message_is_dropped_for_one_that_can_never_fit() {
         let limits = Limits { queued_bytes_max: 25, ..limits(QueueFull::DropOldest) };
         let mut outbound = Outbound::new(&limits, &budget());
-        assert_eq!(outbound.enqueue(queued("1"), &limits), Admission::Queued);
-        assert_eq!(outbound.enqueue(queued("a topic that is too long"), &limits), Admission::DroppedNewest);
+        assert_eq!(outbound.enqueue(queued("1"), &limits, |_| {}), Admission::Queued);
+        assert_eq!(outbound.enqueue(queued("a topic that is too long"), &limits, |_| {}), Admission::DroppedNewest);
         assert_eq!(outbound.queued(), 1);
     }
 
@@ -289,10 +313,10 @@ mod tests {
     fn bytes_bound_the_queue_too_and_are_given_back() {
         let limits = Limits { queued_bytes_max: 25, ..Limits::default() };
         let mut outbound = Outbound::new(&limits, &budget());
-        assert_eq!(outbound.enqueue(queued("1"), &limits), Admission::Queued);
-        assert_eq!(outbound.enqueue(queued("2"), &limits), Admission::Queued);
-        assert_eq!(outbound.enqueue(queued("3"), &limits), Admission::Refused);
+        assert_eq!(outbound.enqueue(queued("1"), &limits, |_| {}), Admission::Queued);
+        assert_eq!(outbound.enqueue(queued("2"), &limits, |_| {}), Admission::Queued);
+        assert_eq!(outbound.enqueue(queued("3"), &limits, |_| {}), Admission::Refused);
         outbound.dequeue();
-        assert_eq!(outbound.enqueue(queued("3"), &limits), Admission::Queued);
+        assert_eq!(outbound.enqueue(queued("3"), &limits, |_| {}), Admission::Queued);
     }
 }

@@ -4,11 +4,12 @@
 //! of the PUBLISH packets and only when every shard and the store have the message. Must not: route. Neighbours:
 //! `publish` owes, `mesh` and the store complete, `deliver` pumps when the window opens.
 
+use super::keep::{forget, note_released};
 use super::receive::{Source, Step};
 use super::route::Routed;
 use super::{GroupOrigin, Outbox, Outcome, Shard};
 use crate::id::{ConnectionId, GlobalSessionId, Millis, SessionId, ShardId};
-use crate::session::{AckError, Owed};
+use crate::session::{AckError, Owed, Place};
 use crate::wire::{Ack, AckKind, ProtocolVersion, QoS, ReasonCode};
 
 /// First bytes of acknowledgements (table 2-1), flags included.
@@ -64,6 +65,7 @@ impl Shard {
             is_failed: false,
             is_awaited: true,
             follower: None,
+            operation: routed.operation,
         };
         if is_complete && !owed.is_withheld() {
             session.inbound.skip_number();
@@ -95,6 +97,8 @@ impl Shard {
         let Some(session) = self.sessions.get_mut(waiter.session) else { return };
         if let Some(owed) = session.inbound.owed_mut(waiter.number) {
             owed.waits -= 1;
+            // Only what closes it is missing.
+            let closes = owed.operation.take_if(|_| owed.waits == 1).map(|operation| (operation, owed.packet_id));
             owed.is_taken |= outcome == Outcome::Taken;
             owed.is_refused |= outcome == Outcome::Refused;
             owed.is_failed |= outcome == Outcome::Failed;
@@ -103,6 +107,9 @@ impl Shard {
                 && !is_withheld_already
             {
                 self.await_relief(waiter, congested);
+            }
+            if let Some((operation, packet_id)) = closes {
+                self.close_operation(operation, packet_id, outbox);
             }
         }
         self.answer_complete(now, waiter.session, outbox);
@@ -146,8 +153,12 @@ impl Shard {
         let Some(session) = self.sessions.get_mut(session_id) else { return };
         if reason.is_error() && owed.qos == QoS::ExactlyOnce {
             // PUBREC with an error ends the handshake: the packet id is free again [MQTT-4.3.3-9].
-            session.inbound.release(owed.packet_id);
+            let receipt = session.inbound.release(owed.packet_id);
+            if receipt.is_some_and(|receipt| receipt.is_stored) {
+                self.forget_received(session_id, owed.packet_id, outbox);
+            }
         }
+        let Some(session) = self.sessions.get_mut(session_id) else { return };
         let Some(connection) = session.connection.filter(|_| owed.is_awaited) else { return };
         let Some(version) = self.connections.get_mut(connection).map(|record| record.version) else { return };
         if reason == ReasonCode::QuotaExceeded && version < ProtocolVersion::V5 {
@@ -173,34 +184,6 @@ impl Shard {
         }
     }
 
-    /// A fresh ticket of the store.
-    pub(super) fn next_store_ticket(&mut self, outbox: &mut Outbox) -> u64 {
-        self.store_tickets += 1;
-        outbox.store_ticket = self.store_tickets;
-        self.store_tickets
-    }
-
-    /// The store has answered.
-    pub(super) fn stored(&mut self, now: Millis, through: u64, is_safe: bool, outbox: &mut Outbox) {
-        while self.store_waits.front().is_some_and(|(ticket, _)| *ticket <= through) {
-            let Some((_, wait)) = self.store_waits.pop_front() else { return };
-            match wait {
-                StoreWait::Owed(waiter) => {
-                    let outcome = if is_safe { Outcome::NoMatch } else { Outcome::Failed };
-                    self.complete(now, waiter, outcome, outbox);
-                }
-                StoreWait::Peer { from, number, outcome } => {
-                    let outcome = if is_safe { outcome } else { Outcome::Failed };
-                    self.acknowledge_peer(from, number, outcome, outbox);
-                }
-                StoreWait::PassedOn { origin, outcome } => {
-                    let outcome = if is_safe { outcome } else { Outcome::Failed };
-                    self.tell_taken(now, origin, outcome, outbox);
-                }
-            }
-        }
-    }
-
     /// Takes the acknowledgements at the front of `bytes` that say nothing but a packet id, as long as they fit; what may be sent
     /// then is sent once for all of them. How many bytes that was.
     pub(super) fn receive_acks(&mut self, now: Millis, id: ConnectionId, bytes: &[u8], outbox: &mut Outbox) -> usize {
@@ -214,17 +197,20 @@ impl Shard {
             && let Some(session) = self.sessions.get_mut(session_id)
         {
             let packet_id = u16::from_be_bytes([high, low]);
-            let inflight = &mut session.outbound.inflight;
-            let (is_fit, answer) = match first_byte {
-                PUBACK => (inflight.puback(packet_id).is_ok(), None),
-                PUBREC => (inflight.pubrec(packet_id).is_ok(), Some(AckKind::Pubrel)),
-                PUBREL => (session.inbound.release(packet_id), Some(AckKind::Pubcomp)),
-                PUBCOMP => (inflight.pubcomp(packet_id).is_ok(), None),
-                _ => (false, None),
-            };
-            if !is_fit {
+            if session.kept.is_some() && matches!(first_byte, PUBREC | PUBREL) {
+                // What is answered may have to be safe first.
                 break;
             }
+            let inflight = &mut session.outbound.inflight;
+            let (done, answer) = match first_byte {
+                PUBACK => (inflight.puback(packet_id).ok(), None),
+                PUBREC => (inflight.pubrec(packet_id).ok(), Some(AckKind::Pubrel)),
+                PUBREL => (session.inbound.release(packet_id).map(|_| Place::NONE), Some(AckKind::Pubcomp)),
+                PUBCOMP => (inflight.pubcomp(packet_id).ok(), None),
+                _ => (None, None),
+            };
+            let Some(place) = done else { break };
+            forget(session.kept.as_deref(), place, &mut outbox.records.changes);
             match answer {
                 Some(kind) => send_ack(source, kind, packet_id, ReasonCode::Success, outbox),
                 None => has_room = true,
@@ -257,7 +243,12 @@ impl Shard {
             return self.acknowledged(now, source, result, outbox);
         }
         match inflight.pubrec(ack.packet_id) {
-            Ok(()) => send_ack(source, AckKind::Pubrel, ack.packet_id, ReasonCode::Success, outbox),
+            Ok(place) => {
+                if note_released(session.kept.as_deref(), place, &mut outbox.records.changes) {
+                    self.hold(source.connection, outbox);
+                }
+                send_ack(source, AckKind::Pubrel, ack.packet_id, ReasonCode::Success, outbox);
+            }
             Err(AckError::Unknown) => {
                 send_ack(source, AckKind::Pubrel, ack.packet_id, ReasonCode::PacketIdentifierNotFound, outbox);
             }
@@ -269,8 +260,13 @@ impl Shard {
     /// PUBREL from a publisher [MQTT-4.3.3-11].
     pub(super) fn pubrel(&mut self, source: Source<'_>, ack: &Ack<'_>, outbox: &mut Outbox) -> Step {
         let Some(session) = self.sessions.get_mut(source.session) else { return Step::Done };
-        let is_known = session.inbound.release(ack.packet_id);
-        let reason = if is_known { ReasonCode::Success } else { ReasonCode::PacketIdentifierNotFound };
+        let receipt = session.inbound.release(ack.packet_id);
+        if receipt.is_some_and(|receipt| receipt.is_stored) {
+            // The packet id may be used for another message when PUBCOMP is there.
+            self.forget_received(source.session, ack.packet_id, outbox);
+            self.hold(source.connection, outbox);
+        }
+        let reason = if receipt.is_some() { ReasonCode::Success } else { ReasonCode::PacketIdentifierNotFound };
         send_ack(source, AckKind::Pubcomp, ack.packet_id, reason, outbox);
         Step::Done
     }
@@ -286,11 +282,14 @@ impl Shard {
         &mut self,
         now: Millis,
         source: Source<'_>,
-        result: Result<(), AckError>,
+        result: Result<Place, AckError>,
         outbox: &mut Outbox,
     ) -> Step {
         match result {
-            Ok(()) => self.pump(now, source.session, outbox),
+            Ok(place) => {
+                self.forget_message(source.session, place, outbox);
+                self.pump(now, source.session, outbox);
+            }
             // An acknowledgement of something we no longer know is harmless (section 4.3, case Q07).
             Err(AckError::Unknown) => {}
             Err(AckError::WrongStage) => return self.misfit(now, source, outbox),

@@ -9,8 +9,9 @@ use super::Shard;
 use super::matches::Delivery;
 use super::run::PlainRun;
 use crate::id::Millis;
+use crate::limits::Level;
 use crate::message::{Message, MessageView, Source};
-use crate::session::SubscriptionIds;
+use crate::session::{Place, SubscriptionIds};
 use crate::wire::{OutgoingPublish, PlainPublish, ProtocolVersion, QoS};
 
 /// Buffers kept between messages.
@@ -32,6 +33,8 @@ pub(super) struct Carrier<'a> {
     received: Option<PlainRun<'a>>,
     /// Whether the layout is still that of `received`.
     is_as_received: bool,
+    /// How safe it is kept, once somebody has asked.
+    pub(super) level: Option<Level>,
 }
 
 /// What makes two encodings of one message equal, but for the packet id.
@@ -54,6 +57,7 @@ impl<'a> Carrier<'a> {
             packet_id_at: None,
             received: None,
             is_as_received: false,
+            level: None,
         }
     }
 
@@ -126,6 +130,8 @@ pub(super) struct Manner {
     pub(super) qos: QoS,
     pub(super) retain: bool,
     pub(super) subscription_ids: SubscriptionIds,
+    /// Where it stands in the store already; a message that is new to its session has no place yet.
+    pub(super) place: Place,
 }
 
 impl Manner {
@@ -134,6 +140,7 @@ impl Manner {
             qos: view.qos.min(delivery.qos),
             retain: view.retain && delivery.retain_as_published,
             subscription_ids: delivery.subscription_ids.clone(),
+            place: Place::NONE,
         }
     }
 }
@@ -157,6 +164,7 @@ impl Shard {
             packet_id_at: None,
             received: None,
             is_as_received: false,
+            level: None,
         }
     }
 

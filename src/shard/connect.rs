@@ -166,6 +166,13 @@ impl Shard {
             self.counters.refused_over_budget += 1;
             return Err((ReasonCode::QuotaExceeded, "a will larger than what is left of held_bytes_per_shard_max"));
         }
+        if self.keep.refuses() && granted_expiry_secs(connect, &self.config.limits) > 0 {
+            self.counters.refused_by_store += 1;
+            return Err((
+                ReasonCode::QuotaExceeded,
+                "the session could not be stored: the disk is full, or a write has failed",
+            ));
+        }
         let limits = &self.config.limits;
         let is_full = self.sessions.len() >= limits.sessions_per_shard_max;
         let user_sessions = connect.user_name.map_or(0, |user_name| self.sessions.of_user(user_name));
@@ -224,6 +231,7 @@ impl Shard {
         }
         let watch = watch_of(&policy, listener, warrant.as_deref());
         let warrant = warrant.map(|warrant| self.charge_warrant(warrant)).transpose()?;
+        let changes = outbox.records.changes.len();
         let (session_id, session_present) = self.admit(now, id, client_id, connect, outbox);
         self.know_warrant(session_id, warrant);
         self.know_user(session_id, connect.user_name, listener, is_proven, self.logins.certified(id).is_some());
@@ -239,18 +247,16 @@ impl Shard {
         connection.agree(connect, keep_alive_secs, &self.config.limits, terms);
         let deadline = connection.silent_at().min(self.sessions.warrant_ends_at(session_id.slot));
         self.look_at(id.slot, now, deadline);
+        self.keep_session(now, session_id, outbox);
+        if outbox.records.changes.len() > changes {
+            // What CONNACK says of the session must be true after a crash, also that an older one has ended.
+            self.hold(id, outbox);
+        }
         let connack = Connack { session_present, ..connack };
         outbox.egress.control(id.slot, |out| connack.encode(connect.version, out));
         self.counters.connects += 1;
         self.counters.packets_received += 1;
-        outbox.events.push(Event::Connected {
-            connection: id,
-            client_id: client_id.into(),
-            user: connect.user_name.map(Box::from),
-            version: connect.version,
-            clean_start: connect.clean_start,
-            keep_alive_secs,
-        });
+        outbox.events.push(connected(id, client_id, connect, keep_alive_secs));
         self.groups_of_session_online(session_id, true, outbox);
         self.pump(now, session_id, outbox);
         Ok(())
@@ -281,6 +287,9 @@ impl Shard {
             let session = Session::new(client_id.into(), &self.config.limits, &self.budget);
             self.sessions.insert(session)
         });
+        if existing.is_none() && granted_expiry_secs(connect, &self.config.limits) > 0 {
+            self.begin_to_keep(session_id);
+        }
         let limits = &self.config.limits;
         let session = self.sessions.get_mut(session_id).expect("just found or made");
         session.connection = Some(id);
@@ -391,6 +400,19 @@ impl Shard {
         Next::Closed
     }
 }
+
+/// A client was admitted.
+fn connected(connection: ConnectionId, client_id: &str, connect: &Connect<'_>, keep_alive_secs: u16) -> Event {
+    Event::Connected {
+        connection,
+        client_id: client_id.into(),
+        user: connect.user_name.map(Box::from),
+        version: connect.version,
+        clean_start: connect.clean_start,
+        keep_alive_secs,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -411,6 +433,7 @@ mod tests {
             limits: Limits::default(),
             large_payloads: LargePayloads::default(),
             is_faulty: false,
+            store: None,
             policy: Arc::default(),
         });
         for _ in 0..50 {

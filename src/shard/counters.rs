@@ -110,6 +110,10 @@ pub struct Counters {
     pub announced_over_budget: u64,
     /// Subscriptions and wills refused because of `held_bytes_per_shard_max`.
     pub refused_over_budget: u64,
+    /// Sessions, subscriptions and messages for kept sessions refused because the store takes nothing (disk full, or a write failed).
+    pub refused_by_store: u64,
+    /// Connections closed because what they were to be told could not be stored.
+    pub closed_for_store: u64,
     /// Messages that would have visited more than `match_nodes_max` nodes.
     pub publishes_too_wide: u64,
     /// Times that a session had to wait for the search of its retained messages (`retained_search_nodes_max`).
@@ -191,6 +195,8 @@ impl Counters {
             ("refused_guesses", self.refused_guesses),
             ("refused_large_connects", self.refused_large_connects),
             ("refused_over_budget", self.refused_over_budget),
+            ("refused_by_store", self.refused_by_store),
+            ("closed_for_store", self.closed_for_store),
             ("refused_overdue", self.refused_overdue),
             ("refused_owners", self.refused_owners),
             ("refused_passwords", self.refused_passwords),

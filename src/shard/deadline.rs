@@ -41,8 +41,8 @@ impl Shard {
         self.connections.alarm(slot).hear(now);
         let Some(id) = self.connections.at(slot) else { return };
         let Some(connection) = self.connections.get_mut(id) else { return };
-        if connection.is_parked && connection.session.is_some() {
-            // The silence is ours.
+        if connection.session.is_some() && (connection.is_parked || outbox.egress.is_holding(slot)) {
+            // The silence is ours: it is not read, or what it waits for is not safe yet.
             connection.heard_at = now;
         }
         let (silent_at, session) = (connection.silent_at(), connection.session);

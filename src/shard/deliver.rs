@@ -7,10 +7,12 @@
 use super::carrier::{Carrier, Layout, Manner, Sending, outgoing};
 use super::connect::publisher_of;
 use super::connection::Connection;
+use super::keep::{forget, level_of};
 use super::matches::{Delivery, Own};
 use super::{DropReason, Outbox, Outcome, Shard};
 use crate::id::{ConnectionId, Millis, SessionId};
-use crate::session::{Admission, Queued, Sent, Stage, SubscriptionIds};
+use crate::limits::Level;
+use crate::session::{Admission, Place, Queued, Sent, Stage, SubscriptionIds};
 use crate::wire::{OutgoingPublish, ProtocolVersion, QoS};
 
 /// Unsent bytes of a connection up to which nobody asks what is left of the shard's budget.
@@ -85,8 +87,21 @@ impl Shard {
             qos,
             retain: view.retain && delivery.retain_as_published,
         };
+        let mut place = Place::NONE;
+        let mut needs_store = false;
+        if qos != QoS::AtMostOnce
+            && let Some(kept) = &session.kept
+        {
+            let policy = &self.policy;
+            let level = *carrier.level.get_or_insert_with(|| level_of(view.topic, &policy.durability));
+            needs_store = level == Level::Commit;
+            if qos == QoS::ExactlyOnce || needs_store && self.keep.refuses() {
+                return None;
+            }
+            place = kept.next(level > Level::Memory);
+        }
         if !takes_plain(connection, &delivery.subscription_ids)
-            || qos != QoS::AtMostOnce && !session.outbound.may_send_at_once()
+            || qos != QoS::AtMostOnce && !session.outbound.may_send_at_once(place)
             || outbox.egress.at(id.slot).backlog_bytes()
                 > UNLOOKED_BACKLOG_BYTES.min(self.config.limits.egress_bytes_max)
         {
@@ -105,13 +120,17 @@ impl Shard {
                 retain: layout.retain,
                 subscription_ids: delivery.subscription_ids.clone(),
                 stage: Stage::of_sent(qos),
+                place,
             });
+            if let Some(kept) = &mut session.kept {
+                self.keep.take(kept, place, (qos, layout.retain, &delivery.subscription_ids));
+            }
         }
         carrier.put_encoded(packet_id, outbox.egress.buffer(id.slot));
         self.counters.matches += 1;
         self.counters.delivered += 1;
         self.counters.payload_bytes_sent += carrier.view().payload.len() as u64;
-        Some(Delivered { outcome: Outcome::Taken, needs_store: qos != QoS::AtMostOnce && session.is_persistent() })
+        Some(Delivered { outcome: Outcome::Taken, needs_store })
     }
 
     /// Gives a live message to a session: now if it can be sent, else it waits or is dropped and counted. What is refused is
@@ -135,6 +154,16 @@ impl Shard {
         self.give_in_order(now, session_id, manner, carrier, outbox)
     }
 
+    /// The place that a message which is new to a session would have in its queue.
+    pub(super) fn new_place(&mut self, id: SessionId, qos: QoS, carrier: &mut Carrier<'_>) -> Place {
+        if qos == QoS::AtMostOnce {
+            return Place::NONE;
+        }
+        let level = self.level(carrier);
+        let kept = self.sessions.get_mut(id).and_then(|session| session.kept.as_ref());
+        kept.map_or(Place::NONE, |kept| kept.next(level > Level::Memory))
+    }
+
     pub(super) fn give_in_order(
         &mut self,
         now: Millis,
@@ -143,10 +172,14 @@ impl Shard {
         carrier: &mut Carrier<'_>,
         outbox: &mut Outbox,
     ) -> Delivered {
+        let place = self.new_place(session_id, manner.qos, carrier);
+        let needs_store = place.is_stored() && self.level(carrier) == Level::Commit;
+        if needs_store && self.keep.refuses() {
+            self.counters.refused_by_store += 1;
+            return Delivered { outcome: Outcome::Refused, needs_store: false };
+        }
         let limits = &self.config.limits;
         let Some(session) = self.sessions.get_mut(session_id) else { return Delivered::NO_MATCH };
-        let is_persistent = session.is_persistent();
-        let needs_store = is_persistent && manner.qos != QoS::AtMostOnce;
         if let Some(connection) = session.connection {
             let backlog_bytes = outbox.egress.at(connection.slot).backlog_bytes();
             let is_slow = backlog_bytes > limits.egress_bytes_max
@@ -160,7 +193,7 @@ impl Shard {
                 }
                 return Delivered::TAKEN;
             }
-            if !is_slow && session.outbound.may_send_at_once() {
+            if !is_slow && session.outbound.may_send_at_once(place) {
                 self.counters.matches += 1;
                 self.send(now, connection, session_id, &manner, carrier, outbox);
                 return Delivered { outcome: Outcome::Taken, needs_store };
@@ -172,9 +205,11 @@ impl Shard {
             self.counters.miss(DropReason::Offline);
             return Delivered::TAKEN;
         }
-        let Manner { qos, retain, subscription_ids } = manner;
-        let queued = Queued { message: carrier.message().clone(), qos, retain, subscription_ids };
-        let admission = session.outbound.enqueue(queued, limits);
+        let Manner { qos, retain, subscription_ids, .. } = manner;
+        let queued = Queued { message: carrier.message().clone(), qos, retain, subscription_ids, place };
+        let (ids, kept) = (queued.subscription_ids.clone(), &mut session.kept);
+        let changes = &mut outbox.records.changes;
+        let admission = session.outbound.enqueue(queued, limits, |place| forget(kept.as_deref(), place, changes));
         if admission == Admission::Refused {
             return Delivered { outcome: Outcome::Refused, needs_store: false };
         }
@@ -186,6 +221,9 @@ impl Shard {
             }
             Admission::DroppedOldest(dropped) => self.counters.drop_pairs(dropped, DropReason::QueueFull),
             _ => {}
+        }
+        if let Some(kept) = kept.as_mut().filter(|_| !place.is_none()) {
+            self.keep.take(kept, place, (qos, retain, &ids));
         }
         Delivered { outcome: self.outcome_of_queued(now, session_id), needs_store }
     }
@@ -202,19 +240,30 @@ impl Shard {
     ) {
         if let Some(reason) = self.unfit(now, id, manner, carrier) {
             self.counters.drop_pairs(1, reason);
+            self.forget_message(session_id, manner.place, outbox);
             return;
         }
         self.counters.delivered += 1;
         self.counters.payload_bytes_sent += carrier.view().payload.len() as u64;
         let mut packet_id = 0;
         if manner.qos != QoS::AtMostOnce {
+            let is_new = manner.place.is_none();
+            let place = if is_new { self.new_place(session_id, manner.qos, carrier) } else { manner.place };
             let Some(session) = self.sessions.get_mut(session_id) else { return };
             packet_id = session.outbound.inflight.insert(Sent {
                 message: Some(carrier.message().clone()),
                 retain: manner.retain,
                 subscription_ids: manner.subscription_ids.clone(),
                 stage: Stage::of_sent(manner.qos),
+                place,
             });
+            if let Some(kept) = session.kept.as_mut().filter(|_| is_new && !place.is_none()) {
+                self.keep.take(kept, place, (manner.qos, manner.retain, &manner.subscription_ids));
+            }
+            if manner.qos == QoS::ExactlyOnce && place.is_stored() {
+                // A QoS 2 message that the client has begun to take must be there when the broker comes back.
+                self.hold(id, outbox);
+            }
         }
         self.encode(now, id, manner, Sending { packet_id, dup: false }, carrier, outbox);
     }

@@ -9,6 +9,9 @@ use crate::id::{ConnectionId, Millis, SessionId};
 use crate::message::MessageView;
 use crate::wire::{Disconnect, ProtocolVersion, ReasonCode};
 
+/// First byte of CONNACK (table 2-1).
+const CONNACK: u8 = 0x20;
+
 impl Shard {
     /// DISCONNECT from the client.
     pub(super) fn disconnect(
@@ -52,7 +55,9 @@ impl Shard {
         outbox: &mut Outbox,
     ) -> Step {
         let Some(connection) = self.connections.get_mut(id) else { return Step::Closed };
-        if connection.session.is_some() && connection.version == ProtocolVersion::V5 {
+        // What is not safe is never said. Whose CONNACK that was knows nothing of a connection that could end.
+        let is_unwelcomed = outbox.egress.forget_held(id.slot) == Some(CONNACK);
+        if connection.session.is_some() && connection.version == ProtocolVersion::V5 && !is_unwelcomed {
             outbox.egress.control(id.slot, |out| connection.put_disconnect(reason, what, out));
         }
         self.counters.broker_closes += 1;
@@ -107,6 +112,7 @@ impl Shard {
             Some(0) => self.publish_will(now, session_id, outbox),
             Some(secs) => self.delay_will(session_id, now.after_secs(u64::from(secs))),
         }
+        self.keep_session(now, session_id, outbox);
     }
 
     /// Ends a session: its subscriptions leave, its will is published now if it still waits (section 3.1.3.2.2).
@@ -114,9 +120,11 @@ impl Shard {
         let Some(session) = self.sessions.get_mut(id) else { return };
         let subscriptions = std::mem::take(&mut session.subscriptions);
         for filter in subscriptions.keys() {
+            self.keep_subscription(id, filter, None, outbox);
             self.withdraw(id, filter, outbox);
         }
         self.publish_will(now, id, outbox);
+        self.forget_session(id, outbox);
         if let Some(session) = self.sessions.remove(id) {
             self.counters.drop_pairs(session.outbound.queued(), DropReason::SessionEnded);
             self.counters.abandoned_in_flight += session.outbound.inflight.unanswered() as u64;
@@ -142,6 +150,7 @@ impl Shard {
         }
         let source = if view.retain { self.source_of(id) } else { None };
         self.route(now, &view, source, None, outbox);
+        self.keep_session(now, id, outbox);
     }
 
     /// The broker stops.

@@ -6,6 +6,10 @@
 //!
 //! A connection to which nothing is to be sent has no egress, and no buffer: both go to the next one that needs them. It
 //! gives them up at once if all that it was sent is control packets, and else when it was sent no message for a while.
+//!
+//! What may not be sent before the store has what it says is *held*: it waits here, with all that comes behind it, for a ticket.
+
+use std::collections::VecDeque;
 
 use bytes::Bytes;
 
@@ -38,6 +42,23 @@ pub struct Egress {
     /// Whether messages were taken since the last [`EgressTable::cool_down`].
     was_used: bool,
     report_below_bytes: usize,
+    /// What waits for the store, by rising ticket; all that is appended goes behind it. Never empty.
+    held: Seldom<VecDeque<Held>>,
+}
+
+/// Packets that wait until a ticket of the store is answered.
+#[derive(Debug, Default)]
+struct Held {
+    ticket: u64,
+    bytes: Vec<u8>,
+    splices: Vec<Splice>,
+    control_bytes: usize,
+}
+
+impl Held {
+    fn len(&self) -> usize {
+        self.bytes.len() + self.splices.iter().map(|splice| splice.payload.len()).sum::<usize>()
+    }
 }
 
 impl Empty for Egress {
@@ -54,6 +75,7 @@ impl Empty for Egress {
         is_lasting: false,
         was_used: false,
         report_below_bytes: 0,
+        held: Seldom::new(),
     };
 }
 
@@ -102,12 +124,19 @@ impl Flush {
 impl Egress {
     /// Bytes not yet sent: queued here or taken by the sender.
     pub fn backlog_bytes(&self) -> usize {
-        self.bytes.len() + self.splice_bytes + self.taken_bytes
+        let held = if self.held.is_made() { self.held_bytes() } else { 0 };
+        self.bytes.len() + self.splice_bytes + self.taken_bytes + held
+    }
+
+    /// Bytes that wait for the store.
+    fn held_bytes(&self) -> usize {
+        self.held.iter().map(Held::len).sum()
     }
 
     /// Bytes of control packets not yet sent.
     pub fn control_backlog_bytes(&self) -> usize {
-        self.control_bytes + self.taken_control_bytes
+        let held = self.held.iter().map(|held| held.control_bytes).sum::<usize>();
+        self.control_bytes + self.taken_control_bytes + held
     }
 
     /// Whether there is something to take.
@@ -118,7 +147,10 @@ impl Egress {
     /// Whether there is nothing to send or to remember.
     fn is_idle(&self) -> bool {
         let is_listed = self.is_dirty || self.is_lasting;
-        !self.has_queued() && !is_listed && self.taken_bytes + self.counted_bytes + self.report_below_bytes == 0
+        !self.has_queued()
+            && !is_listed
+            && !self.held.is_made()
+            && self.taken_bytes + self.counted_bytes + self.report_below_bytes == 0
     }
 
     /// Takes what is queued into `flush`, which must be empty; its buffers are kept for the next queue.
@@ -152,7 +184,8 @@ impl Egress {
 
     /// Counts its buffer bytes in the sum of all connections; returns the new sum.
     fn count(&mut self, sum: usize) -> usize {
-        let unsent = self.bytes.len() + self.taken_buffer_bytes;
+        let held = self.held.iter().map(|held| held.bytes.len()).sum::<usize>();
+        let unsent = self.bytes.len() + self.taken_buffer_bytes + held;
         if unsent < COUNTED_BYTES_MIN && self.counted_bytes == 0 {
             return sum;
         }
@@ -161,35 +194,52 @@ impl Egress {
 
     /// Takes out a packet that is not whole at the end of what is queued. Whether there was one.
     fn cut_unfinished(&mut self) -> bool {
-        let (bytes, splices) = self.whole_packets();
-        let is_cut = bytes < self.bytes.len() || splices < self.splices.len();
-        self.bytes.truncate(bytes);
-        self.splices.truncate(splices);
+        let mut is_cut = cut_unfinished(&mut self.bytes, &mut self.splices);
         self.splice_bytes = self.splices.iter().map(|splice| splice.payload.len()).sum();
+        if !self.held.is_made() {
+            return is_cut;
+        }
+        for held in self.held.iter_mut() {
+            is_cut |= cut_unfinished(&mut held.bytes, &mut held.splices);
+        }
         is_cut
     }
 
-    /// How much of the buffer, and how many splices, the whole packets at the start of the queue are. A queue begins with a
-    /// packet, as a flush takes all of it; a spliced payload ends its packet.
-    fn whole_packets(&self) -> (usize, usize) {
-        let (mut at, mut spliced) = (0, 0);
-        while let Ok(Framed::Whole(wire::Frame { len, .. }) | Framed::Partial { needed: Some(len) }) =
-            wire::frame(&self.bytes[at..], u32::MAX)
-        {
-            let end = at + len;
-            match self.splices.get(spliced) {
-                Some(splice) if splice.at < end => {
-                    if splice.at + splice.payload.len() != end {
-                        break;
-                    }
-                    at = splice.at;
-                    spliced += 1;
-                }
-                _ if end <= self.bytes.len() => at = end,
-                _ => break,
-            }
+    /// Holds all that is appended from now on until `ticket` is answered.
+    fn hold(&mut self, ticket: u64) {
+        let held = &mut self.held;
+        if held.back().is_none_or(|last| last.ticket < ticket) {
+            held.push_back(Held { ticket, ..Held::default() });
         }
-        (at, spliced)
+    }
+
+    /// The store has answered: what waited for that may be sent. Whether there is something now.
+    fn release(&mut self, through: u64) -> bool {
+        if !self.held.is_made() {
+            return false;
+        }
+        while self.held.front().is_some_and(|first| first.ticket <= through) {
+            let Some(released) = self.held.pop_front() else { break };
+            let from = self.bytes.len();
+            self.bytes.extend_from_slice(&released.bytes);
+            self.splice_bytes += released.splices.iter().map(|splice| splice.payload.len()).sum::<usize>();
+            self.splices.extend(released.splices.into_iter().map(|splice| Splice { at: from + splice.at, ..splice }));
+            self.control_bytes += released.control_bytes;
+        }
+        if self.held.is_empty() {
+            self.held.give_up();
+        }
+        self.has_queued()
+    }
+
+    /// Where packets are appended: buffer, payloads between, count of control bytes.
+    fn end(&mut self) -> (&mut Vec<u8>, &mut Vec<Splice>, &mut usize) {
+        if self.held.is_made()
+            && let Some(held) = self.held.back_mut()
+        {
+            return (&mut held.bytes, &mut held.splices, &mut held.control_bytes);
+        }
+        (&mut self.bytes, &mut self.splices, &mut self.control_bytes)
     }
 
     /// Asks that the sender reports (`Input::Drained`) when the backlog has fallen below `bytes`.
@@ -198,11 +248,45 @@ impl Egress {
     }
 }
 
+/// Takes out a packet that is not whole at the end. Whether there was one.
+fn cut_unfinished(bytes: &mut Vec<u8>, splices: &mut Vec<Splice>) -> bool {
+    let (whole_bytes, whole_splices) = whole_packets(bytes, splices);
+    let is_cut = whole_bytes < bytes.len() || whole_splices < splices.len();
+    bytes.truncate(whole_bytes);
+    splices.truncate(whole_splices);
+    is_cut
+}
+
+/// How much of the buffer, and how many splices, the whole packets at the start of the queue are. A queue begins with a
+/// packet, as a flush takes all of it; a spliced payload ends its packet.
+fn whole_packets(bytes: &[u8], splices: &[Splice]) -> (usize, usize) {
+    let (mut at, mut spliced) = (0, 0);
+    while let Ok(Framed::Whole(wire::Frame { len, .. }) | Framed::Partial { needed: Some(len) }) =
+        wire::frame(&bytes[at..], u32::MAX)
+    {
+        let end = at + len;
+        match splices.get(spliced) {
+            Some(splice) if splice.at < end => {
+                if splice.at + splice.payload.len() != end {
+                    break;
+                }
+                at = splice.at;
+                spliced += 1;
+            }
+            _ if end <= bytes.len() => at = end,
+            _ => break,
+        }
+    }
+    (at, spliced)
+}
+
 /// The egress of every connection of a shard, and which of them have something new.
 #[derive(Debug, Default)]
 pub struct EgressTable {
     by_slot: Vec<Seldom<Egress>>,
     dirty: Vec<u32>,
+    /// Slots of which something waits for the store; some may have been given up since.
+    holding: Vec<u32>,
     /// Buffer bytes not yet sent, over all connections; spliced payloads are counted where they are held.
     unsent_bytes: usize,
     /// Slots that were sent messages not long ago: their egress stays.
@@ -248,7 +332,59 @@ impl EgressTable {
         if !self.by_slot[slot as usize].is_dirty {
             self.begin(slot);
         }
-        &mut self.by_slot[slot as usize].bytes
+        let egress = &mut *self.by_slot[slot as usize];
+        if egress.held.is_made() { egress.end().0 } else { &mut egress.bytes }
+    }
+
+    /// Holds all that is appended to a connection from now on until the store has answered `ticket`.
+    pub(super) fn hold(&mut self, slot: u32, ticket: u64) {
+        let egress = &mut *self.by_slot[slot as usize];
+        if !egress.held.is_made() {
+            self.holding.push(slot);
+        }
+        egress.hold(ticket);
+    }
+
+    /// The store has answered: what waited for tickets up to `through` is queued to be sent. Whose that is.
+    pub(super) fn release(&mut self, through: u64) -> Vec<u32> {
+        let mut holding = std::mem::take(&mut self.holding);
+        let mut released = Vec::new();
+        holding.retain(|&slot| {
+            let place = &mut self.by_slot[slot as usize];
+            if !place.is_made() {
+                return false;
+            }
+            if place.release(through) {
+                released.push(slot);
+                if !place.is_dirty {
+                    self.begin(slot);
+                }
+            }
+            self.by_slot[slot as usize].held.is_made()
+        });
+        self.holding = holding;
+        released
+    }
+
+    /// The store could not take it: connections that wait for tickets up to `through` can never be sent what waits.
+    pub(super) fn forsaken(&mut self, through: u64) -> Vec<u32> {
+        let first = |slot: &u32| self.by_slot[*slot as usize].held.front();
+        let is_forsaken = |slot: &u32| first(slot).is_some_and(|first| first.ticket <= through);
+        self.holding.iter().copied().filter(is_forsaken).collect()
+    }
+
+    /// Whether something for the connection waits for the store.
+    pub fn is_holding(&self, slot: u32) -> bool {
+        self.by_slot[slot as usize].held.is_made()
+    }
+
+    /// Forgets what waits for the store, as the connection ends. The first byte of it, if there was anything.
+    pub(super) fn forget_held(&mut self, slot: u32) -> Option<u8> {
+        let place = &mut self.by_slot[slot as usize];
+        if !place.is_made() || !place.held.is_made() {
+            return None;
+        }
+        place.held.give_up().front()?.bytes.first().copied()
     }
 
     /// The first that is queued since the last turn.
@@ -332,13 +468,13 @@ impl EgressTable {
     pub(super) fn control(&mut self, slot: u32, encode: impl FnOnce(&mut Vec<u8>)) {
         let added = Unfinished::begin(self.buffer(slot)).write(encode);
         self.control_packets += 1;
-        self.by_slot[slot as usize].control_bytes += added;
+        *self.by_slot[slot as usize].end().2 += added;
     }
 
     /// Appends a control packet of four bytes.
     pub(super) fn short_control(&mut self, slot: u32, packet: [u8; 4]) {
         self.buffer(slot).extend_from_slice(&packet);
-        self.by_slot[slot as usize].control_bytes += packet.len();
+        *self.by_slot[slot as usize].end().2 += packet.len();
         self.control_packets += 1;
     }
 
@@ -350,9 +486,11 @@ impl EgressTable {
     /// Appends a payload by reference, after what is in the buffer.
     pub(super) fn splice(&mut self, slot: u32, payload: Bytes) {
         let at = self.buffer(slot).len();
-        let egress = &mut self.by_slot[slot as usize];
-        egress.splice_bytes += payload.len();
-        egress.splices.push(Splice { at, payload });
+        let egress = &mut *self.by_slot[slot as usize];
+        if !egress.held.is_made() {
+            egress.splice_bytes += payload.len();
+        }
+        egress.end().1.push(Splice { at, payload });
     }
 
     /// After a panic: takes out packets that it left unfinished. The slots whose connections lack one now.

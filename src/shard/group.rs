@@ -331,6 +331,7 @@ impl Shard {
         let mut outcome = Outcome::NoMatch;
         let mut needs_store = false;
         let mut carrier = self.carrier_of(&message);
+        let from_taken = self.keep.taken();
         while let Some(member) = next {
             if member.shard != self.id() {
                 let (message, group) = (message.clone(), Arc::clone(&group));
@@ -359,13 +360,13 @@ impl Shard {
         if matches!(outcome, Outcome::NoMatch | Outcome::Refused) {
             self.miss_group(&group, outcome);
         }
+        self.keep_message(now, from_taken, &mut carrier, None, outbox);
         self.give_back(carrier);
         let Some(origin) = origin else { return };
         if is_first_hop {
             self.peer_message_done(from, outcome, needs_store, outbox);
         } else if needs_store {
-            let ticket = self.next_store_ticket(outbox);
-            self.store_waits.push_back((ticket, StoreWait::PassedOn { origin, outcome }));
+            self.await_ticket(StoreWait::PassedOn { origin, outcome }, outbox);
         } else if outcome != Outcome::PassedOn {
             self.tell_taken(now, origin, outcome, outbox);
         }

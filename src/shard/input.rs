@@ -8,6 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::authenticate::Verdict;
+use super::keep::StoreState;
 use super::mesh_message::MeshBatch;
 use crate::auth::Policy;
 use crate::id::{ConnectionId, Millis, ShardId};
@@ -74,6 +75,8 @@ pub enum Input {
         /// Whether it is safe.
         is_safe: bool,
     },
+    /// The store is in another state now.
+    Store(StoreState),
     /// The broker itself publishes, as it does for `$SYS`.
     Announce(Message),
     /// The broker stops: tell the clients (0x8B) and close.

@@ -34,10 +34,15 @@ pub(super) struct PendingSuback {
 
 impl PendingSuback {
     pub(super) fn new(source: Source<'_>, packet_id: u16) -> Self {
+        Self { connection: source.connection, packet_id, ..Self::of_nobody(source.session) }
+    }
+
+    /// For a subscription that nobody is told of.
+    pub(super) fn of_nobody(session: SessionId) -> Self {
         Self {
-            connection: source.connection,
-            session: source.session,
-            packet_id,
+            connection: ConnectionId { slot: u32::MAX, generation: u32::MAX },
+            session,
+            packet_id: 0,
             reasons: Vec::new(),
             replays: Vec::new(),
             tickets: Vec::new(),
@@ -194,6 +199,7 @@ impl Shard {
         if self.connected_session(pending.connection) != Some(pending.session) {
             return;
         }
+        self.hold_if_kept(pending.session, pending.connection, outbox);
         let suback = Suback { packet_id: pending.packet_id, properties: Properties::EMPTY, reasons: &pending.reasons };
         if let Some(connection) = self.connections.get_mut(pending.connection) {
             let words = failure_words(&pending.reasons);

@@ -60,7 +60,8 @@ mod tests {
     use crate::id::ShardId;
     use crate::limits::Limits;
     use crate::session::LargePayloads;
-    use crate::shard::{Event, Flush, Input, Next, Received, ShardConfig};
+    use crate::shard::{Event, Flush, Input, Next, Received, ShardConfig, StoreTerms};
+    use crate::store::record::Wall;
     use crate::wire::{
         self, Ack, AckKind, Connect, Framed, OutgoingPublish, Packet, ProtocolVersion, QoS, Sender, Subscribe,
         SubscriptionOptions,
@@ -86,6 +87,7 @@ mod tests {
                 limits: Limits::default(),
                 large_payloads: LargePayloads::default(),
                 is_faulty: true,
+                store: Some(StoreTerms { wall: Wall(0), first_number: 1 }),
                 policy: std::sync::Arc::default(),
             };
             Self { shard: Shard::new(config), outbox: Outbox::new(1) }
@@ -101,6 +103,7 @@ mod tests {
         fn connect(&mut self, slot: u32, client_id: &str) -> ConnectionId {
             let id = self.open(slot);
             self.say(id, &connect(client_id));
+            self.store();
             assert!(matches!(self.heard(id)[..], [Heard::Connack]), "{client_id}");
             id
         }
@@ -112,7 +115,15 @@ mod tests {
             Subscribe::push_filter(&mut block, filter, options);
             Subscribe::new(1, None, &block).encode(VERSION, &mut bytes);
             self.say(id, &bytes);
+            self.store();
             assert!(matches!(self.heard(id)[..], [Heard::Suback]));
+        }
+
+        /// The store has all that it was given.
+        fn store(&mut self) {
+            if let Some(batch) = self.outbox.take_records() {
+                self.shard.handle(NOW, Input::Stored { through: batch.ticket, is_safe: true }, &mut self.outbox);
+            }
         }
 
         fn receive(&mut self, id: ConnectionId, bytes: &[u8]) -> Next {
@@ -210,7 +221,7 @@ mod tests {
         turn.say(publisher, &publish("t", QoS::AtLeastOnce, 2, 20));
         assert_eq!(turn.outbox.closes, [culprit]);
         assert_eq!(turn.heard(reader), [Heard::Publish(10), Heard::Publish(5000), Heard::Publish(20)]);
-        turn.shard.handle(NOW, Input::Stored { through: turn.outbox.store_ticket, is_safe: true }, &mut turn.outbox);
+        turn.store();
         assert_eq!(turn.heard(publisher), [Heard::Puback(1), Heard::Puback(2)]);
         assert_eq!(turn.heard(culprit), [GONE]);
         assert_eq!(turn.shard.counters().panics, 1);
@@ -227,13 +238,13 @@ mod tests {
         let before = publish("t", QoS::AtLeastOnce, 1, 1);
         turn.say_poison(culprit, &[before, publish("$fault/panic", QoS::ExactlyOnce, 2, 0)].concat());
         turn.outbox.closes.clear();
-        turn.shard.handle(NOW, Input::Stored { through: turn.outbox.store_ticket, is_safe: true }, &mut turn.outbox);
+        turn.store();
         assert_eq!(turn.heard(culprit), [GONE]);
         let back = ConnectionId { slot: 0, generation: 2 };
         turn.shard.handle(NOW, Input::Opened { connection: back, accepted_at: NOW, listener: 0 }, &mut turn.outbox);
         turn.say(back, &connect("c"));
         turn.say(back, &publish("t", QoS::ExactlyOnce, 2, 2));
-        turn.shard.handle(NOW, Input::Stored { through: turn.outbox.store_ticket, is_safe: true }, &mut turn.outbox);
+        turn.store();
         assert_eq!(turn.heard(back), [Heard::Connack, Heard::Pubrec(2)]);
         assert_eq!(turn.heard(reader), [Heard::Publish(1), Heard::Publish(2)]);
     }

@@ -4,14 +4,16 @@
 //! clock. Must not: send (the outbox holds one batch per peer). Neighbours: `route`, `interest`, `group`, `retain`.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::num::NonZeroU64;
 
 use super::acknowledge::{StoreWait, Waiter};
 use super::group::Forward;
 use super::matches::{Subscriber, Wish};
 use super::run::PlainRun;
-use super::{MeshAck, MeshBatch, MeshMessage, Outbox, Outcome, Run, Shard, Stamp};
+use super::{Answer, MeshAck, MeshBatch, MeshMessage, Outbox, Outcome, Run, Shard, Stamp};
 use crate::id::{GlobalSessionId, Millis, PublisherId, ShardId};
 use crate::message::Message;
+use crate::store::OperationId;
 use crate::topic::{TopicFilter, TopicName};
 
 /// What this shard and one other owe each other.
@@ -109,16 +111,16 @@ impl Shard {
 
     fn mesh_message(&mut self, now: Millis, from: ShardId, message: MeshMessage, outbox: &mut Outbox) {
         match message {
-            MeshMessage::Publish { message, is_acked } => self.published(now, from, &message, is_acked, outbox),
+            MeshMessage::Publish { message, answer } => self.published(now, from, (&message, None), answer, outbox),
             MeshMessage::Run(run) => self.published_run(now, from, &run, outbox),
-            MeshMessage::Retain { message, stamp, is_acked } => {
+            MeshMessage::Retain { message, stamp, answer } => {
                 self.peers.clock = self.peers.clock.max(stamp.clock);
-                self.published(now, from, &message, is_acked, outbox);
-                self.set_retained(now, &message, stamp, outbox);
+                self.published(now, from, (&message, Some(stamp)), answer, outbox);
             }
             MeshMessage::Interest { filter, is_wanted, ticket } => {
                 self.peer_interest(from, &filter, is_wanted, ticket, outbox);
             }
+            MeshMessage::Staged { operation, outcome } => self.staged(now, operation, outcome, outbox),
             MeshMessage::InterestAck { ticket } => self.interest_acknowledged(from, ticket),
             MeshMessage::GroupMember { group, session, change, ticket } => {
                 self.change_member(&group, GlobalSessionId { shard: from, session }, change);
@@ -137,13 +139,32 @@ impl Shard {
         }
     }
 
-    fn published(&mut self, now: Millis, from: ShardId, message: &Message, is_acked: bool, outbox: &mut Outbox) {
+    fn published(
+        &mut self,
+        now: Millis,
+        from: ShardId,
+        (message, retained): (&Message, Option<Stamp>),
+        answer: Answer,
+        outbox: &mut Outbox,
+    ) {
         let mut carrier = self.carrier_of(message);
         let matches = self.matches_of(TopicName::trusted(carrier.view().topic));
-        let routed = self.route_here(now, &matches, &mut carrier, outbox);
+        let operation = match answer {
+            Answer::Staged(number) => Some(OperationId { shard: from, number }),
+            Answer::None | Answer::Ack => None,
+        };
+        let mut routed = self.route_here(now, &matches, &mut carrier, operation, outbox);
+        if let Some(stamp) = retained {
+            routed.needs_store |= self.set_retained(now, message, stamp, outbox);
+        }
         self.give_back(carrier);
-        if is_acked {
-            self.peer_message_done(from, routed.outcome(), routed.needs_store, outbox);
+        match answer {
+            Answer::None => {}
+            Answer::Ack => self.peer_message_done(from, routed.outcome(), routed.needs_store, outbox),
+            Answer::Staged(operation) => {
+                let outcome = self.told(from, routed.outcome());
+                self.send_mesh(from, MeshMessage::Staged { operation, outcome }, outbox);
+            }
         }
     }
 
@@ -169,11 +190,8 @@ impl Shard {
         peer.received += 1;
         let number = peer.received;
         if needs_store {
-            self.next_store_ticket(outbox);
-        }
-        if needs_store || !self.store_waits.is_empty() {
-            self.store_waits.push_back((self.store_tickets, StoreWait::Peer { from, number, outcome }));
-        } else {
+            self.await_ticket(StoreWait::Peer { from, number, outcome }, outbox);
+        } else if !self.queue_behind_waits(from, number, outcome) {
             self.acknowledge_peer(from, number, outcome, outbox);
         }
     }
@@ -245,15 +263,26 @@ impl Shard {
         self.send_mesh(peer, message, outbox);
     }
 
+    /// What a peer is to answer to a message of an operation, or to one that somebody waits for.
+    fn answer_wanted(&mut self, peer: ShardId, (waiter, operation): (Option<Waiter>, Option<NonZeroU64>)) -> Answer {
+        match (waiter, operation) {
+            (_, Some(number)) => Answer::Staged(number.get()),
+            (Some(waiter), None) => {
+                self.peers.expect_ack(peer, waiter);
+                Answer::Ack
+            }
+            (None, None) => Answer::None,
+        }
+    }
+
     pub(super) fn send_publish(
         &mut self,
         peer: ShardId,
         message: &Message,
-        waiter: Option<Waiter>,
+        wanted: (Option<Waiter>, Option<NonZeroU64>),
         outbox: &mut Outbox,
     ) {
-        let is_acked = waiter.map(|waiter| self.peers.expect_ack(peer, waiter)).is_some();
-        let forward = MeshMessage::Publish { message: message.clone(), is_acked };
+        let forward = MeshMessage::Publish { message: message.clone(), answer: self.answer_wanted(peer, wanted) };
         self.send_mesh_publish(peer, forward, message.counted_bytes(), outbox);
     }
 
@@ -294,11 +323,11 @@ impl Shard {
         peer: ShardId,
         message: &Message,
         stamp: Stamp,
-        waiter: Option<Waiter>,
+        wanted: (Option<Waiter>, Option<NonZeroU64>),
         outbox: &mut Outbox,
     ) {
-        let is_acked = waiter.map(|waiter| self.peers.expect_ack(peer, waiter)).is_some();
-        let forward = MeshMessage::Retain { message: message.clone(), stamp, is_acked };
+        let answer = self.answer_wanted(peer, wanted);
+        let forward = MeshMessage::Retain { message: message.clone(), stamp, answer };
         self.send_mesh_publish(peer, forward, message.counted_bytes(), outbox);
     }
 }
@@ -323,6 +352,7 @@ mod tests {
             limits: Limits::default(),
             large_payloads: LargePayloads::default(),
             is_faulty: false,
+            store: None,
             policy: std::sync::Arc::default(),
         });
         let member = |change, ticket| MeshMessage::GroupMember {

@@ -96,6 +96,17 @@ pub enum MemberChange {
     Online(bool),
 }
 
+/// What a shard waits for that has sent a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// Nothing.
+    None,
+    /// A [`MeshAck`], when the message is safe.
+    Ack,
+    /// [`MeshMessage::Staged`], at once: what must be stored is part of that operation, which the sender closes.
+    Staged(u64),
+}
+
 /// One message of the mesh.
 #[derive(Debug)]
 pub enum MeshMessage {
@@ -103,8 +114,8 @@ pub enum MeshMessage {
     Publish {
         /// The message.
         message: Message,
-        /// Whether the sender waits for an ack.
-        is_acked: bool,
+        /// What the sender waits for.
+        answer: Answer,
     },
     /// Deliver each to your subscribers, as with `Publish`.
     Run(Run),
@@ -114,8 +125,15 @@ pub enum MeshMessage {
         message: Message,
         /// Its place among the retained messages of its topic.
         stamp: Stamp,
-        /// Whether the sender waits for an ack.
-        is_acked: bool,
+        /// What the sender waits for.
+        answer: Answer,
+    },
+    /// The sender has done its part of an operation of the receiver's: what it must store is on its way to the store.
+    Staged {
+        /// Number of the operation.
+        operation: u64,
+        /// What became of the message there.
+        outcome: Outcome,
     },
     /// The sender has (or no longer has) a subscriber of this filter. Answered by `InterestAck` if wanted.
     Interest {

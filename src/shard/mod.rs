@@ -26,6 +26,7 @@ mod group;
 mod input;
 mod interest;
 mod isolate;
+mod keep;
 mod matches;
 mod mesh;
 mod mesh_message;
@@ -34,6 +35,7 @@ mod publish;
 mod pump;
 mod receive;
 mod replay;
+mod restore;
 mod retain;
 mod rights;
 mod route;
@@ -49,10 +51,12 @@ pub use connect::owner_of;
 pub use counters::{Counters, DropReason};
 pub use egress::{Egress, EgressTable, Flush, Splice};
 pub use input::{Input, Next, Received, Taken};
-pub use mesh_message::{Cursor, GroupOrigin, MemberChange, MeshAck, MeshBatch, MeshMessage, Outcome, Run, Stamp};
+pub use keep::{StoreState, StoreTerms};
+pub use mesh_message::{
+    Answer, Cursor, GroupOrigin, MemberChange, MeshAck, MeshBatch, MeshMessage, Outcome, Run, Stamp,
+};
 pub use outbox::{Cause, Event, Outbox};
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::auth::Policy;
@@ -83,6 +87,8 @@ pub struct ShardConfig {
     pub is_faulty: bool,
     /// Rules and terms of the listeners; the same on all shards, and replaced by `Input::Rules`.
     pub policy: Arc<Policy>,
+    /// The store, if there is one.
+    pub store: Option<StoreTerms>,
 }
 
 /// All state of one core.
@@ -111,9 +117,7 @@ pub struct Shard {
     subscriptions: (usize, usize),
     ids_generated: u64,
     scratch: carrier::Scratch,
-    /// Acknowledgements that wait for the store, by ticket.
-    store_waits: VecDeque<(u64, acknowledge::StoreWait)>,
-    store_tickets: u64,
+    keep: keep::Keep,
 }
 
 impl Shard {
@@ -143,8 +147,7 @@ impl Shard {
             subscriptions: (0, 0),
             ids_generated: 0,
             scratch: carrier::Scratch::default(),
-            store_waits: VecDeque::new(),
-            store_tickets: 0,
+            keep: keep::Keep::new(config.store),
             config,
         }
     }
@@ -165,6 +168,7 @@ impl Shard {
             Input::Mesh { from, batch } => self.mesh_batch(now, from, batch, outbox),
             Input::Deadline => self.deadlines(now, outbox),
             Input::Stored { through, is_safe } => self.stored(now, through, is_safe, outbox),
+            Input::Store(state) => self.keep.set_state(state),
             Input::Announce(message) => drop(self.route(now, &message.view(), None, None, outbox)),
             Input::Stop => self.stop(now, outbox),
         }
@@ -215,7 +219,7 @@ impl Shard {
             subacks_waiting: self.interests.waiting(),
             searches_waiting: self.searches.waiting(),
             acks_withheld: self.congestion.withheld(),
-            acks_waiting: self.peers.waiting() + self.store_waits.len(),
+            acks_waiting: self.peers.waiting() + self.keep.waiting(),
             logins_waiting: self.logins.len(),
         }
     }
@@ -322,6 +326,7 @@ mod tests {
             limits,
             large_payloads: LargePayloads::default(),
             is_faulty: false,
+            store: None,
             policy: Arc::default(),
         })
     }

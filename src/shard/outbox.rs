@@ -8,6 +8,7 @@ use super::egress::EgressTable;
 use super::mesh_message::MeshBatch;
 use crate::auth::Access;
 use crate::id::ConnectionId;
+use crate::store::Batch;
 use crate::wire::{ProtocolVersion, QoS, ReasonCode};
 
 /// What a shard wants done.
@@ -23,8 +24,10 @@ pub struct Outbox {
     pub resumes: Vec<ConnectionId>,
     /// Passwords to be checked, each answered by `Input::Verified`.
     pub checks: Vec<CredentialCheck>,
-    /// Last store ticket given out; the store answers with `Input::Stored` in order.
-    pub store_ticket: u64,
+    /// What is to be written, and the ticket that the store answers by `Input::Stored`, in order; see [`Self::take_records`].
+    pub records: Batch,
+    /// The last ticket that was taken and that somebody waits for.
+    pub synced_ticket: u64,
     /// What happened, for the log.
     pub events: Vec<Event>,
 }
@@ -32,7 +35,24 @@ pub struct Outbox {
 impl Outbox {
     /// An empty outbox of one of `shards` shards.
     pub fn new(shards: usize) -> Self {
-        Self { mesh: std::iter::repeat_with(MeshBatch::default).take(shards).collect(), ..Self::default() }
+        Self {
+            mesh: std::iter::repeat_with(MeshBatch::default).take(shards).collect(),
+            records: Batch { ticket: 1, ..Batch::default() },
+            ..Self::default()
+        }
+    }
+
+    /// What this turn wants to be written, for the store; before the mesh is told of the turn. `None`: nothing.
+    pub fn take_records(&mut self) -> Option<Batch> {
+        if self.records.is_empty() && !self.records.must_sync {
+            return None;
+        }
+        let next = Batch { ticket: self.records.ticket + 1, ..Batch::default() };
+        let taken = std::mem::replace(&mut self.records, next);
+        if taken.must_sync {
+            self.synced_ticket = taken.ticket;
+        }
+        Some(taken)
     }
 }
 

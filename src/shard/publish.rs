@@ -149,6 +149,9 @@ impl Shard {
         {
             // Only now: a repetition of what a panic has ended half-way is not told that it was taken.
             session.inbound.receive(packet_id);
+            if routed.keeps_receipt && routed.operation.is_none() {
+                self.keep_received(source.session, packet_id, outbox);
+            }
         }
         self.owe(now, source, (packet_id, qos), routed, outbox);
     }

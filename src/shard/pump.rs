@@ -5,10 +5,11 @@
 
 use super::carrier::{Manner, Sending, outgoing};
 use super::deliver::takes_plain;
+use super::keep::{forget, note_released};
 use super::{DropReason, Outbox, Shard};
 use crate::id::{ConnectionId, Millis, SessionId};
 use crate::message::Message;
-use crate::session::{Pressure, Queued, Sent, Stage, Subscription, SubscriptionIds};
+use crate::session::{Place, Pressure, Queued, Sent, Stage, Subscription, SubscriptionIds};
 use crate::wire::{Ack, AckKind, ProtocolVersion, QoS, ReasonCode};
 
 impl Shard {
@@ -43,7 +44,11 @@ impl Shard {
                 self.resend(now, connection, session_id, packet_id, &sent, outbox);
                 continue;
             }
-            if !outbound.inflight.has_room() {
+            let next = match outbound.first_queued() {
+                Some(queued) => queued.place,
+                None => session.kept.as_ref().map_or(Place::NONE, |kept| kept.next(false)),
+            };
+            if !outbound.inflight.has_room() || !outbound.inflight.reaches(next) {
                 return;
             }
             let is_pressing = outbound.pressure != Pressure::None;
@@ -52,12 +57,13 @@ impl Shard {
                 if is_pressing {
                     self.queue_shrank(session_id, outbox);
                 }
-                let Queued { message, qos, retain, subscription_ids } = queued;
+                let Queued { message, qos, retain, subscription_ids, place } = queued;
                 if is_doubted && !self.may_receive(session_id, message.topic()) {
                     self.counters.drop_pairs(1, DropReason::Denied);
+                    self.forget_message(session_id, place, outbox);
                     continue;
                 }
-                (message, Manner { qos, retain, subscription_ids })
+                (message, Manner { qos, retain, subscription_ids, place })
             } else if let Some((message, subscription)) = self.next_replayed(now, session_id) {
                 let manner = replay_manner(&message, subscription);
                 self.counters.matches += 1;
@@ -85,6 +91,7 @@ impl Shard {
             && let Some(connection) = self.connections.get_mut(id)
             && takes_plain(connection, &manner.subscription_ids)
             && let Some(session) = self.sessions.get_mut(session_id)
+            && (session.kept.is_none() || !manner.place.is_none() && manner.qos != QoS::ExactlyOnce)
         {
             let publish = outgoing(now, &view, &manner, Sending { packet_id: 0, dup: false });
             if publish.encoded_len(connection.version) <= connection.packet_bytes_max {
@@ -98,6 +105,7 @@ impl Shard {
                         retain: manner.retain,
                         subscription_ids: manner.subscription_ids,
                         stage: Stage::of_sent(manner.qos),
+                        place: manner.place,
                     });
                     buffer[at..at + 2].copy_from_slice(&packet_id.to_be_bytes());
                 }
@@ -106,7 +114,9 @@ impl Shard {
             }
         }
         let mut carrier = self.carrier_of(&message);
+        let from = self.keep.taken();
         self.send(now, id, session_id, &manner, &mut carrier, outbox);
+        self.keep_message(now, from, &mut carrier, None, outbox);
         self.give_back(carrier);
     }
 
@@ -126,8 +136,8 @@ impl Shard {
             outbox.egress.control(connection.slot, |out| pubrel.encode(version, out));
             return;
         };
-        let manner =
-            Manner { qos: sent.stage.qos(), retain: sent.retain, subscription_ids: sent.subscription_ids.clone() };
+        let subscription_ids = sent.subscription_ids.clone();
+        let manner = Manner { qos: sent.stage.qos(), retain: sent.retain, subscription_ids, place: sent.place };
         let mut carrier = self.carrier_of(message);
         let may_be_sent = match manner.qos {
             // [MQTT-4.3.3-7]: a QoS 2 message that was sent once does not expire.
@@ -157,8 +167,12 @@ impl Shard {
         let Some(session) = self.sessions.get_mut(session_id) else { return };
         self.counters.abandoned_in_flight += 1;
         if qos == QoS::AtLeastOnce {
-            session.outbound.inflight.abandon(packet_id);
-        } else if session.outbound.inflight.pubrec(packet_id).is_ok() {
+            let place = session.outbound.inflight.abandon(packet_id);
+            forget(session.kept.as_deref(), place, &mut outbox.records.changes);
+        } else if let Ok(place) = session.outbound.inflight.pubrec(packet_id) {
+            if note_released(session.kept.as_deref(), place, &mut outbox.records.changes) {
+                self.hold(connection, outbox);
+            }
             let version = self.connections.get_mut(connection).map_or(ProtocolVersion::V311, |record| record.version);
             let pubrel = Ack::new(AckKind::Pubrel, packet_id, ReasonCode::Success);
             outbox.egress.control(connection.slot, |out| pubrel.encode(version, out));
@@ -172,5 +186,6 @@ pub(super) fn replay_manner(message: &Message, subscription: Subscription) -> Ma
         qos: message.view().qos.min(subscription.options.qos),
         retain: true,
         subscription_ids: SubscriptionIds::new(subscription.subscription_id.as_slice()),
+        place: Place::NONE,
     }
 }

@@ -149,9 +149,11 @@ impl Shard {
             }
             let mut carrier = Carrier::unencoded(&message);
             let manner = replay_manner(&message, subscription);
+            let from = self.keep.taken();
             if self.give_in_order(now, id, manner, &mut carrier, outbox).outcome == Outcome::Refused {
                 self.counters.miss(DropReason::QueueFull);
             }
+            self.keep_message(now, from, &mut carrier, None, outbox);
         }
         true
     }

@@ -22,7 +22,7 @@ use crate::topic::{Place, RetainedTrie, TopicFilter, TopicName};
 use crate::wire::LastWill;
 
 /// Retained messages that have ended are looked for this often, milliseconds,
-const SWEEP_MILLIS: u64 = 500;
+pub(super) const SWEEP_MILLIS: u64 = 500;
 /// among that many nodes of the trie.
 const SWEEP_NODES_MAX: u32 = 16_384;
 
@@ -82,6 +82,16 @@ impl Retained {
             is_swept: false,
             sweep_from: 0,
         }
+    }
+
+    /// Puts back what was retained, as set at that stamp.
+    pub(super) fn restore(&mut self, message: &Message, stamp: Stamp) {
+        self.apply(message.topic(), Some(message.clone()), stamp, false);
+    }
+
+    /// Whether a sweep is to be set: something ends, and none is set. One is, from now on.
+    pub(super) fn wants_sweep(&mut self) -> bool {
+        self.expiring > 0 && !std::mem::replace(&mut self.is_swept, true)
     }
 
     pub(super) fn messages(&self) -> usize {
@@ -157,8 +167,8 @@ impl Retained {
         }
     }
 
-    /// Frees what has ended among the next nodes; says whether there was anything.
-    fn sweep(&mut self, now: Millis, keeps_tombstones: bool) -> bool {
+    /// Frees what has ended among the next nodes; says what that was.
+    fn sweep(&mut self, now: Millis, keeps_tombstones: bool) -> Vec<Message> {
         let mut ended = Vec::new();
         let next = self.trie.retain_some(self.sweep_from, SWEEP_NODES_MAX, |entry| {
             match entry.message.take_if(|message| message.view().is_expired(now)) {
@@ -176,7 +186,7 @@ impl Retained {
                 self.tombstones.push_back((*stamp, message.topic().into()));
             }
         }
-        !ended.is_empty()
+        ended.into_iter().map(|(_, message)| message).collect()
     }
 
     /// What is retained of a topic now, and where it is.
@@ -241,29 +251,30 @@ pub(super) struct Finding {
 }
 
 impl Shard {
-    /// Sets or (empty payload [MQTT-3.3.1-6]) clears the retained message of a topic.
-    pub(super) fn set_retained(&mut self, now: Millis, message: &Message, stamp: Stamp, outbox: &mut Outbox) {
+    /// Sets or (empty payload [MQTT-3.3.1-6]) clears the retained message of a topic. Whether its publisher waits for the store.
+    pub(super) fn set_retained(&mut self, now: Millis, message: &Message, stamp: Stamp, outbox: &mut Outbox) -> bool {
         let view = message.view();
         let is_kept = !view.payload.is_empty() && !view.is_expired(now);
         let keeps_tombstones = self.config.shards > 1;
         let kept = is_kept.then(|| message.clone());
         if !self.retained.apply(view.topic, kept, stamp, keeps_tombstones) {
-            return;
+            return false;
         }
-        if self.retained.expiring > 0 && !self.retained.is_swept {
-            self.retained.is_swept = true;
-            self.timers.set(now.after_millis(SWEEP_MILLIS), Timer::RetainedSweep);
-        }
+        self.await_sweep(now);
         if !is_kept {
             self.owe_clock(outbox);
         }
+        self.keep_retained(now, message, is_kept, outbox)
     }
 
     /// Frees retained messages that have ended, a part of all at a time. They are not sent any more since their end.
     /// The end was agreed when the message was sent, so every shard reaches it alone, under the message's own stamp.
     pub(super) fn sweep_retained(&mut self, now: Millis, outbox: &mut Outbox) {
-        let has_freed = self.retained.sweep(now, self.config.shards > 1);
-        if has_freed {
+        let ended = self.retained.sweep(now, self.config.shards > 1);
+        for message in &ended {
+            self.keep_retained(now, message, false, outbox);
+        }
+        if !ended.is_empty() {
             self.owe_clock(outbox);
             // Most stamps are old: the clocks of all shards have passed them already, and no further batch may come.
             self.free_tombstones();
@@ -359,6 +370,7 @@ mod tests {
             limits: Limits::default(),
             large_payloads: LargePayloads::default(),
             is_faulty: false,
+            store: None,
             policy: std::sync::Arc::default(),
         });
         let mut outbox = Outbox::new(1);

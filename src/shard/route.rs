@@ -4,7 +4,7 @@
 //! what is still to be waited for. Must not: touch packets of the publisher. Neighbours: `publish` and `mesh` call;
 //! `deliver`, `group`, `retain`, `mesh` do the parts.
 
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroU64};
 use std::sync::Arc;
 
 use super::acknowledge::{StoreWait, Waiter};
@@ -12,9 +12,10 @@ use super::carrier::Carrier;
 use super::matches::Matches;
 use super::{Outbox, Outcome, Shard};
 use crate::id::{GlobalSessionId, Millis};
+use crate::limits::Level;
 use crate::message::{MessageView, Source};
+use crate::store::OperationId;
 use crate::topic::TopicName;
-use crate::wire::QoS;
 
 /// What became of a message here, and what is still open elsewhere.
 #[derive(Clone, Copy, Debug, Default)]
@@ -31,8 +32,14 @@ pub(super) struct Routed {
     pub(super) denied_by: Option<NonZeroU32>,
     /// Answers that the waiter will get: other shards, the store.
     pub(super) waits: u16,
+    /// Those of them that members of shared subscriptions on other shards will give.
+    pub(super) passed_on: u16,
     /// Whether a session that outlives its connection holds the message, so that it must be stored before it is acknowledged.
     pub(super) needs_store: bool,
+    /// Whether the packet id must be stored, as that of a QoS 2 message of a kept session.
+    pub(super) keeps_receipt: bool,
+    /// What other shards do for it, to be closed when they have.
+    pub(super) operation: Option<NonZeroU64>,
 }
 
 impl Routed {
@@ -47,7 +54,10 @@ impl Routed {
             Outcome::Congested(session) => self.congested = self.congested.or(Some(session)),
             Outcome::Refused | Outcome::Failed => self.is_refused = true,
             Outcome::NoMatch => {}
-            Outcome::PassedOn => self.waits += 1,
+            Outcome::PassedOn => {
+                self.waits += 1;
+                self.passed_on += 1;
+            }
         }
     }
 
@@ -88,19 +98,22 @@ impl Shard {
             }
             let stamp = self.peers.tick();
             kept = Some(stamp);
-            routed.needs_store = view.qos != QoS::AtMostOnce;
+        }
+        let from = self.keep.taken();
+        self.begin_operation(waiter, &mut carrier, &mut routed);
+        if let Some(stamp) = kept {
             for peer in self.peers.others() {
-                self.send_retain(peer, carrier.message(), stamp, waiter, outbox);
+                self.send_retain(peer, carrier.message(), stamp, (waiter, routed.operation), outbox);
                 routed.waits += u16::from(waiter.is_some());
             }
         }
         let matches = self.matches_of(topic);
         self.spread(now, &matches, &mut carrier, waiter, &mut routed, outbox);
         if let Some(stamp) = kept {
-            // Only now: who still gets what was retained before it has got it first.
-            self.set_retained(now, carrier.message(), stamp, outbox);
+            // Only now: who still gets what was retained before has got it first.
+            routed.needs_store |= self.set_retained(now, carrier.message(), stamp, outbox);
         }
-        self.await_store(waiter, &mut routed, outbox);
+        self.settle(now, from, &mut carrier, waiter, &mut routed, outbox);
         self.give_back(carrier);
         routed
     }
@@ -115,8 +128,10 @@ impl Shard {
         outbox: &mut Outbox,
     ) -> Routed {
         let mut routed = Routed::default();
+        let from = self.keep.taken();
+        self.begin_operation(waiter, carrier, &mut routed);
         self.spread(now, matches, carrier, waiter, &mut routed, outbox);
-        self.await_store(waiter, &mut routed, outbox);
+        self.settle(now, from, carrier, waiter, &mut routed, outbox);
         routed
     }
 
@@ -151,17 +166,53 @@ impl Shard {
         }
         for peer in matches.peers() {
             match carrier.received() {
-                Some(packet) => self.send_packets(peer, packet, carrier.view().publisher, waiter, outbox),
-                None => self.send_publish(peer, carrier.message(), waiter, outbox),
+                Some(packet) if routed.operation.is_none() => {
+                    self.send_packets(peer, packet, carrier.view().publisher, waiter, outbox);
+                }
+                _ => self.send_publish(peer, carrier.message(), (waiter, routed.operation), outbox),
             }
             routed.waits += u16::from(waiter.is_some());
         }
     }
 
-    fn await_store(&mut self, waiter: Option<Waiter>, routed: &mut Routed, outbox: &mut Outbox) {
-        if let Some(waiter) = waiter.filter(|_| routed.needs_store) {
-            let ticket = self.next_store_ticket(outbox);
-            self.store_waits.push_back((ticket, StoreWait::Owed(waiter)));
+    /// A QoS 2 message of a kept session may go to several shards, which is one operation then.
+    fn begin_operation(&mut self, waiter: Option<Waiter>, carrier: &mut Carrier<'_>, routed: &mut Routed) {
+        if !self.keep.is_on() || !self.keeps_publisher(carrier.view().qos, waiter) {
+            return;
+        }
+        routed.keeps_receipt = self.level(carrier) > Level::Memory;
+        if routed.keeps_receipt && self.config.shards > 1 {
+            routed.operation = self.next_operation();
+        }
+    }
+
+    /// Writes what is kept of a message that was routed, and says who waits for that.
+    fn settle(
+        &mut self,
+        now: Millis,
+        from: usize,
+        carrier: &mut Carrier<'_>,
+        waiter: Option<Waiter>,
+        routed: &mut Routed,
+        outbox: &mut Outbox,
+    ) {
+        let Some(waiter) = waiter else { return self.keep_message(now, from, carrier, None, outbox) };
+        if routed.waits == 0 {
+            // Nobody else has it: it is one batch anyway.
+            routed.operation = None;
+        }
+        let operation = routed.operation;
+        let staged = operation.map(|number| OperationId { shard: self.id(), number: number.get() });
+        self.keep_message(now, from, carrier, staged, outbox);
+        if let Some(number) = operation {
+            let level = self.level(carrier);
+            self.open_operation(number, waiter, routed.waits - routed.passed_on, level);
+            routed.waits += 1;
+            return;
+        }
+        routed.needs_store |= routed.keeps_receipt && self.level(carrier) == Level::Commit;
+        if routed.needs_store {
+            self.await_ticket(StoreWait::Owed(waiter), outbox);
             routed.waits += 1;
         }
     }
@@ -172,9 +223,11 @@ impl Shard {
         now: Millis,
         matches: &Matches,
         carrier: &mut Carrier<'_>,
+        operation: Option<OperationId>,
         outbox: &mut Outbox,
     ) -> Routed {
         let mut routed = Routed::default();
+        let from = self.keep.taken();
         if matches.is_too_wide {
             self.counters.publishes_too_wide += 1;
             routed.is_refused = true;
@@ -184,6 +237,7 @@ impl Shard {
             routed.note(delivered.outcome);
             routed.needs_store |= delivered.needs_store;
         }
+        self.keep_message(now, from, carrier, operation, outbox);
         routed
     }
 }

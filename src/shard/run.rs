@@ -147,7 +147,7 @@ impl Shard {
         for packet in (PlainRun { bytes: &run.packets, ..plain }).packets() {
             let view = view_of(&packet, &matches, run.publisher);
             let mut carrier = self.carrier_of_packet(view, &packet, run.version);
-            let routed = self.route_here(now, &matches, &mut carrier, outbox);
+            let routed = self.route_here(now, &matches, &mut carrier, None, outbox);
             self.give_back(carrier);
             if run.is_acked {
                 self.peer_message_done(from, routed.outcome(), routed.needs_store, outbox);

@@ -41,6 +41,7 @@ impl Scene {
             limits,
             large_payloads: LargePayloads::default(),
             is_faulty: false,
+            store: None,
             policy: std::sync::Arc::default(),
         };
         let mut scene = Self { shard: Shard::new(config), outbox: Outbox::new(1) };

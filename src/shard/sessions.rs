@@ -214,7 +214,7 @@ mod tests {
     #[test]
     fn a_session_costs_no_more_than_its_budget() {
         assert!(size_of::<Slot>() <= 24, "{}", size_of::<Slot>());
-        assert!(size_of::<Session>() <= 216, "{}", size_of::<Session>());
+        assert!(size_of::<Session>() <= 224, "{}", size_of::<Session>());
     }
 
     #[test]

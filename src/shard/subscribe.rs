@@ -75,6 +75,10 @@ impl Shard {
         if is_full && !session.subscriptions.contains_key(text) {
             return Err(ReasonCode::QuotaExceeded);
         }
+        if session.kept.is_some() && self.keep.refuses() {
+            self.counters.refused_by_store += 1;
+            return Err(ReasonCode::QuotaExceeded);
+        }
         let cost = subscription_cost(text);
         let is_known = session.subscriptions.contains_key(text);
         if !is_known && !session.outbound.account().admits(cost) {
@@ -82,9 +86,29 @@ impl Shard {
             return Err(ReasonCode::QuotaExceeded);
         }
         let name: Arc<str> = Arc::from(text);
-        let is_new = session.subscriptions.insert(Arc::clone(&name), subscription).is_none();
+        let is_plain = matches!(filter, SubscriptionFilter::Plain(_));
+        let is_new = self.enlist(session_id, &name, filter, subscription, pending, outbox);
+        self.keep_subscription(session_id, text, Some(subscription), outbox);
+        if is_plain && wants_retained(subscription.options, is_new) {
+            pending.replays.push(name);
+        }
+        Ok(subscription.options.qos)
+    }
+
+    /// Makes a subscription known to its session, the trie, the other shards. Whether it is new.
+    pub(super) fn enlist(
+        &mut self,
+        session_id: SessionId,
+        name: &Arc<str>,
+        filter: SubscriptionFilter<'_>,
+        subscription: Subscription,
+        pending: &mut PendingSuback,
+        outbox: &mut Outbox,
+    ) -> bool {
+        let Some(session) = self.sessions.get_mut(session_id) else { return false };
+        let is_new = session.subscriptions.insert(Arc::clone(name), subscription).is_none();
         if is_new {
-            session.outbound.account().charge(cost);
+            session.outbound.account().charge(subscription_cost(name));
             let is_shared = matches!(filter, SubscriptionFilter::Shared { .. });
             self.subscriptions.0 += 1;
             self.subscriptions.1 += usize::from(is_shared);
@@ -93,14 +117,11 @@ impl Shard {
             SubscriptionFilter::Plain(filter) => {
                 let wish = Wish::new(subscription.options, subscription.subscription_id);
                 self.subscribers.insert(filter, Subscriber::Session(session_id.slot), wish);
-                self.interest_wanted(&name, is_new, pending, outbox);
-                if wants_retained(subscription.options, is_new) {
-                    pending.replays.push(name);
-                }
+                self.interest_wanted(name, is_new, pending, outbox);
             }
-            SubscriptionFilter::Shared { .. } => self.join_group(&name, session_id, is_new, pending, outbox),
+            SubscriptionFilter::Shared { .. } => self.join_group(name, session_id, is_new, pending, outbox),
         }
-        Ok(subscription.options.qos)
+        is_new
     }
 
     /// An UNSUBSCRIBE of a connected client.
@@ -131,6 +152,7 @@ impl Shard {
                     replays.end(text);
                 }
                 self.interests.forget_replays(source.session, text);
+                self.keep_subscription(source.session, text, None, outbox);
                 self.withdraw(source.session, text, outbox);
                 if policy.tells_subscriptions {
                     self.tell_subscription(source, text, None, outbox);
@@ -139,6 +161,7 @@ impl Shard {
             let reason = if is_known { ReasonCode::Success } else { ReasonCode::NoSubscriptionExisted };
             reasons.push(reason as u8);
         }
+        self.hold_if_kept(source.session, source.connection, outbox);
         let unsuback = Unsuback { packet_id: unsubscribe.packet_id, properties: Properties::EMPTY, reasons: &reasons };
         if let Some(connection) = self.connections.get_mut(source.connection) {
             let words = failure_words(&reasons);

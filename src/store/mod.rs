@@ -8,9 +8,10 @@ mod group;
 pub mod record;
 mod stored;
 
+pub use crate::limits::Level;
 pub use batch::{Batch, Change, Changes, OperationId};
 pub use group::Group;
-pub use stored::{Reading, Stored, StoredState};
+pub use stored::{Charge, Reading, Stored, StoredState};
 
 /// A kind of records. Each has its own table, so that a search of one does not walk over the others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -48,33 +49,5 @@ impl Space {
             Self::Received => "received",
             Self::Retained => "retained",
         }
-    }
-}
-
-/// When what is acknowledged is safe.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Level {
-    /// Never written: it lives as long as the process.
-    Memory,
-    /// Written, and synced within a second; nobody waits for that.
-    Write,
-    /// Acknowledged when it is synced.
-    #[default]
-    Commit,
-}
-
-impl Level {
-    /// Its name, as in a configuration.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Memory => "memory",
-            Self::Write => "write",
-            Self::Commit => "commit",
-        }
-    }
-
-    /// The level of that name.
-    pub fn of_name(name: &str) -> Option<Self> {
-        [Self::Memory, Self::Write, Self::Commit].into_iter().find(|level| level.name() == name)
     }
 }

@@ -5,10 +5,12 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use bytes::Bytes;
+
 use super::record::{self, Damage, Queued, StoredSession, Wall, What};
 use super::{Changes, Space};
 use crate::id::Millis;
-use crate::message::Message;
+use crate::message::{Message, MessageView};
 use crate::wire::SubscriptionOptions;
 
 /// One session with all that is its own.
@@ -50,19 +52,33 @@ impl Stored {
     }
 }
 
+/// What counts a large payload that comes back, and gives it back counted.
+pub type Charge = Box<dyn Fn(Bytes) -> Bytes>;
+
 /// Takes all records, in any order of tables and the order of keys within one.
-#[derive(Debug)]
 pub struct Reading {
     time: (Millis, Wall),
     sessions: BTreeMap<u64, StoredState>,
     messages: HashMap<u64, (Message, bool)>,
     stored: Stored,
+    charge: Charge,
 }
 
 impl Reading {
     /// Nothing is read yet. `time`: now, and the wall's clock.
-    pub fn new(time: (Millis, Wall)) -> Self {
-        Self { time, sessions: BTreeMap::new(), messages: HashMap::new(), stored: Stored::default() }
+    pub fn new(time: (Millis, Wall), charge: Charge) -> Self {
+        Self { time, sessions: BTreeMap::new(), messages: HashMap::new(), stored: Stored::default(), charge }
+    }
+
+    /// A message that comes back: a large payload is counted once, whoever gets it.
+    fn charged(&self, message: Message) -> Message {
+        let view = message.view();
+        let Some(payload) = view.shared_payload.cloned() else { return message };
+        let counted = (self.charge)(payload);
+        Message::of_source(
+            &MessageView { payload: &counted, shared_payload: Some(&counted), ..view },
+            message.source_arc(),
+        )
     }
 
     /// The order of tables in which records are taken.
@@ -78,9 +94,7 @@ impl Reading {
             Space::Message => self.message(key, value),
             Space::Queue => self.queued(key, value),
             Space::Received => self.received(key, value),
-            Space::Retained => {
-                record::retained(key, value, self.time).map(|message| self.stored.retained.push(message)).map(|()| true)
-            }
+            Space::Retained => self.retained(key, value),
         };
         match taken {
             Ok(true) => return,
@@ -111,8 +125,14 @@ impl Reading {
         Ok(true)
     }
 
+    fn retained(&mut self, key: &[u8], value: &[u8]) -> Result<bool, Damage> {
+        let message = record::retained(key, value, self.time)?;
+        self.stored.retained.push(self.charged(message));
+        Ok(true)
+    }
+
     fn message(&mut self, key: &[u8], value: &[u8]) -> Result<bool, Damage> {
-        let message = record::shared_message(key, value, self.time)?;
+        let message = self.charged(record::shared_message(key, value, self.time)?);
         self.messages.insert(number_of(key)?, (message, false));
         Ok(true)
     }
@@ -120,6 +140,9 @@ impl Reading {
     fn queued(&mut self, key: &[u8], value: &[u8]) -> Result<bool, Damage> {
         let mut queued = record::queued(key, value, self.time)?;
         let key: [u8; 16] = key.try_into().map_err(|_| Damage::Contents)?;
+        if let What::Message(message) = &queued.what {
+            queued.what = What::Message(self.charged(message.clone()));
+        }
         let Some(state) = self.sessions.get_mut(&number_of(&key)?) else { return Ok(false) };
         if let What::Shared(number) = queued.what {
             // Without its message an entry is worth nothing.

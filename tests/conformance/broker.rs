@@ -14,11 +14,16 @@ use ringmq::limits::Limits;
 use ringmq::session::LargePayloads;
 use ringmq::shard::{
     Cause, Counters, CredentialCheck, Event, Flush, Gauges, Input, MeshBatch, Next, Outbox, Received, Shard,
-    ShardConfig, Sizes, Verdict, owner_of,
+    ShardConfig, Sizes, StoreTerms, Verdict, owner_of,
 };
+use ringmq::store::record::Wall;
 use ringmq::wire::{Connect, ProtocolVersion};
 
+use super::disk::Disk;
 use super::peer::Peer;
+
+/// What the clock on the wall says when the broker's is at 0.
+const WALL: Wall = Wall(1_700_000_000_000);
 
 /// The first seed with which `ann` and `cat` live on the first of two shards, `bob` and `dan` on the second. Looked for,
 /// because the hash differs between processors.
@@ -59,6 +64,7 @@ impl Broker {
         let policy = Arc::new(policy);
         let hash_seed = hash_seed();
         let large_payloads = LargePayloads::default();
+        let disk = Disk::new(shards);
         let shard = |index| {
             let config = ShardConfig {
                 shard: ShardId(index as u16),
@@ -69,9 +75,10 @@ impl Broker {
                 limits: limits.clone(),
                 large_payloads: large_payloads.clone(),
                 is_faulty: false,
+                store: Some(StoreTerms { wall: WALL, first_number: disk.first_number(index) }),
                 policy: Arc::clone(&policy),
             };
-            Core { shard: Shard::new(config), outbox: Outbox::new(shards), stored: 0, slots: Vec::new() }
+            Core { shard: Shard::new(config), outbox: Outbox::new(shards), slots: Vec::new() }
         };
         let world = World {
             now: Millis(0),
@@ -83,6 +90,7 @@ impl Broker {
             is_store_held: false,
             are_checks_held: false,
             is_store_safe: true,
+            disk,
         };
         Self { world: Rc::new(RefCell::new(world)) }
     }
@@ -323,8 +331,6 @@ impl Broker {
 struct Core {
     shard: Shard,
     outbox: Outbox,
-    /// Last ticket that the store has answered.
-    stored: u64,
     /// Which line uses a slot.
     slots: Vec<Option<usize>>,
 }
@@ -360,6 +366,7 @@ pub(super) struct World {
     is_store_held: bool,
     are_checks_held: bool,
     is_store_safe: bool,
+    disk: Disk,
 }
 
 impl World {
@@ -561,12 +568,14 @@ impl World {
     }
 
     fn store(&mut self, shard: usize) -> bool {
-        let asked = self.cores[shard].outbox.store_ticket;
-        if self.is_store_held || asked == self.cores[shard].stored {
+        if self.is_store_held {
             return false;
         }
-        self.cores[shard].stored = asked;
-        self.handle(shard, Input::Stored { through: asked, is_safe: self.is_store_safe });
+        let Some(batch) = self.cores[shard].outbox.take_records() else { return false };
+        self.disk.take(shard, batch);
+        for (shard, through) in self.disk.commit(self.is_store_safe) {
+            self.handle(shard, Input::Stored { through, is_safe: self.is_store_safe });
+        }
         true
     }
 

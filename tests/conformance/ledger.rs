@@ -95,7 +95,7 @@ fn what_ends_or_is_too_large_is_counted_when_its_turn_comes() {
         assert_eq!(ledger(broker), (3, 0, 3, vec![]));
         broker.at(11);
         let bob = broker.rejoin(Connect { maximum_packet_size: Some(50), ..lasting(V5, "bob", 100) });
-        bob.expect(qos1(1, "a", "y"));
+        bob.expect(qos1(3, "a", "y"));
         assert_eq!(ledger(broker), (3, 1, 0, vec![("expired", 1), ("too_large", 1)]));
         ann.ignore_rest();
     });

@@ -5,6 +5,8 @@
 //! `peer` one client in it, `packets` the words they say; `scripts/conformance` reads the ids in the doc lines.
 
 mod broker;
+#[path = "../disk/mod.rs"]
+mod disk;
 mod packets;
 mod peer;
 mod words;

@@ -81,6 +81,12 @@ impl Peer {
         plain(&self.hear(), self.version)
     }
 
+    /// Whether something has come.
+    #[allow(dead_code, reason = "the simulation uses it")]
+    pub(crate) fn has_heard(&self) -> bool {
+        !self.world.borrow_mut().line(self.line).inbox.is_empty()
+    }
+
     /// The next packet that comes, if there is one, as bytes.
     pub(crate) fn try_hear(&self) -> Option<Vec<u8>> {
         self.take_packet()

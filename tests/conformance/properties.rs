@@ -111,7 +111,7 @@ fn a_message_that_ended_in_the_queue_is_not_delivered() {
             ann.expect(puback(2));
             broker.at(due);
             if version == V311 {
-                broker.rejoin(lasting(version, "bob", 1000)).expect(qos1(1, "a", "forever"));
+                broker.rejoin(lasting(version, "bob", 1000)).expect(qos1(2, "a", "forever"));
             } else {
                 let bob = broker.join(lasting(version, "bob", 1000));
                 bob.expect_nothing();

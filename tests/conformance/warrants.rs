@@ -286,8 +286,8 @@ fn the_next_token_may_have_other_rights() {
         writer.send(qos1(4, "open", "2"));
         writer.expect(unmatched(puback(4)));
         writer.send(qos1(5, "home/alice/x", "3"));
-        alice.expect(qos1(1, "home/alice/x", "3"));
-        alice.send(puback(1));
+        alice.expect(qos1(4, "home/alice/x", "3"));
+        alice.send(puback(4));
         writer.expect(puback(5));
         alice.expect_nothing();
         assert_eq!(broker.count(|counters| counters.dropped_for(DropReason::Denied)), 3);

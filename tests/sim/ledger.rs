@@ -125,7 +125,9 @@ impl World {
             let interests: usize = plain.values().map(others).sum();
             let expected = own + interests + groups.len();
             assert_eq!(sizes.subscriptions, expected, "subscriptions of shard {shard}: {plain:?} {groups:?}");
-            assert_eq!(sizes.sessions, sessions[shard], "sessions of shard {shard}");
+            let away = self.oracle.sessions.iter().filter(|session| session.line.is_none() && !session.is_ended);
+            let away: Vec<_> = away.map(|session| (session.client, &session.lines, session.ends_at)).collect();
+            assert_eq!(sizes.sessions, sessions[shard], "sessions of shard {shard}; away: {away:?}");
             assert_eq!(sizes.connections, sessions[shard], "connections of shard {shard}");
         }
         self.oracle.checks.tables += shards as u64;

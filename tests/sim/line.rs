@@ -29,6 +29,8 @@ pub(crate) struct Line {
     pub(crate) session: Option<usize>,
     /// What CONNACK must say; nothing certain if the session was about to expire.
     pub(crate) is_session_present: Option<bool>,
+    /// Whether CONNACK has come.
+    pub(crate) is_welcomed: bool,
     /// Session expiry that DISCONNECT asked for, and whether it asked for the will.
     pub(crate) said_goodbye: Option<Goodbye>,
     /// Why the broker says that the connection ended.
@@ -82,6 +84,7 @@ impl Line {
             asked,
             session: None,
             is_session_present: None,
+            is_welcomed: false,
             said_goodbye: None,
             cause: None,
             will: WillFate::Open,

@@ -20,6 +20,9 @@ mod peer;
 #[path = "../conformance/words.rs"]
 mod words;
 
+#[path = "../disk/mod.rs"]
+mod disk;
+
 mod client;
 mod delivery;
 mod finale;
@@ -37,6 +40,7 @@ mod rows_delivery;
 mod rows_mesh;
 mod rows_sessions;
 mod scenarios;
+mod store;
 mod trace;
 mod verdict;
 mod weather;

@@ -8,14 +8,19 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use ringmq::id::{ConnectionId, Millis, ShardId};
 use ringmq::limits::Limits;
-use ringmq::shard::{Cause, Event, Flush, Input, Next, Outbox, Received, Shard, ShardConfig, Sizes};
+use ringmq::shard::{Cause, Event, Flush, Input, Next, Outbox, Received, Shard, ShardConfig, Sizes, StoreTerms};
+use ringmq::store::record::Wall;
 use ringmq::wire::ReasonCode;
 
 use crate::line::Line;
 use crate::mesh::Mesh;
-use crate::oracle::{Moment, Oracle};
+use crate::oracle::Oracle;
 use crate::plan::Plan;
 use crate::random::Random;
+use crate::store::Store;
+
+/// What the clock on the wall says when the broker's is at 0.
+pub(crate) const WALL: Wall = Wall(1_700_000_000_000);
 
 /// A socket on its way to a shard: new, or handed over by another one.
 #[derive(Debug)]
@@ -48,6 +53,8 @@ struct User {
     accepted_at: Millis,
     /// When the shard last took a packet of it, or would not.
     heard_at: Millis,
+    /// When its silence was last the broker's own.
+    excused_at: Millis,
     /// From CONNECT on: silence that the shard must not bear, milliseconds.
     silence_millis_max: Option<u64>,
     is_admitted: bool,
@@ -60,6 +67,7 @@ pub(crate) struct Around<'a> {
     pub(crate) plan: &'a Plan,
     pub(crate) lines: &'a mut Vec<Line>,
     pub(crate) mesh: &'a mut Mesh,
+    pub(crate) store: &'a mut Store,
     pub(crate) oracle: &'a mut Oracle,
     pub(crate) hand_offs: &'a mut Vec<(ShardId, Arrival)>,
     /// Everything that can be done is done: no choice of "later".
@@ -75,11 +83,6 @@ pub(crate) struct Node {
     users: Vec<Option<User>>,
     generations: Vec<u32>,
     arrivals: VecDeque<Arrival>,
-    store_asked: u64,
-    /// When to answer, which ticket, and what had happened when it was asked.
-    store_due: VecDeque<(Millis, u64, Moment)>,
-    /// Everything that was given to the store by then is safe.
-    pub(crate) safe_until: Moment,
     /// When the shard last looked at its deadlines.
     pub(crate) looked_at: Millis,
     pub(crate) is_stopped_until: Millis,
@@ -90,7 +93,7 @@ pub(crate) struct Node {
 }
 
 impl Node {
-    pub(crate) fn new(plan: &Plan, index: usize) -> Self {
+    pub(crate) fn new(plan: &Plan, index: usize, first_number: u64) -> Self {
         let id = ShardId(u16::try_from(index).expect("few"));
         let config = ShardConfig {
             shard: id,
@@ -101,6 +104,7 @@ impl Node {
             limits: plan.limits.clone(),
             large_payloads: plan.large_payloads.clone(),
             is_faulty: false,
+            store: plan.keeps.then_some(StoreTerms { wall: WALL, first_number }),
             policy: std::sync::Arc::default(),
         };
         Self {
@@ -110,9 +114,6 @@ impl Node {
             users: Vec::new(),
             generations: Vec::new(),
             arrivals: VecDeque::new(),
-            store_asked: 0,
-            store_due: VecDeque::new(),
-            safe_until: 0,
             looked_at: Millis(0),
             is_stopped_until: Millis(0),
             connects: 0,
@@ -166,6 +167,9 @@ impl Node {
             | Event::Refused { connection, .. }) = &event;
             let user = self.users[connection.slot as usize].as_mut().expect("events tell of connections that are open");
             assert_eq!(user.id, *connection, "an event tells of a former user of the slot");
+            if around.plan.traces {
+                eprintln!("{:6} line {}: {event:?}", around.now.0, user.line);
+            }
             match &event {
                 Event::Connected { keep_alive_secs, .. } => {
                     self.connects += 1;
@@ -209,6 +213,7 @@ impl Node {
                 is_drained: false,
                 accepted_at,
                 heard_at: around.now,
+                excused_at: Millis(0),
                 silence_millis_max: None,
                 is_admitted: false,
             });
@@ -230,8 +235,10 @@ impl Node {
 
     fn answer_store(&mut self, around: &mut Around<'_>) {
         let now = around.now;
-        while let Some((_, through, asked_at)) = self.store_due.pop_front_if(|(due, ..)| *due <= now) {
-            self.safe_until = asked_at;
+        while let Some(through) = around.store.answer(now, self.id.index()) {
+            for user in self.users.iter_mut().flatten() {
+                user.excused_at = if self.outbox.egress.is_holding(user.id.slot) { now } else { user.excused_at };
+            }
             self.feed(Input::Stored { through, is_safe: true }, around);
         }
     }
@@ -336,18 +343,17 @@ impl Node {
     }
 
     fn drain(&mut self, around: &mut Around<'_>) {
+        // Before the mesh: who hears of a message may rely on it.
+        if let Some(batch) = self.outbox.take_records() {
+            let delay_millis = around.random.between(0, around.plan.store_delay_millis_max);
+            let due = around.now.after_millis(delay_millis);
+            around.store.send(due, self.id.index(), batch, around.oracle.moment);
+        }
         for (peer, batch) in self.outbox.mesh.iter_mut().enumerate() {
             assert!(peer != self.id.index() || batch.is_empty(), "a batch to itself");
             if !batch.is_empty() {
                 around.mesh.send(around.now, (self.id.index(), peer), batch, around.plan, around.random);
             }
-        }
-        if self.outbox.store_ticket > self.store_asked {
-            self.store_asked = self.outbox.store_ticket;
-            let delay_millis = around.random.between(0, around.plan.store_delay_millis_max);
-            let due = around.now.after_millis(delay_millis);
-            let due = self.store_due.back().map_or(due, |(last, ..)| due.max(*last));
-            self.store_due.push_back((due, self.store_asked, around.oracle.moment));
         }
         for id in std::mem::take(&mut self.outbox.closes) {
             let user = self.users[id.slot as usize].as_mut().filter(|user| user.id == id);
@@ -412,7 +418,7 @@ impl Node {
     }
 
     /// Whether nothing is left to do but what only time brings.
-    pub(crate) fn is_quiet(&self, lines: &[Line]) -> bool {
+    pub(crate) fn is_quiet(&self, lines: &[Line], store: &Store) -> bool {
         let is_user_quiet = |user: &User| {
             let line = &lines[user.line];
             let has_input = !line.to_server.is_empty() || line.is_closed_by_client;
@@ -422,7 +428,7 @@ impl Node {
         };
         self.arrivals.is_empty()
             && self.shard.sizes().searches_waiting == 0
-            && self.store_due.is_empty()
+            && store.is_quiet(self.id.index())
             && self.outbox.mesh.iter().all(|batch| batch.is_empty())
             && self.users.iter().flatten().all(is_user_quiet)
     }
@@ -430,10 +436,9 @@ impl Node {
     /// What is not quiet, for the message of a failure.
     pub(crate) fn describe(&mut self, lines: &[Line]) -> String {
         let mut text = format!(
-            "shard {}: {} arrivals, {} store answers due, takes publishes {}, ",
+            "shard {}: {} arrivals, takes publishes {}, ",
             self.id.0,
             self.arrivals.len(),
-            self.store_due.len(),
             self.shard.takes_publishes(&self.outbox)
         );
         for (peer, batch) in self.outbox.mesh.iter().enumerate().filter(|(_, batch)| !batch.is_empty()) {
@@ -467,18 +472,24 @@ impl Node {
     }
 
     /// Whoever was silent for one and a half times its keep alive [MQTT-3.1.2-22], or did not send CONNECT in time, is gone.
-    fn check_silence(&self, now: Millis) {
+    fn check_silence(&mut self, now: Millis) {
         const SLOT_MILLIS: u64 = 64;
-        for user in self.users.iter().flatten().filter(|user| user.wait == Wait::Bytes) {
+        for user in self.users.iter_mut().flatten().filter(|user| user.wait == Wait::Bytes) {
+            if self.outbox.egress.is_holding(user.id.slot) {
+                // What it waits for is not safe yet: its silence is the broker's.
+                user.excused_at = now;
+            }
+            let heard_at = user.heard_at.max(user.excused_at);
             let connect_due = user.accepted_at.after_millis(self.limits.connect_timeout_ms);
             let due = match user.silence_millis_max {
-                Some(millis) => user.heard_at.after_millis(millis),
+                Some(millis) => heard_at.after_millis(millis),
                 None if user.is_admitted => continue,
                 // A deadline that was over when the connection came here is seen one slot later.
                 None => connect_due.max(user.heard_at).after_millis(SLOT_MILLIS),
             };
             let due = due.0.div_ceil(SLOT_MILLIS) * SLOT_MILLIS;
-            let is_gone = user.is_closing || self.outbox.closes.contains(&user.id);
+            let is_gone =
+                user.is_closing || self.outbox.egress.is_holding(user.id.slot) || self.outbox.closes.contains(&user.id);
             assert!(is_gone || due > now.0, "silence: line {} said nothing until {now:?}, due {due}", user.line);
         }
     }

@@ -31,6 +31,8 @@ pub(crate) struct Plan {
     /// How often a client that leaves does so by many connections at once, percent.
     pub(crate) storm_percent: usize,
     pub(crate) store_delay_millis_max: u64,
+    /// Whether there is a store.
+    pub(crate) keeps: bool,
     /// Bytes that a socket holds in each direction.
     pub(crate) line_bytes_max: usize,
     /// How often clients come and go, per thousand acts.
@@ -71,6 +73,7 @@ impl Plan {
             storm_percent: random.pick(&[0, 20]),
             store_delay_millis_max: random.pick(&[0, 0, 10, 100, 2000]),
             line_bytes_max: random.pick(&[100, 1000, 100_000]),
+            keeps: seed % 4 != 3,
             churn_permille: random.pick(&[0, 10, 40]),
             traces: std::env::var_os("RINGMQ_SIM_TRACE").is_some(),
             swaps_batches: std::env::var_os("RINGMQ_SIM_SWAP_BATCHES").is_some(),

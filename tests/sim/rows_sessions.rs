@@ -228,7 +228,7 @@ fn a_leap_of_ten_years_ends_what_has_an_end_and_nothing_else() {
         ann.expect(puback(1));
         broker.at(TEN_YEARS_SECS);
         ann.expect_disconnect(ReasonCode::KeepAliveTimeout);
-        broker.rejoin(lasting(V5, "bob", u32::MAX)).expect(qos1(1, "a", "forever"));
+        broker.rejoin(lasting(V5, "bob", u32::MAX)).expect(qos1(2, "a", "forever"));
         broker.join(lasting(V5, "dan", 3600)).expect_nothing();
     });
 }

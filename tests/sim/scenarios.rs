@@ -26,6 +26,7 @@ pub(crate) fn calm(shards: usize, limits: Limits) -> World {
         crowd_percent: 0,
         storm_percent: 0,
         store_delay_millis_max: 0,
+        keeps: true,
         line_bytes_max: 100_000,
         churn_permille: 0,
         ..Plan::of(7)

@@ -11,6 +11,7 @@ use ringmq::wire::{QoS, RetainHandling, SubscriptionOptions};
 
 use crate::client::{Client, Desk, Phase};
 use crate::delivery::number_of;
+use crate::disk::Disk;
 use crate::finale::clean;
 use crate::habits::{self, WATCHER};
 use crate::line::{Asked, Line};
@@ -19,6 +20,7 @@ use crate::node::{Around, Arrival, Node};
 use crate::oracle::Oracle;
 use crate::plan::Plan;
 use crate::random::Random;
+use crate::store::Store;
 
 /// Rounds in which everybody does all they can, before a world that does not come to rest is called stalled.
 const ROUNDS_MAX: usize = 20_000;
@@ -30,6 +32,7 @@ pub(crate) struct World {
     pub(crate) now: Millis,
     pub(crate) nodes: Vec<Node>,
     pub(crate) mesh: Mesh,
+    pub(crate) store: Store,
     pub(crate) lines: Vec<Line>,
     pub(crate) clients: Vec<Client>,
     pub(crate) oracle: Oracle,
@@ -42,7 +45,9 @@ pub(crate) struct World {
 impl World {
     pub(crate) fn new(plan: Plan) -> Self {
         let mut random = Random::new(plan.seed.wrapping_mul(0x2545_f491_4f6c_dd1d));
-        let nodes = (0..plan.shards).map(|index| Node::new(&plan, index)).collect();
+        let disk = Disk::new(plan.shards);
+        let nodes = (0..plan.shards).map(|index| Node::new(&plan, index, disk.first_number(index))).collect();
+        let store = Store::new(disk, plan.shards);
         let mesh = Mesh::new(plan.shards);
         let oracle = Oracle::new(&plan);
         let mut world = Self {
@@ -50,6 +55,7 @@ impl World {
             now: Millis(0),
             nodes,
             mesh,
+            store,
             lines: Vec::new(),
             clients: Vec::new(),
             oracle,
@@ -124,6 +130,7 @@ impl World {
             plan: &self.plan,
             lines: &mut self.lines,
             mesh: &mut self.mesh,
+            store: &mut self.store,
             oracle: &mut self.oracle,
             hand_offs: &mut hand_offs,
             is_eager,
@@ -245,7 +252,7 @@ impl World {
 
     fn is_quiet(&self) -> bool {
         self.mesh.is_empty()
-            && self.nodes.iter().all(|node| node.is_quiet(&self.lines))
+            && self.nodes.iter().all(|node| node.is_quiet(&self.lines, &self.store))
             && self.clients.iter().all(|client| client.is_quiet(&self.lines))
     }
 
@@ -263,8 +270,8 @@ impl World {
                 )
             })
             .collect();
-        let lines = &self.lines;
-        let loud = self.nodes.iter_mut().filter(|node| !node.is_quiet(lines));
+        let (lines, store) = (&self.lines, &self.store);
+        let loud = self.nodes.iter_mut().filter(|node| !node.is_quiet(lines, store));
         let nodes: Vec<String> = loud.map(|node| node.describe(lines)).collect();
         format!("clients {waiting:?}, nodes {nodes:?}, mesh {:?}", self.mesh)
     }
