@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::acl::{Access, Acl, Asked, Decision};
 use super::password::Passwords;
 use super::warrant::{Judge, JudgeId, is_token};
+use crate::store::Level;
 use crate::wire::{ProtocolVersion, QoS};
 
 /// Everything that was decided.
@@ -30,6 +31,8 @@ pub struct Policy {
     pub payload_bytes_max: usize,
     /// Whether each subscription is told, and each that is given up.
     pub tells_subscriptions: bool,
+    /// From when on a message is safe, by valid topic filters: the first that matches counts; what none matches is `commit`.
+    pub durability: Vec<(Box<str>, Level)>,
 }
 
 /// On which terms clients of one listener are served.
@@ -135,6 +138,7 @@ impl Default for Policy {
             copies_per_subscription: false,
             payload_bytes_max: usize::MAX,
             tells_subscriptions: false,
+            durability: Vec::new(),
         }
     }
 }
