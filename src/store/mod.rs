@@ -4,8 +4,13 @@
 //! not: know files, threads or a clock. Neighbours: `shard` writes batches of changes; `runtime/store` puts them on a disk.
 
 mod batch;
+mod group;
+pub mod record;
+mod stored;
 
 pub use batch::{Batch, Change, Changes, OperationId};
+pub use group::Group;
+pub use stored::{Reading, Stored, StoredState};
 
 /// A kind of records. Each has its own table, so that a search of one does not walk over the others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
