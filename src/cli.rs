@@ -124,6 +124,11 @@ struct Serve {
     #[arg(long, value_name = "FILE")]
     admin_token_file: Option<PathBuf>,
 
+    /// Directory of the store, which keeps on disk what is to survive a restart, whatever the file says; none for no store [default:
+    /// what the file says, else systemd's StateDirectory=, else none; with -c, what persistence says]
+    #[arg(long, value_name = "DIR")]
+    store: Option<PathBuf>,
+
     /// Go to the background
     #[arg(short, long)]
     daemon: bool,
@@ -143,6 +148,9 @@ struct Serve {
 
 /// Set to 1, it lets clients cause faults on purpose, for tests.
 const FAULTS: &str = "RINGMQ_FAULTS";
+
+/// Where systemd names the directories that it has made for a service (systemd.exec(5)), with colons between them.
+const STATE_DIRECTORY: &str = "STATE_DIRECTORY";
 
 /// Ports that `-p` may name.
 const PORTS_MAX: usize = 10;
@@ -221,12 +229,20 @@ fn arguments_of(serve: &Serve) -> Result<Arguments, Failure> {
         },
         admin: serve.admin.clone(),
         admin_token_file: serve.admin_token_file.clone(),
+        store: serve.store.clone(),
+        state_directory: state_directory(),
         sys_interval_secs: serve.sys_interval,
         is_daemon: serve.daemon,
         hash_seed: serve.hash_seed,
         is_faulty: std::env::var_os(FAULTS).is_some_and(|value| value == "1"),
         allowed_cpus: allowed_cpus(),
     })
+}
+
+/// The first of the directories that systemd has made, if this is a service of its.
+fn state_directory() -> Option<PathBuf> {
+    let all = std::env::var(STATE_DIRECTORY).ok()?;
+    all.split(':').next().filter(|first| !first.is_empty()).map(PathBuf::from)
 }
 
 fn check(arguments: &Arguments) -> Result<Command, Failure> {

@@ -70,7 +70,7 @@ fn the_start_line_names_listeners_shards_cpus_and_durability() {
     let line = &broker.first_line;
     assert!(line.starts_with(concat!("ringmq ", env!("CARGO_PKG_VERSION"), " listening on 127.0.0.1:")), "{line}");
     assert!(line.contains("; 2 shards on cpus "), "{line}");
-    assert!(line.contains("; durability: memory (nothing survives a restart)"), "{line}");
+    assert!(line.contains("; durability: memory (nothing survives a restart; --store DIR changes that)"), "{line}");
     assert!(line.contains("; each shard holds at most ") && line.contains(" MiB for its clients"), "{line}");
 }
 

@@ -9,6 +9,7 @@ use super::admin::{Admin, AdminAddress};
 use super::bind::Binds;
 use super::cpus::{Wish, cpus_of, parse_cpus};
 use super::setting::{self, HELD_BYTES};
+use super::store::{self, NOWHERE, Places, Wanted};
 use super::{Config, Listener, LogForm, LogType, Logging, Mistake, Mistakes, PORT, Security, mosquitto, toml};
 
 /// A configuration file and its format.
@@ -53,6 +54,10 @@ pub struct Arguments {
     pub admin: Option<String>,
     /// The file of the token for that, whatever the file says.
     pub admin_token_file: Option<PathBuf>,
+    /// The directory of the store, whatever the file says; `none` for no store.
+    pub store: Option<PathBuf>,
+    /// The directory that systemd has made for it (`STATE_DIRECTORY`).
+    pub state_directory: Option<PathBuf>,
     /// Pause between two publications of `$SYS`, seconds; 0 for none.
     pub sys_interval_secs: Option<u16>,
     /// Whether to go to the background.
@@ -73,17 +78,22 @@ pub fn load(arguments: &Arguments) -> Result<Config, Mistakes> {
     let mut mistakes = Vec::new();
     let mut shards = None;
     let mut file_cpus = None;
+    let mut wanted = Wanted::default();
     let has_binds = !arguments.binds.names.is_empty();
     let ports = if arguments.ports.is_empty() { &[PORT][..] } else { &arguments.ports };
     let mut config = match &arguments.file {
         None => without_file(ports),
         Some(File::Mosquitto(file)) => {
-            mosquitto::read(file, Config::of_cpus(Vec::new()), ports, has_binds, &mut mistakes)
+            let config = mosquitto::read(file, Config::of_cpus(Vec::new()), ports, has_binds, &mut mistakes);
+            // Its file says whether there is one, also by saying nothing.
+            let directory = config.store.as_ref().map(|store| store.directory.clone());
+            wanted.path = directory.or_else(|| Some(NOWHERE.into()));
+            config
         }
         Some(File::Toml(file)) => {
             let base = Config { listeners: loopbacks(ports), ..Config::of_cpus(Vec::new()) };
             let told = toml::read(file, base, has_binds, &mut mistakes);
-            (shards, file_cpus) = (told.shards, told.cpus);
+            (shards, file_cpus, wanted) = (told.shards, told.cpus, told.store);
             told.config
         }
     };
@@ -104,6 +114,11 @@ pub fn load(arguments: &Arguments) -> Result<Config, Mistakes> {
         Err(mistake) => mistakes.push(mistake),
     }
     mistakes.extend(set_admin(&mut config.admin, arguments));
+    let places = Places { of_line: arguments.store.as_deref(), of_system: arguments.state_directory.as_deref() };
+    match store::choose(wanted, places, &mut config.warnings) {
+        Ok(store) => config.store = store,
+        Err(mistake) => mistakes.push(mistake),
+    }
     set_loudness(&mut config.logging, arguments.loudness);
     config.sys_interval_secs = arguments.sys_interval_secs.map_or(config.sys_interval_secs, u32::from);
     config.is_daemon = arguments.is_daemon;
@@ -300,6 +315,33 @@ mod tests {
         }
         let config = with("0.0.0.0:1", Some("/t")).unwrap();
         assert!(files_of(&config).contains(&("the token", Path::new("/t"))));
+    }
+
+    /// Mosquitto knows nothing of systemd's directories: its file decides alone.
+    #[test]
+    fn systemds_directory_is_the_store_unless_a_file_says_otherwise() {
+        let directory = |file: Option<File>, line: Option<&str>| {
+            let (store, state_directory) = (line.map(PathBuf::from), Some("/state".into()));
+            let store = load(&Arguments { file, store, state_directory, ..arguments() }).unwrap().store;
+            store.map(|store| store.directory.display().to_string())
+        };
+        let path = std::env::temp_dir().join(format!("ringmq-load-{}", std::process::id()));
+        let file = |text: &str| {
+            std::fs::write(&path, text).unwrap();
+            path.clone()
+        };
+        assert_eq!(load(&arguments()).unwrap().store, None);
+        assert_eq!(directory(None, None).as_deref(), Some("/state"));
+        assert_eq!(directory(None, Some("/line")).as_deref(), Some("/line"));
+        assert_eq!(directory(None, Some("none")), None);
+        assert_eq!(directory(Some(File::Toml(file(""))), None).as_deref(), Some("/state"));
+        assert_eq!(directory(Some(File::Toml(file("store.path = \"/own\""))), None).as_deref(), Some("/own"));
+        assert_eq!(directory(Some(File::Toml(file("store.path = \"none\""))), None), None);
+        assert_eq!(directory(Some(File::Mosquitto(file(""))), None), None);
+        let on = "persistence true\npersistence_location /l\n";
+        assert_eq!(directory(Some(File::Mosquitto(file(on))), None).as_deref(), Some("/l/mosquitto.ringmq"));
+        assert_eq!(directory(Some(File::Mosquitto(file(on))), Some("/line")).as_deref(), Some("/line"));
+        std::fs::remove_file(path).unwrap();
     }
 
     #[test]

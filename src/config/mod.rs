@@ -12,6 +12,7 @@ mod load;
 mod mistake;
 mod mosquitto;
 mod setting;
+mod store;
 mod toml;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -23,6 +24,7 @@ pub use bind::Binds;
 pub use load::{Arguments, File, Loudness, convert, files_of, load, missing_files};
 pub use mistake::{Mistake, Mistakes, Place};
 pub use setting::{change as change_limits, list as list_limits};
+pub use store::Store;
 pub use toml::{default_text, quoted};
 
 use crate::limits::Limits;
@@ -46,8 +48,8 @@ pub struct Config {
     pub is_held_bytes_set: bool,
     /// What clients get besides.
     pub offer: Offer,
-    /// What outlives the process.
-    pub persistence: Persistence,
+    /// What is kept on disk; `None`: nothing outlives the process.
+    pub store: Option<Store>,
     /// What is told to whom.
     pub logging: Logging,
     /// Where it is asked about itself.
@@ -78,7 +80,7 @@ impl Config {
             limits: Limits::default(),
             is_held_bytes_set: false,
             offer: Offer::default(),
-            persistence: Persistence::default(),
+            store: None,
             logging: Logging::default(),
             admin: Admin::USUAL,
             sys_interval_secs: 10,
@@ -115,33 +117,6 @@ impl Default for Offer {
             refuses_long_keep_alive: false,
             copies_per_subscription: false,
             payload_bytes_max: None,
-        }
-    }
-}
-
-/// What outlives the process, as Mosquitto's options say it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Persistence {
-    /// Whether anything does.
-    pub is_on: bool,
-    /// The folder.
-    pub folder: PathBuf,
-    /// The file in it.
-    pub file: String,
-    /// Pause between two savings, seconds, or changes from one to the next; 0 saves at the end only.
-    pub save_interval: u32,
-    /// Whether `save_interval` counts changes.
-    pub counts_changes: bool,
-}
-
-impl Default for Persistence {
-    fn default() -> Self {
-        Self {
-            is_on: false,
-            folder: ".".into(),
-            file: "mosquitto.db".into(),
-            save_interval: 1800,
-            counts_changes: false,
         }
     }
 }

@@ -14,7 +14,7 @@
 //! - `report`, `phrase`, `line`, `journal`: what the operator reads; `census`, `announcer`, `sys`: what can be asked of the broker.
 //!   `window`, `beside`: what a room that is no shard sees and needs (`admin`).
 //!   `board`: words between the main thread and the shards. `process`, `watchdog`: what a daemon does with itself and for systemd.
-//!   `clock`.
+//!   `clock`. `durability`: what is said of the store.
 #![allow(unsafe_code, reason = "system calls and memory that the kernel shares; every block says why it is sound")]
 #![allow(clippy::disallowed_methods, reason = "this floor is where clocks and threads are allowed")]
 
@@ -34,6 +34,7 @@ mod closing;
 mod connection;
 mod crowd;
 mod driver;
+mod durability;
 mod eventfd;
 mod failure;
 mod flag;

@@ -25,7 +25,6 @@ pub(super) fn load(config: &Config) -> Result<(Policy, Judges), Failure> {
     let listeners = config.listeners.iter().map(terms_of).collect::<Result<Vec<_>, _>>()?;
     let offer = &config.offer;
     let policy = Policy {
-        durability: Vec::new(),
         listeners,
         rules,
         retain_available: offer.retains,
@@ -34,6 +33,7 @@ pub(super) fn load(config: &Config) -> Result<(Policy, Judges), Failure> {
         copies_per_subscription: offer.copies_per_subscription,
         payload_bytes_max: offer.payload_bytes_max.map_or(usize::MAX, |bytes| bytes as usize),
         tells_subscriptions: config.logging.tells_subscriptions,
+        durability: config.store.as_ref().map_or_else(Vec::new, |store| store.durability.clone()),
     };
     Ok((policy, judges))
 }

@@ -3,6 +3,7 @@
 //! Duty: make everything that can fail, then tell shards and log; say what needs a new start. Must not: wait, or read the
 //! configuration. Neighbours: `changing` has the listeners, `policy_files` the rules, `journal` the log; `start` calls.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use super::changing::Changing;
@@ -15,7 +16,7 @@ use super::report::Tone;
 use super::watch::{Watch, Watched};
 use super::window::{Shown, Window};
 use crate::auth::Policy;
-use crate::config::{Config, LogType, change_limits};
+use crate::config::{Config, LogType, Store, change_limits};
 
 /// A running broker, as far as it can change.
 #[derive(Debug)]
@@ -44,6 +45,7 @@ impl Reloading {
             // The token belongs to the address that stays.
             wanted.admin = self.config.admin.clone();
         }
+        wanted.store = store_of(&self.config, wanted.store);
         // What is written from here on is noticed.
         let watched = Watched::of(&wanted);
         let (fresh, judges) = policy_files::load(&wanted)?;
@@ -73,8 +75,8 @@ impl Reloading {
         let (policy, ports) = (Arc::clone(&self.policy), self.changing.ports());
         self.window.show(Shown { policy, ports, token, limits: limits.clone() });
         // What is as it was at the start stays so, to be named again until the broker is started again.
-        let Config { cpus, sys_interval_secs, pid_file, user, persistence, .. } = self.config.clone();
-        self.config = Config { limits, cpus, sys_interval_secs, pid_file, user, persistence, ..wanted };
+        let Config { cpus, sys_interval_secs, pid_file, user, .. } = self.config.clone();
+        self.config = Config { limits, cpus, sys_interval_secs, pid_file, user, ..wanted };
         let limits = if is_bounded_otherwise { ", limits changed" } else { "" };
         let log = if is_logged_otherwise { ", log changed" } else { "" };
         let start = match &fixed[..] {
@@ -101,7 +103,18 @@ fn fixed_parts(running: &Config, wanted: &Config) -> Vec<&'static str> {
         ("pid_file", running.pid_file != wanted.pid_file),
         ("admin", running.admin.address != wanted.admin.address),
         ("user", running.user != wanted.user),
-        ("persistence", running.persistence != wanted.persistence),
+        ("store", directory_of(running) != directory_of(wanted)),
     ];
     parts.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect()
+}
+
+fn directory_of(config: &Config) -> Option<&Path> {
+    config.store.as_ref().map(|store| store.directory.as_path())
+}
+
+/// The store stays where it is, with the levels of another one.
+fn store_of(running: &Config, wanted: Option<Store>) -> Option<Store> {
+    let store = running.store.clone()?;
+    let durability = wanted.map_or_else(|| store.durability.clone(), |wanted| wanted.durability);
+    Some(Store { durability, ..store })
 }

@@ -22,6 +22,7 @@ use super::census::Census;
 use super::changing::{self, Change, Changing};
 use super::clock::Clock;
 use super::driver::{Bounds, Driver, Parts};
+use super::durability;
 use super::failure::Failure;
 use super::inherited::Inherited;
 use super::journal::Journal;
@@ -43,7 +44,7 @@ use super::watchdog::Watchdog;
 use super::window::{Phase, Shown, Window};
 use crate::auth::Policy;
 use crate::auth::scram::{self, Secret};
-use crate::config::{Config, LogType};
+use crate::config::{Config, LogType, Store};
 use crate::id::ShardId;
 use crate::session::LargePayloads;
 use crate::shard::ShardConfig;
@@ -185,10 +186,14 @@ fn serve(
         announcer,
         watchdog,
         missed: None,
+        store: config.store.clone(),
         window,
     };
     if broker.await_ready()? {
         broker.window.tell_phase(Phase::Serving);
+        if let Some(notice) = config.store.as_ref().and_then(durability::notice) {
+            broker.journal.tell(LogType::Notice, notice);
+        }
         broker.journal.line(line);
         let _ = sd_notify::notify(&[NotifyState::Ready]);
         if let Some(starter) = starter.take() {
@@ -327,6 +332,7 @@ struct Broker {
     census: Census,
     /// What was to be read again before every shard served.
     missed: Option<Again>,
+    store: Option<Store>,
     window: Window,
 }
 
@@ -379,7 +385,7 @@ impl Broker {
                 }
                 Some(Notice::FilesChanged) => self.read_again(Again::Files, reload),
                 Some(Notice::Signal(Signal::Save)) => {
-                    self.journal.line("Nothing to save: durability is memory (nothing survives a restart)".into());
+                    self.journal.line(durability::save(self.store.as_ref()));
                 }
                 Some(Notice::Signal(Signal::Census)) => self.census.ask(Instant::now()),
                 Some(Notice::Ended(_, Ok(()))) if stop_by.is_some() => running -= 1,
@@ -456,9 +462,9 @@ fn announcement(config: &Config, listeners: &Listeners, rooms: Option<String>) -
     let rooms = rooms.map_or_else(String::new, |rooms| format!("; {rooms}"));
     let (shards, version) = (config.cpus.len(), env!("CARGO_PKG_VERSION"));
     let plural = |count| if count == 1 { "" } else { "s" };
+    let durability = durability::told(config.store.as_ref());
     format!(
-        "ringmq {version} listening on {addresses}{rooms}; {shards} shard{} on cpu{} {cpus}; \
-         durability: memory (nothing survives a restart)",
+        "ringmq {version} listening on {addresses}{rooms}; {shards} shard{} on cpu{} {cpus}; {durability}",
         plural(shards),
         plural(shards)
     )

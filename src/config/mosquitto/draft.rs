@@ -76,6 +76,14 @@ pub(super) enum Plugin {
     Persistence,
 }
 
+/// What outlives the process, and where.
+#[derive(Debug)]
+pub(super) struct Persistence {
+    pub(super) is_on: bool,
+    pub(super) folder: PathBuf,
+    pub(super) file: String,
+}
+
 /// What the lines have said so far.
 #[derive(Debug)]
 pub(super) struct Draft {
@@ -88,6 +96,7 @@ pub(super) struct Draft {
     pub(super) stations: Vec<Station>,
     /// The listener that options belong to now.
     pub(super) current: usize,
+    pub(super) persistence: Persistence,
     pub(super) plugin: Option<Plugin>,
     pub(super) has_bridge: bool,
     /// Options given once, with their listener.
@@ -153,6 +162,7 @@ impl Draft {
             client_id_prefix: None,
             stations: vec![Station::new(None, None, None)],
             current: 0,
+            persistence: Persistence { is_on: false, folder: ".".into(), file: "mosquitto.db".into() },
             plugin: None,
             has_bridge: false,
             given: HashSet::new(),
@@ -277,15 +287,15 @@ impl Draft {
     }
 
     pub(super) fn set_persistence_file(&mut self, value: &str) -> Result<(), Wrong> {
-        if value.contains('/') {
+        if value.contains('/') || value == "." || value == ".." {
             return Err(Wrong::Value("a name without folder; persistence_location names the folder".into()));
         }
-        self.config.persistence.file = value.to_owned();
+        self.persistence.file = value.to_owned();
         Ok(())
     }
 
     pub(super) fn set_persistence_folder(&mut self, value: &str) -> Result<(), Wrong> {
-        self.config.persistence.folder = value.into();
+        self.persistence.folder = value.into();
         Ok(())
     }
 
@@ -367,7 +377,7 @@ impl Draft {
             "mosquitto_password_file" => Plugin::PasswordFile,
             "mosquitto_acl_file" => Plugin::AclFile,
             "mosquitto_persist_sqlite" => {
-                self.config.persistence.is_on = true;
+                self.persistence.is_on = true;
                 Plugin::Persistence
             }
             "mosquitto_dynamic_security" => {

@@ -8,7 +8,7 @@ use crate::config::access::Words;
 use crate::config::address::addresses_of;
 use crate::config::{
     Access, Config, Identity, ListenAddress, Listener, LogDestination, LogForm, LogType, Mistake, Network, PORT, Place,
-    ProxiedTls, Security, Timestamp, Tls, Transport,
+    ProxiedTls, Security, Store, Timestamp, Tls, Transport,
 };
 
 /// Options of who may reach a listener.
@@ -25,6 +25,8 @@ const ACCESS: Words = Words {
 pub(super) fn finish(mut draft: Draft, ports: &[u16], has_binds: bool, mistakes: &mut Vec<Mistake>) -> Config {
     set_queue(&mut draft);
     set_logging(&mut draft);
+    let persistence = &draft.persistence;
+    draft.config.store = persistence.is_on.then(|| Store::beside(&persistence.folder, &persistence.file));
     let mut stations = std::mem::take(&mut draft.stations);
     let default = stations.remove(0);
     let is_local = stations.is_empty() && !default.is_touched && default.port.is_none() && default.host.is_none();

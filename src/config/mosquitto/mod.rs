@@ -99,7 +99,7 @@ impl Reader<'_> {
         match result {
             Err(Wrong::Value(wanted)) => self.error(place, format!("Invalid '{name}' value ({value}): {wanted}")),
             Err(Wrong::Whole(text)) => self.error(place, text),
-            Ok(()) => self.tell_verdict(row, name, value, place),
+            Ok(()) => self.tell_verdict(row, name, place),
         }
     }
 
@@ -159,11 +159,9 @@ impl Reader<'_> {
         Ok(())
     }
 
-    fn tell_verdict(&mut self, row: &Row, name: &str, value: &str, place: &Place) {
+    fn tell_verdict(&mut self, row: &Row, name: &str, place: &Place) {
         match row.verdict {
             Verdict::Works => {}
-            Verdict::Later(default) if value == default => {}
-            Verdict::Later(_) => self.warn(place, &format!("'{name}' has no effect yet")),
             Verdict::Unsupported(instead) => self.warn(place, &format!("'{name}' is not supported: {instead}")),
             Verdict::Accepted(why) => self.warn(place, &format!("'{name}' has no effect: {why}")),
             Verdict::Refused(why) => self.error(place, format!("'{name}' cannot be had: {why}")),

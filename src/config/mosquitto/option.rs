@@ -27,8 +27,6 @@ pub(super) enum Scope {
 pub(super) enum Verdict {
     /// What Mosquitto does.
     Works,
-    /// It is read; nothing does it yet, so that another value than this default does not do what it says.
-    Later(&'static str),
     /// Nothing, and the user should know: this is instead.
     Unsupported(&'static str),
     /// Nothing, and nothing is lost by it: this is why.
@@ -65,7 +63,7 @@ const fn row(name: &'static str, scope: Scope, verdict: Verdict, act: Act) -> Ro
 
 use Act::{Flag, Nothing, Number, Often, Once};
 use Scope::{Bridge, General, Listener, Plugin, Security};
-use Verdict::{Accepted, Later, Refused, Unsupported, Works};
+use Verdict::{Accepted, Refused, Unsupported, Works};
 
 const ANY: i64 = i64::MAX;
 const U16: i64 = u16::MAX as i64;
@@ -89,13 +87,9 @@ pub(super) const ROWS: &[Row] = &[
     row("auth_plugin_deny_special_chars", Security, Accepted("no plugin is asked for rights"), Flag(|_, _| {})),
     row("auto_id_prefix", Security, Works, Once(|d, v| d.security().id_prefix.put(v))),
     row("listener_auto_id_prefix", Listener, Works, Once(|d, v| d.listener().listener.generated_id_prefix.put(v))),
-    row(
-        "autosave_interval",
-        General,
-        Later("1800"),
-        Number(0, U32, |d, v| d.config.persistence.save_interval = v as u32),
-    ),
-    row("autosave_on_changes", General, Later("false"), Flag(|d, v| d.config.persistence.counts_changes = v)),
+    // When to save: each change is written when it is made, so that what these promise is kept whatever they say.
+    row("autosave_interval", General, Works, Number(0, U32, |_, _| {})),
+    row("autosave_on_changes", General, Works, Flag(|_, _| {})),
     row("check_retain_source", General, Works, Flag(|d, v| d.checks_retain_source = v)),
     row("clientid_prefixes", General, Works, Once(|d, v| d.client_id_prefix.put(v))),
     row("connection_messages", General, Works, Flag(|d, v| d.config.logging.tells_connections = v)),
@@ -135,10 +129,10 @@ pub(super) const ROWS: &[Row] = &[
     row("message_size_limit", General, Works, Number(0, PACKET, Draft::set_payload_bytes)),
     row("password_file", Security, Works, Once(|d, v| d.security().rest.password_file.put(v))),
     row("per_listener_settings", General, Works, Flag(|d, v| d.is_per_listener = v)),
-    row("persistence", General, Later("false"), Flag(|d, v| d.config.persistence.is_on = v)),
-    row("retained_persistence", General, Later("false"), Flag(|d, v| d.config.persistence.is_on = v)),
-    row("persistence_file", General, Later(""), Once(Draft::set_persistence_file)),
-    row("persistence_location", General, Later(""), Once(Draft::set_persistence_folder)),
+    row("persistence", General, Works, Flag(|d, v| d.persistence.is_on = v)),
+    row("retained_persistence", General, Works, Flag(|d, v| d.persistence.is_on = v)),
+    row("persistence_file", General, Works, Once(Draft::set_persistence_file)),
+    row("persistence_location", General, Works, Once(Draft::set_persistence_folder)),
     row("persistent_client_expiration", General, Works, Once(Draft::set_session_expiry)),
     row("pid_file", General, Works, Once(|d, v| d.config.pid_file.put(v))),
     row("psk_file", Security, Unsupported(PSK), Once(|_, _| Ok(()))),

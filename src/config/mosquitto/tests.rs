@@ -395,7 +395,30 @@ fn plugins_that_come_with_mosquitto_are_built_in_and_others_are_refused() {
     assert_eq!((security.password_file, security.acl_file), (Some("p".into()), Some("a".into())));
     assert!(mistakes("plugin /l/mosquitto_dynamic_security.so")[0].contains("not supported yet"));
     assert!(mistakes("auth_plugin /l/mine.so")[0].contains("Unable to load plugin '/l/mine.so'"));
-    assert!(config("plugin mosquitto_persist_sqlite.so\nplugin_opt_sync normal").persistence.is_on);
+    assert!(config("plugin mosquitto_persist_sqlite.so\nplugin_opt_sync normal").store.is_some());
+}
+
+/// Mosquitto writes a file now and then; here all is written at once, in a directory beside it.
+#[test]
+fn persistence_is_a_store_beside_mosquittos_file_at_the_strongest_level() {
+    let directory = |text: &str| {
+        assert_eq!(warnings(text), [""; 0]);
+        let store = config(text).store?;
+        assert!(store.durability.is_empty(), "all is commit");
+        Some(store.directory.to_str().unwrap().to_owned())
+    };
+    assert_eq!(directory("persistence false\npersistence_location /l\n"), None);
+    assert_eq!(directory("autosave_interval 5\n"), None);
+    assert_eq!(directory("persistence true\n").as_deref(), Some("./mosquitto.ringmq"));
+    let debian = "persistence true\npersistence_location /var/lib/mosquitto/\n";
+    assert_eq!(directory(debian).as_deref(), Some("/var/lib/mosquitto/mosquitto.ringmq"));
+    let all = "persistence_file m.store\nautosave_interval 0\nautosave_on_changes true\nretained_persistence true\n\
+               persistence_location /l\n";
+    assert_eq!(directory(all).as_deref(), Some("/l/m.store.ringmq"));
+    assert!(mistakes("persistence_file a/b")[0].contains("persistence_location names the folder"));
+    assert!(mistakes("persistence_file ..")[0].contains("Invalid 'persistence_file' value"));
+    assert!(mistakes("persistence maybe")[0].contains("Invalid 'persistence' value (maybe): true or false"));
+    assert!(mistakes("autosave_interval x")[0].contains("Invalid 'autosave_interval' value"));
 }
 
 #[test]
@@ -406,7 +429,6 @@ fn a_bridge_is_one_mistake() {
 
 #[test]
 fn what_has_no_effect_is_told_and_what_works_is_not() {
-    assert_eq!(warnings("persistence true\npersistence_location /var/lib/\n").len(), 2);
     assert_eq!(warnings("persistence false\nretain_available true\nlog_dest stderr\nautosave_interval 1800"), [""; 0]);
     assert!(warnings("memory_limit 100")[0].contains("use --set held_bytes_per_shard_max"));
     assert!(warnings("listener 1 127.0.0.1\ndhparamfile x")[0].contains("OpenSSL"));

@@ -6,7 +6,8 @@
 use ::toml::de::DeValue;
 
 use super::value::Value;
-use crate::config::{Authenticator, Config, Listener, Logging, Offer, Persistence, Security, Tls, Tokens};
+use crate::config::store::Wanted;
+use crate::config::{Authenticator, Config, Listener, Logging, Offer, Security, Tls, Tokens};
 
 /// A key of a section that fills a `T`.
 pub(super) struct Key<T> {
@@ -116,12 +117,11 @@ pub(super) const OFFER: &[Key<Offer>] = keys! {
         = payload_bytes_max;
 };
 
-pub(super) const PERSISTENCE: &[Key<Persistence>] = keys! {
-    "enabled" "Whether sessions and retained messages outlive the process. No effect yet." ("true") = is_on;
-    "folder" "Where they are kept." ("\"/var/lib/ringmq\"") = folder;
-    "file" "The file in the folder." ("\"mosquitto.db\"") = file;
-    "save_interval" "Pause between two savings, seconds; 0 saves at the end only." ("1800") = save_interval;
-    "count_changes" "Whether save_interval counts changes, not seconds." ("false") = counts_changes;
+pub(super) const STORE: &[Key<Wanted>] = keys! {
+    "path" "The directory, which belongs to this broker alone; `none` for no store. Unless set, systemd's StateDirectory= if there is one, else none."
+        ("\"/var/lib/ringmq\"") = path;
+    "durability" "From when on a message is safe, by topic filter; the first that matches counts, what none matches is commit. commit: acknowledged when it is on the disk; write: on the disk within a second; memory: never written."
+        ("[{ filter = \"alarms/#\", level = \"commit\" }, { filter = \"#\", level = \"memory\" }]") = durability;
 };
 
 pub(super) const LISTENER: &[Key<Station>] = keys! {

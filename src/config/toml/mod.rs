@@ -23,13 +23,14 @@ use self::key::{Key, Root, Station};
 use super::access::Words;
 use super::mistake::near;
 use super::setting::{HELD_BYTES, QUEUE_FULL, SETTINGS};
+use super::store::Wanted;
 use super::{
     Authenticator, Config, Identity, ListenAddress, Listener, Mistake, Place, Security, Tls, Tokens, Transport,
 };
 use crate::limits::{Limits, QueueFull};
 
 /// Sections, each a table.
-const SECTIONS: [&str; 5] = ["limits", "security", "log", "offer", "persistence"];
+const SECTIONS: [&str; 5] = ["limits", "security", "log", "offer", "store"];
 /// The section that is a list of tables.
 const LISTENER: &str = "listener";
 /// Tables of a security.
@@ -54,6 +55,7 @@ pub(super) struct Told {
     pub(super) config: Config,
     pub(super) shards: Option<usize>,
     pub(super) cpus: Option<Vec<usize>>,
+    pub(super) store: Wanted,
 }
 
 /// Reads `file` over `base`; what is wrong is added to `mistakes`. `has_binds`: the command line names addresses, so that the
@@ -94,6 +96,7 @@ impl Walk<'_> {
 
     fn root(&mut self, table: &DeTable<'_>, base: Config, has_binds: bool) -> Told {
         let mut root = Root { config: base, shards: None, cpus: None };
+        let mut store = Wanted::default();
         self.keys(table, "", key::ROOT, &[&SECTIONS[..], &[LISTENER]].concat(), &mut root);
         let listeners = table.get(LISTENER);
         let config = &mut root.config;
@@ -104,7 +107,7 @@ impl Walk<'_> {
                 "security" => self.security(value, "security", &mut config.securities[0]),
                 "log" => self.section(value, "log", key::LOG, &mut config.logging),
                 "offer" => self.section(value, "offer", key::OFFER, &mut config.offer),
-                "persistence" => self.section(value, "persistence", key::PERSISTENCE, &mut config.persistence),
+                "store" => self.store(value, &mut store),
                 _ => {}
             }
         }
@@ -112,7 +115,7 @@ impl Walk<'_> {
             config.listeners.clear();
             self.listeners(value, config);
         }
-        Told { config: root.config, shards: root.shards, cpus: root.cpus }
+        Told { config: root.config, shards: root.shards, cpus: root.cpus, store }
     }
 
     fn table<'t>(&mut self, value: &'t Spanned<DeValue<'_>>, name: &str) -> Option<&'t DeTable<'t>> {
@@ -232,6 +235,14 @@ impl Walk<'_> {
             });
         }
         listener
+    }
+
+    fn store(&mut self, value: &Spanned<DeValue<'_>>, store: &mut Wanted) {
+        self.section(value, "store", key::STORE, store);
+        let path = value.get_ref().as_table().and_then(|table| table.get("path"));
+        if let Some(path) = path.filter(|path| path.get_ref().as_str() == Some("")) {
+            self.say(path.span(), "'store.path': a directory, or \"none\", is wanted".into());
+        }
     }
 
     fn security(&mut self, value: &Spanned<DeValue<'_>>, name: &str, security: &mut Security) {

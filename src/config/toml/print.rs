@@ -8,6 +8,7 @@ use std::fmt::Write;
 use super::key::{self, Key, Root, Station};
 use super::{limits, security};
 use crate::config::setting::{HELD_BYTES, QUEUE_FULL, SETTINGS, Setting};
+use crate::config::store::{NOWHERE, Wanted};
 use crate::config::{Authenticator, Config, ListenAddress, Listener, PORT, Security, Tokens, Transport};
 use crate::limits::{Limits, QueueFull};
 
@@ -37,8 +38,8 @@ pub fn default_text() -> String {
     explain(&mut text, key::LOG, &root.config.logging, "");
     text.push_str("\n# What clients get.\n[offer]\n");
     explain(&mut text, key::OFFER, &root.config.offer, "");
-    text.push_str("\n# What outlives the process.\n[persistence]\n");
-    explain(&mut text, key::PERSISTENCE, &root.config.persistence, "");
+    text.push_str("\n# What is kept on disk, to outlive the process.\n[store]\n");
+    explain(&mut text, key::STORE, &Wanted::default(), "");
     text.push_str("\n# Bounds: each has its unit in its name or in brackets.\n[limits]\n");
     SETTINGS.iter().for_each(|setting| explain_limit(&mut text, setting, &root.config.limits));
     let words = QueueFull::WORDS.map(|(word, _)| word).join(", ");
@@ -76,14 +77,22 @@ pub(in crate::config) fn converted_text(config: &Config, notes: &[String]) -> St
     differing(&mut text, key::LOG, &config.logging, &plain.logging);
     text.push_str("\n[offer]\n");
     differing(&mut text, key::OFFER, &config.offer, &plain.offer);
-    text.push_str("\n[persistence]\n");
-    differing(&mut text, key::PERSISTENCE, &config.persistence, &plain.persistence);
+    text.push_str("\n[store]\n");
+    differing(&mut text, key::STORE, &wanted_of(config), &Wanted::default());
     text.push_str("\n[limits]\n");
     differing_limits(&mut text, config);
     if !is_local {
         config.listeners.iter().for_each(|listener| put_listener(&mut text, listener, config));
     }
     text
+}
+
+/// Said in any case: without it systemd may name one.
+fn wanted_of(config: &Config) -> Wanted {
+    match &config.store {
+        Some(store) => Wanted { path: Some(store.directory.clone()), durability: store.durability.clone() },
+        None => Wanted { path: Some(NOWHERE.into()), ..Wanted::default() },
+    }
 }
 
 fn put(text: &mut String, what: std::fmt::Arguments<'_>) {

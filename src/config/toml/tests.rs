@@ -6,7 +6,8 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::*;
-use crate::config::{Network, PORT, mosquitto};
+use crate::config::{Network, PORT, Store, mosquitto, store};
+use crate::store::Level;
 use crate::wire::QoS;
 
 fn with_file<T>(text: &str, read: impl FnOnce(&Path) -> T) -> T {
@@ -29,7 +30,8 @@ fn read_text(text: &str) -> (Told, Vec<String>) {
 fn config(text: &str) -> Config {
     let (told, mistakes) = read_text(text);
     assert_eq!(mistakes, [""; 0], "{text}");
-    told.config
+    let store = store::choose(told.store, store::Places::default(), &mut Vec::new()).unwrap();
+    Config { store, ..told.config }
 }
 
 #[test]
@@ -47,6 +49,7 @@ fn every_example_of_the_printed_defaults_is_read() {
     let text: Vec<_> = default_text().lines().map(uncommented).collect();
     let (told, mistakes) = read_text(&text.join("\n"));
     assert_eq!(mistakes, [""; 0]);
+    assert_eq!(told.store.durability, [("alarms/#".into(), Level::Commit), ("#".into(), Level::Memory)]);
     assert!(told.config.listeners[0].tls.is_some() && told.config.is_held_bytes_set && told.cpus.is_some());
 }
 
@@ -117,6 +120,34 @@ fn a_judge_that_cannot_judge_is_a_mistake() {
     for (found, expected) in found.iter().zip(expected) {
         assert!(found.starts_with(expected), "{found}\n{expected}");
     }
+}
+
+#[test]
+fn levels_are_of_topic_filters_and_the_first_counts() {
+    let text = "[store]\npath = \"/d \\\"e\"\ndurability = [{ level = \"write\", filter = \"a/+\" }, { filter = \"#\", level = \"memory\" }]\n";
+    let durability = vec![("a/+".into(), Level::Write), ("#".into(), Level::Memory)];
+    let told = config(text);
+    assert_eq!(told.store, Some(Store { directory: "/d \"e".into(), durability }));
+    assert_eq!(config(&converted_text(&told, &[])), told);
+    assert!(config("[store]\npath = \"none\"\n").store.is_none() && config("[store]\n").store.is_none());
+    for (wrong, words) in [
+        ("path = \"\"", "'store.path': a directory, or \"none\", is wanted"),
+        ("paht = \"/d\"", "unknown key 'store.paht'; near it: path"),
+        ("durability = \"commit\"", "'store.durability': a list in square brackets is wanted"),
+        ("durability = [\"#\"]", "'store.durability': { filter = \"FILTER\", level = \"LEVEL\" } is wanted"),
+        ("durability = [{ filter = \"#\" }]", "'store.durability': { filter = \"FILTER\", level"),
+        ("durability = [{ filter = \"#\", level = \"disk\" }]", "'store.durability': one of memory, write, commit is"),
+        ("durability = [{ filter = \"#a\", level = \"write\" }]", "'store.durability': '#a' is no topic filter: mis"),
+        (
+            "durability = [{ filter = \"$share/g/a\", level = \"write\" }]",
+            "'store.durability': '$share/g/a': levels are",
+        ),
+    ] {
+        let found = read_text(&format!("[store]\n{wrong}\n")).1;
+        assert!(found.len() == 1 && found[0].starts_with(&format!("2: {words}")), "{found:?}");
+    }
+    let old = read_text("[persistence]\n").1;
+    assert!(old.len() == 1 && old[0].starts_with("1: unknown key 'persistence'"), "{old:?}");
 }
 
 #[test]

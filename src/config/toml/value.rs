@@ -8,9 +8,11 @@ use std::path::PathBuf;
 use ::toml::de::DeValue;
 
 use crate::config::address::addresses_of;
+use crate::config::store::{check_filter, level_words};
 use crate::config::{
     AdminAddress, Identity, ListenAddress, LogDestination, LogForm, LogType, Network, PORT, Timestamp,
 };
+use crate::store::Level;
 use crate::wire::{ProtocolVersion, QoS};
 
 /// A value of a key.
@@ -153,6 +155,31 @@ words!(ProtocolVersion, "3.1" = Self::V31, "3.1.1" = Self::V311, "5.0" = Self::V
 words!(Identity, "none" = Self::None, "common-name" = Self::CommonName, "subject" = Self::Subject);
 
 words!(LogForm, "plain" = Self::Plain, "mosquitto" = Self::Mosquitto, "json" = Self::Json);
+
+impl Value for Level {
+    fn read(value: &DeValue<'_>) -> Result<Self, String> {
+        Self::of_name(text(value)?).ok_or_else(|| format!("one of {} is wanted as level", level_words()))
+    }
+
+    fn write(&self) -> Option<String> {
+        Some(quoted(self.name()))
+    }
+}
+
+/// The level of the topics that a filter matches.
+impl Value for (Box<str>, Level) {
+    fn read(value: &DeValue<'_>) -> Result<Self, String> {
+        let wanted = "{ filter = \"FILTER\", level = \"LEVEL\" } is wanted";
+        let table = value.as_table().filter(|table| table.len() == 2).ok_or(wanted)?;
+        let filter = text(table.get("filter").ok_or(wanted)?.get_ref())?;
+        check_filter(filter)?;
+        Ok((filter.into(), Level::read(table.get("level").ok_or(wanted)?.get_ref())?))
+    }
+
+    fn write(&self) -> Option<String> {
+        Some(format!("{{ filter = {}, level = {} }}", quoted(&self.0), quoted(self.1.name())))
+    }
+}
 
 impl Value for LogType {
     fn read(value: &DeValue<'_>) -> Result<Self, String> {

@@ -1,0 +1,187 @@
+//! Store: where a broker keeps what is to outlive it, and from when on that is safe.
+//!
+//! Duty: the directory, the level of each topic, which of the places that are named counts, the words for both. Must not: make, open or
+//! look into a directory. Neighbours: `mosquitto` and `toml` read it from files, `load` from the command line and systemd; `runtime`
+//! opens it.
+
+use std::path::{Path, PathBuf};
+
+use super::Mistake;
+use crate::limits::Limits;
+use crate::store::Level;
+use crate::topic::{TopicFilter, TopicLimits};
+
+/// The word for no store, in the place of a directory.
+pub(super) const NOWHERE: &str = "none";
+
+/// What the directory is called that stands beside a file of Mosquitto's.
+const SUFFIX: &str = ".ringmq";
+
+/// What is kept on disk, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Store {
+    /// The directory; made if it is not there, in one that is.
+    pub directory: PathBuf,
+    /// From when on a message is safe, by topic filter: the first that matches counts; what none matches is `commit`. No filter is a
+    /// shared one, and all are valid.
+    pub durability: Vec<(Box<str>, Level)>,
+}
+
+/// What a file of ringmq's own says of the store.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Wanted {
+    /// The directory, or `none`; `None`: the file says nothing.
+    pub(super) path: Option<PathBuf>,
+    pub(super) durability: Vec<(Box<str>, Level)>,
+}
+
+/// Places that count if no file names one, or whatever it names.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Places<'a> {
+    /// Of the command line; `none` for no store.
+    pub(super) of_line: Option<&'a Path>,
+    /// Of systemd, for a broker whose file says nothing.
+    pub(super) of_system: Option<&'a Path>,
+}
+
+impl Store {
+    /// All of it at `commit`.
+    pub(super) fn at(directory: impl Into<PathBuf>) -> Self {
+        Self { directory: directory.into(), durability: Vec::new() }
+    }
+
+    /// Where a broker that takes Mosquitto's place keeps what Mosquitto kept in `file` of `folder`: beside that, which stays as it is.
+    pub(super) fn beside(folder: &Path, file: &str) -> Self {
+        let name = file.strip_suffix(".db").filter(|name| !name.is_empty()).unwrap_or(file);
+        Self::at(folder.join(format!("{name}{SUFFIX}")))
+    }
+
+    /// The files of Mosquitto's that this store may have come in the place of; none of them need be there.
+    pub fn predecessors(&self) -> Vec<PathBuf> {
+        let name = self.directory.file_name().and_then(|name| name.to_str());
+        let stem = name.and_then(|name| name.strip_suffix(SUFFIX)).filter(|stem| !stem.is_empty());
+        let names = stem.into_iter().flat_map(|stem| [format!("{stem}.db"), stem.to_owned()]);
+        names.map(|name| self.directory.with_file_name(name)).collect()
+    }
+
+    /// What is promised, for people: half a line.
+    pub fn told(&self) -> String {
+        let place = self.directory.display();
+        if self.durability.is_empty() {
+            return format!("durability: commit (what is acknowledged is on the disk, in {place})");
+        }
+        let rules = self.durability.iter().map(|(filter, level)| format!("{filter} {}, ", level.name()));
+        let rest = if self.durability.iter().any(|(filter, _)| &**filter == "#") { "" } else { "all else commit, " };
+        format!("durability: {}{rest}in {place}", rules.collect::<String>())
+    }
+}
+
+/// Which store a broker has: what the command line names counts more than what a file says, and that more than what systemd has.
+/// `of_file`: what the file says, with `None` as path if it says nothing.
+pub(super) fn choose(
+    of_file: Wanted,
+    places: Places<'_>,
+    warnings: &mut Vec<String>,
+) -> Result<Option<Store>, Mistake> {
+    if places.of_line.is_some_and(|path| path.as_os_str().is_empty()) {
+        return Err(Mistake::unusable("--store: a directory, or none, is wanted"));
+    }
+    let path = places.of_line.or(of_file.path.as_deref()).or(places.of_system);
+    let directory = path.filter(|path| path.as_os_str() != NOWHERE).map(Path::to_owned);
+    if directory.is_none() && !of_file.durability.is_empty() {
+        warnings
+            .push("Warning: 'store.durability' does nothing without a store; 'store.path' names its directory".into());
+    }
+    Ok(directory.map(|directory| Store { directory, durability: of_file.durability }))
+}
+
+/// A filter of the list of levels.
+///
+/// # Errors
+/// What is wrong with it.
+pub(super) fn check_filter(filter: &str) -> Result<(), String> {
+    if filter == "$share" || filter.starts_with("$share/") {
+        return Err(format!(
+            "'{filter}': levels are of topics, whoever shares them; write the filter behind the group"
+        ));
+    }
+    TopicFilter::new(filter, TopicLimits::from(&Limits::default()))
+        .map(drop)
+        .map_err(|error| format!("'{filter}' is no topic filter: {error}"))
+}
+
+/// The words of all levels, for people.
+pub(super) fn level_words() -> String {
+    [Level::Memory, Level::Write, Level::Commit].map(Level::name).join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chosen(path: Option<&str>, line: Option<&str>, system: Option<&str>) -> Option<PathBuf> {
+        let wanted = Wanted { path: path.map(PathBuf::from), durability: Vec::new() };
+        let places = Places { of_line: line.map(Path::new), of_system: system.map(Path::new) };
+        choose(wanted, places, &mut Vec::new()).unwrap().map(|store| store.directory)
+    }
+
+    #[test]
+    fn the_command_line_counts_more_than_the_file_and_that_more_than_systemd() {
+        let dir = |name: &str| Some(PathBuf::from(name));
+        assert_eq!(chosen(None, None, None), None);
+        assert_eq!(chosen(None, None, Some("/s")), dir("/s"));
+        assert_eq!(chosen(Some("/f"), None, Some("/s")), dir("/f"));
+        assert_eq!(chosen(Some("/f"), Some("/l"), Some("/s")), dir("/l"));
+        assert_eq!(chosen(Some("none"), None, Some("/s")), None);
+        assert_eq!(chosen(Some("/f"), Some("none"), Some("/s")), None);
+        assert_eq!(chosen(Some("none"), Some("/l"), None), dir("/l"));
+        let empty = Places { of_line: Some(Path::new("")), of_system: None };
+        let mistake = choose(Wanted::default(), empty, &mut Vec::new()).unwrap_err();
+        assert!(mistake.exit_code == 1 && mistake.text.starts_with("--store: "), "{mistake}");
+    }
+
+    #[test]
+    fn levels_without_a_store_are_warned_of_and_stay_with_one_from_elsewhere() {
+        let wanted = || Wanted { path: None, durability: vec![("#".into(), Level::Memory)] };
+        let mut warnings = Vec::new();
+        assert_eq!(choose(wanted(), Places::default(), &mut warnings), Ok(None));
+        assert!(warnings.len() == 1 && warnings[0].contains("'store.durability' does nothing"), "{warnings:?}");
+        let places = Places { of_line: Some(Path::new("/l")), of_system: None };
+        let store = choose(wanted(), places, &mut warnings).unwrap().unwrap();
+        assert_eq!((store.durability, warnings.len()), (wanted().durability, 1));
+    }
+
+    #[test]
+    fn a_store_beside_mosquittos_file_does_not_touch_it() {
+        for (file, name) in [("mosquitto.db", "mosquitto.ringmq"), ("m", "m.ringmq"), (".db", ".db.ringmq")] {
+            let store = Store::beside(Path::new("/var/lib/mosquitto/"), file);
+            assert_eq!(store.directory, Path::new("/var/lib/mosquitto").join(name));
+            assert!(store.predecessors().contains(&Path::new("/var/lib/mosquitto").join(file)), "{file}");
+        }
+        assert_eq!(Store::at("/var/lib/ringmq").predecessors(), [""; 0].map(PathBuf::from));
+    }
+
+    #[test]
+    fn the_promise_is_told_with_its_levels() {
+        let store = |durability: &[(&str, Level)]| Store {
+            durability: durability.iter().map(|(filter, level)| ((*filter).into(), *level)).collect(),
+            ..Store::at("/d")
+        };
+        assert_eq!(store(&[]).told(), "durability: commit (what is acknowledged is on the disk, in /d)");
+        let levels = [("a/#", Level::Commit), ("#", Level::Memory)];
+        assert_eq!(store(&levels).told(), "durability: a/# commit, # memory, in /d");
+        assert_eq!(store(&[("b", Level::Write)]).told(), "durability: b write, all else commit, in /d");
+    }
+
+    #[test]
+    fn a_filter_of_levels_is_a_topic_filter_and_not_a_shared_one() {
+        for good in ["#", "a/+/b", "$SYS/#", "$shared"] {
+            assert_eq!(check_filter(good), Ok(()), "{good}");
+        }
+        for (bad, words) in [("", "empty"), ("a/#/b", "misplaced wildcard"), ("$share/g/a", "behind the group")] {
+            let text = check_filter(bad).unwrap_err();
+            assert!(text.contains(words), "{text}");
+        }
+        assert_eq!(level_words(), "memory, write, commit");
+    }
+}

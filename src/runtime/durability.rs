@@ -1,0 +1,37 @@
+//! Durability: what the operator reads of the store.
+//!
+//! Duty: what survives, for the line at the start; what is found beside a store that is new; the answer to SIGUSR1. Must not: write
+//! records. Neighbours: `config` says where the store is; `start` tells.
+
+use crate::config::Store;
+
+/// What survives, and how to change that: half a line.
+pub(super) fn told(store: Option<&Store>) -> String {
+    const NOTHING: &str = "durability: memory (nothing survives a restart";
+    match store {
+        None => format!("{NOTHING}; --store DIR changes that)"),
+        // The store is not written yet.
+        Some(store) => format!("{NOTHING} yet; {} stays as it is)", store.directory.display()),
+    }
+}
+
+/// What is to be done first where Mosquitto has left its file and this broker has nothing yet.
+pub(super) fn notice(store: &Store) -> Option<String> {
+    if store.directory.exists() {
+        return None;
+    }
+    let file = store.predecessors().into_iter().find(|file| file.is_file())?;
+    let (file, directory) = (file.display(), store.directory.display());
+    Some(format!(
+        "{file} of Mosquitto is not read: to begin with its sessions and messages, stop this broker, remove {directory} and say \
+         `ringmq import {file} --store {directory}`"
+    ))
+}
+
+/// Has all written that is to survive; what was done, for the log.
+pub(super) fn save(store: Option<&Store>) -> String {
+    match store {
+        None => "Nothing to save: durability is memory (nothing survives a restart)".into(),
+        Some(_) => "Nothing to save: everything is written already".into(),
+    }
+}
