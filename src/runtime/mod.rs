@@ -15,6 +15,7 @@
 //!   `window`, `beside`: what a room that is no shard sees and needs (`admin`).
 //!   `board`: words between the main thread and the shards. `process`, `watchdog`: what a daemon does with itself and for systemd.
 //!   `clock`.
+//! - `store`: what must outlive the process, on a disk.
 #![allow(unsafe_code, reason = "system calls and memory that the kernel shares; every block says why it is sound")]
 #![allow(clippy::disallowed_methods, reason = "this floor is where clocks and threads are allowed")]
 
@@ -62,6 +63,7 @@ mod signal;
 mod slots;
 mod spin;
 mod start;
+pub mod store;
 mod sys;
 mod tokens;
 mod unix_path;
