@@ -212,7 +212,8 @@ fn a_check_names_files_that_are_not_there_and_cpus_that_are_not() {
 
 #[test]
 fn printed_files_are_files_to_start_from() {
-    let folder = Folder::new(&[("m.conf", "listener 0 127.0.0.1\nmax_inflight_messages 5\nmemory_limit 5\npersistence true\n")]);
+    let folder =
+        Folder::new(&[("m.conf", "listener 0 127.0.0.1\nmax_inflight_messages 5\nmemory_limit 5\npersistence true\n")]);
     for arguments in [&["config", "default"][..], &["config", "convert", "m.conf"]] {
         let (code, text, error) = folder.run(arguments);
         assert_eq!((code, error.as_str()), (Some(0), ""));

@@ -19,6 +19,7 @@ use super::address_rates::AddressRates;
 use super::board::{Board, Figures, Order};
 use super::changing::Change;
 use super::clock::Clock;
+use super::keeping::{Keeping, RESTORE_PAUSE_MILLIS};
 use super::mesh::Mesh;
 use super::news::{News, WhoIs};
 use super::operation::Operation;
@@ -104,6 +105,8 @@ pub(super) struct Parts {
     pub(super) news: Receiver<News>,
     /// Who checks passwords.
     pub(super) asker: Asker,
+    /// The store, if there is one.
+    pub(super) keeping: Option<Keeping>,
     /// Where events go.
     pub(super) report: Report,
 }
@@ -160,6 +163,9 @@ pub(super) struct Driver {
     clock: Clock,
     news: Receiver<News>,
     asker: Asker,
+    keeping: Option<Keeping>,
+    /// Whether nobody is let in yet, as not every shard is restored.
+    is_restoring: bool,
     is_stopping: Arc<AtomicBool>,
     stop_by: Option<Millis>,
     board: Arc<Board>,
@@ -212,6 +218,8 @@ impl Driver {
             clock: parts.clock,
             news: parts.news,
             asker: parts.asker,
+            is_restoring: parts.keeping.is_some(),
+            keeping: parts.keeping,
             is_stopping: parts.is_stopping,
             stop_by: None,
             board: parts.board,
@@ -221,17 +229,28 @@ impl Driver {
             bytes_sent: 0,
             accepted: 0,
         };
+        if let Some(keeping) = &mut driver.keeping {
+            keeping.restore(driver.now, &mut driver.shard, &mut driver.outbox);
+        }
         driver.ring.await_wake(driver.mesh.eventfd().as_fd());
-        driver.arm_listeners();
+        if !driver.is_restoring {
+            driver.arm_listeners();
+        }
         driver.ring.submit()?;
         Ok(driver)
     }
 
-    /// Turns until the broker stops.
+    /// Turns until the broker stops. `ready`: is called once, when clients may come.
     ///
     /// # Errors
     /// The ring has become unusable.
-    pub(super) async fn run(mut self) -> io::Result<()> {
+    pub(super) async fn run(mut self, ready: impl FnOnce()) -> io::Result<()> {
+        while self.is_restoring && !self.is_over() {
+            self.turn();
+            self.end_restoring();
+            self.wait(true)?;
+        }
+        ready();
         let mut yielded_at = self.now;
         while !self.is_over() {
             let had_work = self.turn();
@@ -256,11 +275,16 @@ impl Driver {
         self.step_handshakes();
         let had_mesh = self.take_mesh();
         self.take_news();
+        self.take_store_answers();
         self.pass_deadlines();
         self.read_board();
         self.resume_paused();
         self.ask_checks();
         self.close_finished();
+        // Before the mesh, so that who hears of a message may rely on it.
+        if let Some(keeping) = &self.keeping {
+            keeping.send(&mut self.outbox);
+        }
         // Before the sends, so that the other shards begin while this one is in the kernel.
         self.mesh.push(&mut self.outbox.mesh);
         self.flush_egress();
@@ -268,6 +292,14 @@ impl Driver {
         self.report_events();
         self.release_slots();
         had_completions || had_mesh
+    }
+
+    /// Lets clients in once every shard is restored.
+    fn end_restoring(&mut self) {
+        if self.keeping.as_mut().is_none_or(|keeping| keeping.are_all_restored(&self.shard)) {
+            self.is_restoring = false;
+            self.arm_listeners();
+        }
     }
 
     fn complete_operations(&mut self) -> bool {
@@ -350,7 +382,7 @@ impl Driver {
     fn pass_deadlines(&mut self) {
         let now = self.now;
         let is_due = |at: Option<Millis>| at.is_some_and(|at| at <= now);
-        if is_due(self.shard.next_deadline()) {
+        if is_due(self.shard.next_deadline()) && !self.is_restoring {
             self.shard.handle(now, Input::Deadline, &mut self.outbox);
         }
         if is_due(self.accept_at) {
@@ -433,6 +465,13 @@ impl Driver {
         }
     }
 
+    fn take_store_answers(&mut self) {
+        if let Some(keeping) = &mut self.keeping {
+            keeping.take_answers(self.now, &mut self.shard, &mut self.outbox);
+            self.close_finished();
+        }
+    }
+
     fn report_events(&mut self) {
         if !self.outbox.events.is_empty() {
             for event in self.outbox.events.drain(..) {
@@ -497,6 +536,9 @@ impl Driver {
 
     fn next_deadline(&self) -> Option<Millis> {
         let closing = self.closing.front().map(|(by, _)| *by);
+        if self.is_restoring {
+            return Some(self.now.after_millis(RESTORE_PAUSE_MILLIS));
+        }
         [self.shard.next_deadline(), closing, self.accept_at, self.cool_at, self.report.deadline(), self.stop_by]
             .into_iter()
             .flatten()

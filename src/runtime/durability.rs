@@ -10,8 +10,15 @@ pub(super) fn told(store: Option<&Store>) -> String {
     const NOTHING: &str = "durability: memory (nothing survives a restart";
     match store {
         None => format!("{NOTHING}; --store DIR changes that)"),
-        // The store is not written yet.
-        Some(store) => format!("{NOTHING} yet; {} stays as it is)", store.directory.display()),
+        Some(store) => {
+            let levels = store.durability.iter().map(|(filter, level)| format!("{filter}: {}", level.name()));
+            let levels = levels.chain(["all else: commit".to_owned()]).collect::<Vec<_>>().join(", ");
+            let levels = if store.durability.is_empty() { "commit".to_owned() } else { levels };
+            format!(
+                "durability: {levels} (what outlives a connection is acknowledged when it is safe in {})",
+                store.directory.display()
+            )
+        }
     }
 }
 

@@ -14,7 +14,8 @@
 //! - `report`, `phrase`, `line`, `journal`: what the operator reads; `census`, `announcer`, `sys`: what can be asked of the broker.
 //!   `window`, `beside`: what a room that is no shard sees and needs (`admin`).
 //!   `board`: words between the main thread and the shards. `process`, `watchdog`: what a daemon does with itself and for systemd.
-//!   `clock`. `durability`: what is said of the store.
+//!   `clock`.
+//! - `store`: what must outlive the process, on a disk. `keeping`: what it held goes to the shards. `durability`: what is said of it.
 #![allow(unsafe_code, reason = "system calls and memory that the kernel shares; every block says why it is sound")]
 #![allow(clippy::disallowed_methods, reason = "this floor is where clocks and threads are allowed")]
 
@@ -42,6 +43,7 @@ mod inherited;
 mod isolating;
 mod journal;
 mod judges;
+mod keeping;
 mod line;
 mod listener;
 mod memory;
@@ -63,6 +65,7 @@ mod signal;
 mod slots;
 mod spin;
 mod start;
+pub mod store;
 mod sys;
 mod tokens;
 mod unix_path;

@@ -9,6 +9,9 @@ use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
 
 use super::failure::Failure;
 
+/// Name of the threads that the store's database starts: after a panic there it takes no more commits, and the store says so.
+const STORE_THREAD: &str = "fjall:worker";
+
 thread_local! {
     static IS_CAUGHT: Cell<bool> = const { Cell::new(false) };
     /// A panic is on its way to who catches it. Another one before it arrives leaves nothing to be caught.
@@ -24,7 +27,7 @@ pub(super) fn install() {
         let text = describe(info);
         if IS_CAUGHT.get() && !IS_UNWINDING.replace(true) {
             TEXT.replace(text);
-        } else if IS_BESIDE.get() {
+        } else if IS_BESIDE.get() || std::thread::current().name() == Some(STORE_THREAD) {
             eprintln!("ringmq: {}; the broker goes on", Failure::of_panic(text));
         } else {
             let failure = Failure::of_panic(text);

@@ -27,6 +27,7 @@ use super::failure::Failure;
 use super::inherited::Inherited;
 use super::journal::Journal;
 use super::judges::Bench;
+use super::keeping::Opened;
 use super::listener::{self, Listeners};
 use super::memory::{Memory, fit_held_bytes};
 use super::mesh::{self, Caller};
@@ -38,6 +39,7 @@ use super::process::{self, PidFile, Starter};
 use super::reloading::Reloading;
 use super::report::{Report, Tone};
 use super::signal::{self, Signal};
+use super::store::WriterEnd;
 use super::verifier;
 use super::watch::{Watch, Watched};
 use super::watchdog::Watchdog;
@@ -156,7 +158,7 @@ fn serve(
     let board = Arc::new(Board::new(config.cpus.len()));
     let Listeners { bound, by_shard, .. } = listeners;
     let shared = Shared { policy: &policy, bench: &bench, journal: &journal, is_stopping: &is_stopping, board: &board };
-    let Ways { caller, desk, changes, hash_seed } = start_shards(config, by_shard, &shared, &notify)?;
+    let Ways { caller, desk, changes, hash_seed, writer } = start_shards(config, by_shard, &shared, &notify)?;
     window.open_to_shards(desk.clone(), config.cpus.len(), hash_seed);
     journal.publish_on(Arc::clone(&board), caller.clone());
     let announcer = (config.sys_interval_secs > 0)
@@ -206,6 +208,8 @@ fn serve(
             Again::Configuration => reloading.apply(reload()?),
             Again::Files => reloading.read_files(),
         })?;
+        // The shards have ended, and with them what the store waits for.
+        drop(writer.map(WriterEnd::join));
         broker.journal.line("ringmq has stopped".into());
     }
     Ok(())
@@ -227,6 +231,8 @@ struct Ways {
     changes: Vec<Sender<Change>>,
     /// By which client ids are given to shards.
     hash_seed: u64,
+    /// The thread of the store, if there is one.
+    writer: Option<WriterEnd>,
 }
 
 fn start_shards(
@@ -239,8 +245,19 @@ fn start_shards(
     let shards = config.cpus.len();
     let clock = Clock::start();
     let large_payloads = LargePayloads::default();
-    let hash_seed = config.hash_seed.map_or_else(random_seed, Ok)?;
     let (ends, caller) = mesh::connect_shards(shards).map_err(|error| cannot_start(&error))?;
+    let seeds = (config.hash_seed, random_seed()?);
+    let opened = config
+        .store
+        .as_ref()
+        .map(|store| Opened::open(store, &config.limits, clock, shards, seeds, &large_payloads, shared.journal));
+    let opened = opened.transpose()?;
+    let hash_seed = opened.as_ref().map_or(seeds.0.unwrap_or(seeds.1), |opened| opened.hash_seed);
+    let (keepings, writer) = match opened.map(|opened| opened.start(&caller, shared.journal)).transpose()? {
+        None => (Vec::new(), None),
+        Some((keepings, writer)) => (keepings, Some(writer)),
+    };
+    let mut keepings = keepings.into_iter();
     let (desk, news) = news::open_desk(shards, caller.clone());
     let shard_secret = random_secret()?;
     let secret = [random_seed()?, random_seed()?, random_seed()?, random_seed()?];
@@ -248,7 +265,7 @@ fn start_shards(
     let askers = askers.map_err(|error| cannot_start(&error))?;
     let outside = news.into_iter().zip(askers);
     for (((index, mesh), entrances), (news, asker)) in ends.into_iter().enumerate().zip(entrances).zip(outside) {
-        let id = ShardId(index as u16);
+        let (id, keeping) = (ShardId(index as u16), keepings.next());
         let shard_config = ShardConfig {
             shard: id,
             shards,
@@ -258,7 +275,7 @@ fn start_shards(
             limits: config.limits.clone(),
             large_payloads: large_payloads.clone(),
             is_faulty: config.is_faulty,
-            store: None,
+            store: keeping.as_ref().map(|keeping| keeping.terms),
             policy: Arc::clone(shared.policy),
         };
         let parts = Parts {
@@ -279,13 +296,14 @@ fn start_shards(
             is_stopping: Arc::clone(shared.is_stopping),
             news,
             asker,
+            keeping,
             report: Report::new(shared.journal.clone(), id, Tone::from(&config.logging)),
         };
         let (cpu, notify) = (config.cpus[index], notify.clone());
         let builder = thread::Builder::new().name(format!("ringmq-{index}"));
         builder.spawn(move || run_shard(cpu, parts, &notify)).map_err(|error| cannot_start(&error))?;
     }
-    Ok(Ways { caller, desk, changes, hash_seed })
+    Ok(Ways { caller, desk, changes, hash_seed, writer })
 }
 
 /// The life of a shard's thread.
@@ -296,8 +314,7 @@ fn run_shard(cpu: usize, parts: Parts, notify: &Sender<Notice>) {
         let turned = panic_policy::catch(|| {
             executor.run(async {
                 let driver = Driver::new(parts).map_err(|error| Failure::of_io_uring(&error))?;
-                let _ = notify.send(Notice::Ready);
-                let ended = driver.run().await;
+                let ended = driver.run(|| drop(notify.send(Notice::Ready))).await;
                 ended.map_err(|error| Failure::internal(format!("the ring of shard {}: {error}", id.0)))
             })
         });
