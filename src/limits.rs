@@ -107,6 +107,9 @@ pub struct Limits {
     pub admin_request_bytes_max: usize,
     /// Time from accept to the end of the answer in the admin room, milliseconds.
     pub admin_request_ms_max: u64,
+    /// Bytes of the store's file system that are to stay free, at most a twentieth of it; below that, messages that have to be stored
+    /// are refused, and what is on its way is written down to a quarter of that. 0 keeps none free.
+    pub store_free_bytes_min: u64,
 }
 
 /// What happens to a QoS 1 or 2 message for a session whose queue is full. Counted in every case.
@@ -187,6 +190,7 @@ impl Default for Limits {
             admin_connections_max: 64,
             admin_request_bytes_max: 16 << 10,
             admin_request_ms_max: 5_000,
+            store_free_bytes_min: 256 << 20,
         }
     }
 }

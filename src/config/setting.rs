@@ -404,6 +404,14 @@ pub(super) const SETTINGS: &[Setting] = &[
         get: |l| l.admin_request_ms_max,
         set: |l, v| l.admin_request_ms_max = v,
     },
+    Setting {
+        name: "store_free_bytes_min",
+        unit: "bytes",
+        min: 0,
+        max: COUNT_MAX,
+        get: |l| l.store_free_bytes_min,
+        set: |l, v| l.store_free_bytes_min = v,
+    },
 ];
 
 /// The one that is chosen, not counted.

@@ -5,19 +5,20 @@
 
 use std::fs;
 use std::io;
-use std::ops::Bound;
 use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-use fjall::{Database, Keyspace, OwnedWriteBatch, PersistMode};
+use fjall::{Keyspace, OwnedWriteBatch, PersistMode};
 
 use super::super::panic_policy;
-use super::directory::{Directory, sync_folder};
+use super::directory::Directory;
 use super::findings::{CommitError, Findings, StoreFault, io_cause, is_of_room};
 use super::mending::tree_path;
 use super::opening::{self, RECORDS, Records, Refusal, Spare, open_database};
+use super::rescue::{Rescue, read_forward};
 use super::space::{Room, Space as DiskSpace};
+use super::trees::{self, Care};
 use crate::store::{Changes, Space};
 
 /// Above these the database makes a commit wait inside, where it does not see that its own threads have ended (fjall 3.1,
@@ -28,8 +29,9 @@ const UNSORTED_TABLES_MAX: usize = 16;
 /// How often to look whether the database's threads have caught up.
 const CATCH_UP_PAUSE: Duration = Duration::from_millis(1);
 
-/// Records in one commit while a damaged keyspace is copied.
-const COPIED_AT_ONCE: usize = 1024;
+/// The database's own threads may need so much, bytes: tables are written beside those that they take the place of. When one of them
+/// has failed, and less than that is free, it was for want of room.
+const WORKING_BYTES: u64 = 256 << 20;
 
 /// What a store is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -192,18 +194,18 @@ impl Engine {
     /// After a write that failed: the beginning of it is cut off when the database is opened.
     fn reopen_if_needed(&mut self) -> Result<(), CommitError> {
         if self.must_reopen || self.records.is_none() {
-            self.close();
-            let opened = opening::open(&self.directory, &mut self.findings);
+            drop_quietly(self.records.take());
+            let mut findings = Findings::default();
+            let opened = opening::open(&self.directory, &mut findings);
+            let has_lost = !findings.lost.is_empty();
+            self.findings.append(findings);
             self.records = Some(opened.map_err(|fault| CommitError::Full(fault.to_string()))?);
             self.must_reopen = false;
+            if has_lost {
+                return Err(self.give_up("records were lost when it was opened again".into()));
+            }
         }
         Ok(())
-    }
-
-    fn close(&mut self) {
-        let records = self.records.take();
-        // What it still tries to write is the rest of a commit that was told to have failed.
-        let _ = panic_policy::catch(|| drop(records));
     }
 
     fn wait_for_workers(&mut self) -> Result<(), CommitError> {
@@ -235,7 +237,10 @@ impl Engine {
             // What a sync has not written, for want of room too, may never be written and is told once.
             Some(cause) => step == Step::Write && is_of_room(cause),
             // One of the database's threads has failed, and it does not say why.
-            None => matches!(error, fjall::Error::Poisoned) && self.space.ask_again() != Room::Enough,
+            None => {
+                let is_short = self.space.ask_again() != Room::Enough || self.space.free_bytes() < WORKING_BYTES;
+                matches!(error, fjall::Error::Poisoned) && is_short
+            }
         };
         if has_no_room {
             self.must_reopen = true;
@@ -251,34 +256,39 @@ impl Engine {
         CommitError::Broken(self.broken.insert(why).clone())
     }
 
-    /// Puts what can be read of a keyspace into a new one, and sets the old one aside.
+    /// Takes tables that are damaged out of a keyspace; what of them can be read is written anew.
     fn renew(&mut self, space: Space, why: &str) -> Result<Findings, StoreFault> {
         let records_path = self.directory.join(RECORDS);
         let system = |doing, why: String| StoreFault::system(doing, &records_path, &why);
+        let tree = tree_path(&records_path, space as usize + 1);
         let mut findings = Findings::default();
-        let number = space as usize + 1;
-        let old_tree = tree_path(&records_path, number);
+        findings.lost.push(format!("records of the kind {:?}: {why}", space.name()));
         let mut spare = Spare::new(&self.directory);
-        let copy = {
-            let target = open_database(&spare.path()?).map_err(|refusal| match refusal {
-                Refusal::System(why) | Refusal::Damaged(why) => system("copy", why),
-            })?;
-            copy_readable(self.keyspace(space)?, &target.database, &target.keyspaces[space as usize])
-        };
-        let count = copy.map_err(|why| system("copy", why))?;
-        let new_tree = spare.tree(number)?;
-        let records = self.records.take();
-        let _ = panic_policy::catch(|| drop(records));
-        let mut swap = || -> io::Result<()> {
-            self.directory.set_aside(&old_tree, &mut findings)?;
-            fs::rename(&new_tree, &old_tree)?;
-            sync_folder(&records_path.join("keyspaces"))
-        };
-        swap().map_err(|error| system("mend", error.to_string()))?;
-        findings.lost.push(format!("records of the kind {:?} ({why}); {count} others could be read", space.name()));
-        self.records = Some(opening::open(&self.directory, &mut findings)?);
-        Ok(findings)
+        let opened = open_database(&spare.path()?).map_err(|refusal| match refusal {
+            Refusal::System(why) | Refusal::Damaged(why) => system("copy", why),
+        })?;
+        let copy = Rescue::of(self.keyspace(space)?, &opened, space).map_err(|why| system("copy", why))?;
+        // Without the tables that are damaged; if that does not help, without all of them.
+        for is_last in [false, true] {
+            drop_quietly(self.records.take());
+            let mended = match is_last {
+                false => trees::mend(&tree, Care::Bytes, &self.directory, &mut findings).map(drop),
+                true => self.directory.set_aside(&tree, &mut findings),
+            };
+            mended.map_err(|error| system("mend", error.to_string()))?;
+            let records = self.records.insert(opening::open(&self.directory, &mut findings)?);
+            if read_forward(&records.keyspaces[space as usize], None, &mut |_, _| true).is_none() {
+                copy.put_back(records).map_err(|why| system("copy", why))?;
+                return Ok(findings);
+            }
+        }
+        Err(system("read", why.to_owned()))
     }
+}
+
+/// What the database still tries to write when it is closed is the rest of a commit that was told to have failed.
+fn drop_quietly(records: Option<Records>) {
+    let _ = panic_policy::catch(|| drop(records));
 }
 
 /// Whether the database's threads have more to do than they should.
@@ -301,91 +311,6 @@ fn write(records: &Records, changes: &Changes) -> fjall::Result<()> {
         }
     }
     batch.commit()
-}
-
-/// Reads a keyspace up to its end or to what cannot be read, of which the reason is returned. `each` says whether to go on.
-fn read_forward(
-    keyspace: &Keyspace,
-    after: Option<&[u8]>,
-    each: &mut dyn FnMut(&[u8], &[u8]) -> bool,
-) -> Option<String> {
-    let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-    read(&mut keyspace.range::<&[u8], _>((from, Bound::Unbounded)), each)
-}
-
-fn read(records: &mut dyn Iterator<Item = fjall::Guard>, each: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> Option<String> {
-    loop {
-        match panic_policy::catch(|| records.next().map(fjall::Guard::into_inner)) {
-            Ok(None) => return None,
-            Ok(Some(Ok((key, value)))) => {
-                if !each(&key, &value) {
-                    return None;
-                }
-            }
-            Ok(Some(Err(error))) => return Some(format!("{error:?}")),
-            Err(panic) => return Some(panic),
-        }
-    }
-}
-
-/// Copies what is before the first record that cannot be read, and what is behind the last one. Says how many they were.
-fn copy_readable(from: &Keyspace, database: &Database, to: &Keyspace) -> Result<usize, String> {
-    let mut copy = Copy { database, to, batch: None, count: 0, failed: None };
-    let mut last: Option<Vec<u8>> = None;
-    let mut put = |key: &[u8], value: &[u8]| {
-        last = Some(key.to_vec());
-        copy.put(key, value)
-    };
-    if read_forward(from, None, &mut put).is_some() {
-        let mut put = |key: &[u8], value: &[u8]| last.as_deref().is_none_or(|last| key > last) && copy.put(key, value);
-        let _ = read(&mut from.iter().rev(), &mut put);
-    }
-    copy.finish()
-}
-
-struct Copy<'a> {
-    database: &'a Database,
-    to: &'a Keyspace,
-    batch: Option<OwnedWriteBatch>,
-    count: usize,
-    failed: Option<String>,
-}
-
-impl Copy<'_> {
-    /// False: it has failed, and there is no use in going on.
-    fn put(&mut self, key: &[u8], value: &[u8]) -> bool {
-        let batch = self.batch.get_or_insert_with(|| {
-            OwnedWriteBatch::with_capacity(self.database.clone(), COPIED_AT_ONCE).durability(Some(PersistMode::Buffer))
-        });
-        batch.insert(self.to, key, value);
-        self.count += 1;
-        if batch.len() >= COPIED_AT_ONCE { self.flush() } else { true }
-    }
-
-    fn flush(&mut self) -> bool {
-        if let Some(batch) = self.batch.take()
-            && let Err(error) = batch.commit()
-        {
-            self.failed = Some(format!("{error:?}"));
-        }
-        self.failed.is_none()
-    }
-
-    /// All of it is in tables then, as the journal of that database is not taken along.
-    fn finish(mut self) -> Result<usize, String> {
-        self.flush();
-        if let Some(why) = self.failed {
-            return Err(why);
-        }
-        let text = |error| format!("{error:?}");
-        self.to.rotate_memtable().map_err(text)?;
-        while self.to.sealed_memtable_count() > 0 {
-            // An error: the thread that should write it has failed.
-            self.database.persist(PersistMode::Buffer).map_err(text)?;
-            thread::sleep(CATCH_UP_PAUSE);
-        }
-        Ok(self.count)
-    }
 }
 
 /// Bytes of all files in a folder, as the file system counts them.

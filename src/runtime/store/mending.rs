@@ -90,7 +90,10 @@ fn mend_journals(records: &Path, directory: &Directory, findings: &mut Findings)
         mend_journal(path, directory, findings)?;
     }
     // Without any the database would number its commits from the beginning, below those that its tables have.
-    if !records.join("0.jnl").exists() && !journals.iter().any(|(_, path)| path.exists()) {
+    if !journals.iter().any(|(_, path)| path.exists()) {
+        if journals.is_empty() {
+            findings.lost.push(format!("what was last written: there is no journal in {}", records.display()));
+        }
         OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(records.join("0.jnl"))?;
         sync_folder(records)?;
     }
@@ -115,7 +118,7 @@ fn mend_journal(path: &Path, directory: &Directory, findings: &mut Findings) -> 
         let count = walk.tail.len();
         if walk.is_torn {
             let text = format!(
-                "{shown}: its last {count} bytes are the beginning of a commit, which was never acknowledged: cut off"
+                "{shown}: its last {count} bytes are the beginning of a commit, as when a process ends in the middle of one: cut off"
             );
             findings.recovered.push(text);
         } else {
@@ -189,12 +192,22 @@ fn mend_trees(records: &Path, care: Care, directory: &Directory, findings: &mut 
         let is_renewed = number == OWN_TREE && care == Care::Bytes;
         if !is_renewed && is_there {
             let before = findings.lost.len();
-            let is_mended = trees::mend(&tree, care, directory, findings).map_err(|error| system(&error))?;
-            let is_whole = is_mended && (number != OWN_TREE || findings.lost.len() == before);
-            if is_whole {
+            let mended = trees::mend(&tree, care, directory, findings).map_err(|error| system(&error))?;
+            if number == OWN_TREE {
+                // Nothing of it is ever lost.
+                let is_whole = mended && findings.lost.len() == before;
+                findings.lost.truncate(before);
+                if is_whole {
+                    continue;
+                }
+            } else if mended {
                 continue;
+            } else {
+                let template = spare.tree(number)?;
+                if trees::rebuild(&tree, &template, directory, findings).map_err(|error| system(&error))? {
+                    continue;
+                }
             }
-            findings.lost.truncate(if number == OWN_TREE { before } else { findings.lost.len() });
         }
         if is_there {
             directory.set_aside(&tree, findings).map_err(|error| system(&error))?;

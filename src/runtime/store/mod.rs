@@ -1,7 +1,8 @@
 //! What must outlive the process, on a disk: one directory with a database (fjall) in it, and one thread that writes to it.
 //!
 //! - `engine`: the narrow interface over the database. `opening`: how one is opened whatever state it is in, with `mending`,
-//!   `journals`, `trees` and `archive`: what of its files is whole, and what is set aside. `directory`: lock, format, names.
+//!   `journals`, `trees` and `archive`: what of its files is whole, and what is set aside; `rescue`: what can still be read.
+//!   `directory`: lock, format, names.
 //!   `space`: whether the file system has room.
 //! - `writer`: the thread. It makes one commit of what all shards have sent and says to each how far it is.
 //! - `findings`: what an operator is told.
@@ -13,6 +14,7 @@ mod findings;
 mod journals;
 mod mending;
 mod opening;
+mod rescue;
 mod space;
 #[cfg(test)]
 mod tests;

@@ -37,6 +37,7 @@ pub(super) struct Space {
     reserve_bytes: u64,
     asked: Option<Instant>,
     written_since: usize,
+    ask_after_bytes: usize,
     room: Room,
     free_bytes: u64,
 }
@@ -49,6 +50,7 @@ impl Space {
             reserve_bytes,
             asked: None,
             written_since: 0,
+            ask_after_bytes: ASK_AFTER_BYTES,
             room: Room::Enough,
             free_bytes: u64::MAX,
         }
@@ -58,7 +60,7 @@ impl Space {
     pub(super) fn room_for(&mut self, bytes: usize) -> Room {
         self.written_since = self.written_since.saturating_add(bytes);
         let is_old = self.asked.is_none_or(|asked| asked.elapsed() >= ASK_AFTER);
-        if is_old || self.written_since >= ASK_AFTER_BYTES {
+        if is_old || self.written_since >= self.ask_after_bytes {
             self.ask(bytes as u64);
         }
         self.room
@@ -85,6 +87,7 @@ impl Space {
         };
         self.free_bytes = free;
         let reserve = self.reserve_bytes.min(all / RESERVE_PARTS);
+        self.ask_after_bytes = ASK_AFTER_BYTES.min((reserve / 8).max(1) as usize);
         // Once short, an eighth more has to be free, so that it does not come and go.
         let wanted = if self.room == Room::Enough { reserve } else { reserve + reserve / 8 };
         self.room = match () {

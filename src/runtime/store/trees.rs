@@ -37,7 +37,6 @@ pub(super) enum Care {
 #[derive(Debug)]
 struct Manifest {
     number: u64,
-    checksum: [u8; 16],
     sections: Vec<(Vec<u8>, Vec<u8>)>,
     levels: Vec<Vec<Vec<Table>>>,
 }
@@ -49,25 +48,12 @@ struct Table {
     sequence: [u8; 8],
 }
 
-/// Mends a tree in place. False: it cannot be; nothing of its own is left in it that the database may read.
+/// Takes tables out of a tree that the database cannot open. False: its manifest is damaged.
 ///
 /// # Errors
 /// The system does not let us.
 pub(super) fn mend(tree: &Path, care: Care, directory: &Directory, findings: &mut Findings) -> io::Result<bool> {
-    let manifest = match current_manifest(tree) {
-        Some(manifest) => manifest,
-        None => match newest_manifest(tree)? {
-            Some(manifest) => {
-                set_orphans_aside(tree, &manifest, directory, findings)?;
-                write_current(tree, &manifest)?;
-                let text =
-                    format!("{}: which of its manifests is the newest was damaged and is found anew", tree.display());
-                findings.recovered.push(text);
-                manifest
-            }
-            None => return Ok(false),
-        },
-    };
+    let Some(manifest) = current_manifest(tree) else { return Ok(false) };
     set_strangers_aside(&tree.join(TABLES), directory, findings)?;
     let tables = manifest.levels.iter().flatten().flatten();
     let bad: Vec<u64> = tables.filter(|table| !is_table_sound(tree, table, care)).map(|table| table.number).collect();
@@ -77,23 +63,58 @@ pub(super) fn mend(tree: &Path, care: Care, directory: &Directory, findings: &mu
     Ok(true)
 }
 
+/// Makes a manifest for all tables that are there, side by side on the first level, as if each had just been written: which record is
+/// the newer one their sequence numbers say. What is in none of the tables comes from `template`, a new tree. False: there are none.
+///
+/// # Errors
+/// The system does not let us.
+pub(super) fn rebuild(
+    tree: &Path,
+    template: &Path,
+    directory: &Directory,
+    findings: &mut Findings,
+) -> io::Result<bool> {
+    let tables = tree.join(TABLES);
+    set_strangers_aside(&tables, directory, findings)?;
+    let names = if tables.is_dir() { names_in(&tables)? } else { Vec::new() };
+    let mut numbers: Vec<u64> = names.iter().filter_map(|name| name.parse().ok()).collect();
+    numbers.sort_unstable();
+    let (Some(mut manifest), false) = (current_manifest(template), numbers.is_empty()) else { return Ok(false) };
+    let mut runs = Vec::new();
+    for number in numbers.into_iter().rev() {
+        let path = table_path(tree, number);
+        if is_frame_whole(&path).unwrap_or(false) {
+            runs.push(vec![Table { number, checksum: checksum_of(&path)?, sequence: [0; 8] }]);
+        } else {
+            findings.lost.push(format!("the records of the table {}, which is damaged", path.display()));
+            directory.set_aside(&path, findings)?;
+        }
+    }
+    // As many as the number before them can say; there are thirty at most when the database is in order.
+    for run in runs.split_off(runs.len().min(usize::from(u8::MAX))) {
+        directory.set_aside(&table_path(tree, run[0].number), findings)?;
+    }
+    let count = runs.len();
+    for name in names_in(tree)?.iter().filter(|name| name.starts_with('v') || *name == CURRENT) {
+        manifest.number = manifest.number.max(name.trim_start_matches('v').parse().unwrap_or(0));
+        directory.set_aside(&tree.join(name), findings)?;
+    }
+    manifest.levels[0] = runs;
+    write_manifest(tree, &mut manifest)?;
+    findings.recovered.push(format!(
+        "{}: its manifest was damaged and is made anew from {count} tables; deleted records may be there again",
+        tree.display()
+    ));
+    Ok(true)
+}
+
 /// The manifest that is named, if both are whole.
 fn current_manifest(tree: &Path) -> Option<Manifest> {
     let named = fs::read(tree.join(CURRENT)).ok()?;
     let (number, checksum) = named.strip_suffix(&[0])?.split_first_chunk()?;
     let number = u64::from_le_bytes(*number);
     let bytes = read_manifest(tree, number)?;
-    manifest_of(number, &bytes).filter(|manifest| manifest.checksum == checksum)
-}
-
-/// The newest manifest that is whole as far as its frame can tell.
-fn newest_manifest(tree: &Path) -> io::Result<Option<Manifest>> {
-    let number_of = |name: &str| name.strip_prefix('v')?.parse::<u64>().ok();
-    let mut numbers: Vec<u64> = names_in(tree)?.iter().filter_map(|name| number_of(name)).collect();
-    numbers.sort_unstable();
-    let mut manifests =
-        numbers.into_iter().rev().filter_map(|number| manifest_of(number, &read_manifest(tree, number)?));
-    Ok(manifests.next())
+    (xxh3_128(&bytes).to_le_bytes() == checksum).then(|| manifest_of(number, &bytes))?
 }
 
 fn read_manifest(tree: &Path, number: u64) -> Option<Vec<u8>> {
@@ -106,7 +127,7 @@ fn manifest_of(number: u64, bytes: &[u8]) -> Option<Manifest> {
     let sections = archive::read(bytes)?;
     let (_, tables) = sections.iter().find(|(name, _)| name == TABLES.as_bytes())?;
     let levels = levels_of(tables)?;
-    Some(Manifest { number, checksum: xxh3_128(bytes).to_le_bytes(), sections, levels })
+    Some(Manifest { number, sections, levels })
 }
 
 fn levels_of(section: &[u8]) -> Option<Vec<Vec<Vec<Table>>>> {
@@ -151,9 +172,19 @@ fn section_of(levels: &[Vec<Vec<Table>>]) -> Vec<u8> {
     section
 }
 
-fn write_current(tree: &Path, manifest: &Manifest) -> io::Result<()> {
+/// Writes the tables into the next manifest, and makes that the current one.
+fn write_manifest(tree: &Path, manifest: &mut Manifest) -> io::Result<()> {
+    let section = section_of(&manifest.levels);
+    for (name, content) in &mut manifest.sections {
+        if name == TABLES.as_bytes() {
+            content.clone_from(&section);
+        }
+    }
+    manifest.number += 1;
+    let bytes = archive::write(&manifest.sections);
+    write_private(&tree.join(format!("v{}", manifest.number)), &bytes)?;
     let mut current = manifest.number.to_le_bytes().to_vec();
-    current.extend(manifest.checksum);
+    current.extend(xxh3_128(&bytes).to_le_bytes());
     current.push(0);
     write_private(&tree.join(CURRENT), &current)?;
     sync_folder(tree)
@@ -173,16 +204,7 @@ fn take_out(
         }
         runs.retain(|tables| !tables.is_empty());
     }
-    let section = section_of(&manifest.levels);
-    for (name, content) in &mut manifest.sections {
-        if name == TABLES.as_bytes() {
-            content.clone_from(&section);
-        }
-    }
-    let bytes = archive::write(&manifest.sections);
-    (manifest.number, manifest.checksum) = (manifest.number + 1, xxh3_128(&bytes).to_le_bytes());
-    write_private(&tree.join(format!("v{}", manifest.number)), &bytes)?;
-    write_current(tree, &manifest)?;
+    write_manifest(tree, &mut manifest)?;
     for number in bad {
         let path = table_path(tree, *number);
         let text = format!("the records of the table {}, which is damaged or missing", path.display());
@@ -196,27 +218,6 @@ fn take_out(
 
 fn table_path(tree: &Path, number: u64) -> PathBuf {
     tree.join(TABLES).join(number.to_string())
-}
-
-/// Tables that the manifest does not name would be deleted: with a manifest that may be an older one they are kept apart.
-fn set_orphans_aside(
-    tree: &Path,
-    manifest: &Manifest,
-    directory: &Directory,
-    findings: &mut Findings,
-) -> io::Result<()> {
-    let tables = tree.join(TABLES);
-    let is_named = |name: &str| {
-        let number = name.parse::<u64>().ok();
-        manifest.levels.iter().flatten().flatten().any(|table| Some(table.number) == number)
-    };
-    if !tables.is_dir() {
-        return Ok(());
-    }
-    for name in names_in(&tables)?.iter().filter(|name| !is_named(name)) {
-        directory.set_aside(&tables.join(name), findings)?;
-    }
-    Ok(())
 }
 
 /// Names on which the database would stumble.

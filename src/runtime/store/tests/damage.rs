@@ -123,7 +123,13 @@ fn a_damaged_store_opens_and_says_what_is_lost() {
         findings.append(found);
         check_content(&after, seed);
         let is_less = all.iter().any(|(key, value)| after.get(key) != Some(value));
-        assert!(!is_less || !findings.lost.is_empty(), "{said}: something is lost and not said: {findings:?}");
+        // A journal that ends early looks like one that was not written to its end.
+        let is_shorter =
+            path.extension().is_some_and(|ending| ending == "jnl") && ["cut", "empty", "zeros"].contains(&what);
+        assert!(
+            !is_less || is_shorter || !findings.lost.is_empty(),
+            "{said}: something is lost and not said: {findings:?}"
+        );
         for aside in &findings.set_aside {
             assert!(
                 aside.to.exists() && findings.lines().iter().any(|line| line.contains(&*aside.to.to_string_lossy()))
@@ -155,7 +161,8 @@ fn a_damaged_table_costs_the_records_of_a_block() {
     let (mut engine, findings) = Engine::open(&folder.0, TERMS).expect("opens");
     assert!(findings.is_empty(), "only a reader sees it");
     let (after, findings) = read_all(&mut engine);
-    assert!(after.len() < all.len() && !findings.lost.is_empty() && findings.set_aside[0].from == tree, "{findings:?}");
+    assert!(!findings.lost.is_empty() && findings.set_aside[0].from == tables[0], "{findings:?}");
+    assert!(after.len() < all.len() && after.len() > all.len() * 19 / 20, "{} of {}", after.len(), all.len());
     let missing = all.keys().filter(|key| !after.contains_key(*key));
     assert!(missing.clone().all(|(space, _)| *space == Space::Queue), "{:?}", missing.collect::<Vec<_>>());
     check_content(&after, 0);

@@ -24,7 +24,10 @@ impl Folder {
     fn new() -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let path = std::env::temp_dir().join(format!("ringmq-store-{}-{number}", std::process::id()));
+        // Thousands of stores are made here, and nothing of them need outlive the machine.
+        let memory = PathBuf::from("/dev/shm");
+        let place = if memory.is_dir() { memory } else { std::env::temp_dir() };
+        let path = place.join(format!("ringmq-store-{}-{number}", std::process::id()));
         let _ = fs::remove_dir_all(&path);
         Self(path)
     }
