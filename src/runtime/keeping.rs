@@ -92,7 +92,7 @@ impl Opened {
             let mut take = |key: &[u8], value: &[u8]| {
                 reading.take(space, key, value);
                 count += 1;
-                if count % 65_536 == 0 && told_at.elapsed() >= PROGRESS_PAUSE {
+                if count.is_multiple_of(65_536) && told_at.elapsed() >= PROGRESS_PAUSE {
                     told_at = Instant::now();
                     journal.line(format!("store: {count} records read, now of the kind {:?}", space.name()));
                 }
