@@ -3,6 +3,7 @@
 //! Duty: parse, and say in one line what is wrong and what would be right. Must not: open or start anything but the files that
 //! `config` reads. Neighbours: `main` runs what comes out; `config::load` puts the arguments and a file together.
 
+pub mod import;
 pub mod passwd;
 pub mod why;
 
@@ -28,6 +29,10 @@ pub enum Command {
     Passwd(Box<passwd::Order>),
     /// Say what a client may do.
     Why(Box<why::Question>),
+    /// Put records into a store.
+    Import(Box<import::Import>),
+    /// Print the records of a store.
+    Export(Box<import::Export>),
 }
 
 /// A thread-per-core io_uring MQTT 3.1, 3.1.1 and 5.0 broker.
@@ -155,7 +160,8 @@ const STATE_DIRECTORY: &str = "STATE_DIRECTORY";
 /// Ports that `-p` may name.
 const PORTS_MAX: usize = 10;
 
-const AFTER_HELP: &str = "Tools: `ringmq passwd --help` (password files), `ringmq why --help` (what a client may do, and why).\n\
+const AFTER_HELP: &str = "Tools: `ringmq passwd --help` (password files), `ringmq why --help` (what a client may do, and why),\n\
+    `ringmq import --help` (sessions and messages of Mosquitto, or of a file of JSON lines), `ringmq export --help`.\n\
     Without a file, anybody who reaches an address may connect.\n\
     Exit codes: 0 stopped by a signal, 1 a file or an address that cannot be had, 2 wrong usage, 3 wrong configuration, \
     70 internal error, 78 system not suitable.";
@@ -170,6 +176,8 @@ pub fn parse_command_line() -> Result<Command, Failure> {
     let rest = || std::env::args_os().skip(1);
     match rest().next().as_deref().and_then(OsStr::to_str) {
         Some("passwd") => Ok(Command::Passwd(Box::new(passwd::Order::parse_from(rest())))),
+        Some("import") => Ok(Command::Import(Box::new(import::Import::parse_from(rest())))),
+        Some("export") => Ok(Command::Export(Box::new(import::Export::parse_from(rest())))),
         Some("why") => Ok(Command::Why(Box::new(why::Question::parse_from(rest())))),
         _ => command_of(CommandLine::parse()),
     }
@@ -241,8 +249,8 @@ fn arguments_of(serve: &Serve) -> Result<Arguments, Failure> {
 
 /// The first of the directories that systemd has made, if this is a service of its.
 fn state_directory() -> Option<PathBuf> {
-    let all = std::env::var(STATE_DIRECTORY).ok()?;
-    all.split(':').next().filter(|first| !first.is_empty()).map(PathBuf::from)
+    let all = std::env::var_os(STATE_DIRECTORY)?;
+    all.to_str()?.split(':').next().filter(|first| !first.is_empty()).map(PathBuf::from)
 }
 
 fn check(arguments: &Arguments) -> Result<Command, Failure> {

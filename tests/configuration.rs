@@ -256,6 +256,32 @@ fn files_as_debian_has_them_start_the_broker() {
     assert!(read("log/mosquitto.log").contains("ringmq has stopped") && read("run/mosquitto.pid").is_empty());
 }
 
+/// Mosquitto's own file is never touched; who has one is told how to begin with it.
+#[test]
+fn a_file_that_mosquitto_has_left_is_told_of_with_the_remedy() {
+    let conf = "listener 0 127.0.0.1\npersistence true\npersistence_location lib\n";
+    let folder = Folder::new(&[("m.conf", conf), ("lib/mosquitto.db", "theirs")]);
+    let broker = folder.serve(&["-c", "m.conf"]);
+    let remedy = "`ringmq import lib/mosquitto.db --store lib/mosquitto.ringmq`";
+    assert!(broker.lines.iter().any(|line| line.contains(remedy)), "{:?}", broker.lines);
+    drop(broker);
+    assert_eq!(std::fs::read_to_string(folder.0.join("lib/mosquitto.db")).unwrap(), "theirs");
+    std::fs::create_dir_all(folder.0.join("lib/mosquitto.ringmq")).unwrap();
+    let broker = folder.serve(&["-c", "m.conf"]);
+    assert!(!broker.lines.iter().any(|line| line.contains("ringmq import")), "{:?}", broker.lines);
+}
+
+/// Mosquitto serves with such a place, and loses everything at its end.
+#[test]
+fn a_place_of_the_store_that_cannot_be_is_refused() {
+    let folder = Folder::new(&[("m.conf", "listener 0 127.0.0.1\npersistence true\npersistence_location m.conf\n")]);
+    for arguments in [&["-c", "m.conf"][..], &["check", "-c", "m.conf"], &["--store", "no/where", "-p", "0"]] {
+        let (code, _, error) = folder.run(arguments);
+        assert!(code == Some(1) && error.contains(" is no directory; make it, or name another by"), "{error}");
+        assert_eq!(error.lines().count(), 1, "{error}");
+    }
+}
+
 /// With `-d` the command ends when the broker serves, or says why it cannot; the broker goes on by itself.
 #[test]
 fn in_the_background_a_start_is_told_like_any_other() {

@@ -10,7 +10,7 @@ use super::bind::Binds;
 use super::cpus::{Wish, cpus_of, parse_cpus};
 use super::setting::{self, HELD_BYTES};
 use super::store::{self, NOWHERE, Places, Wanted};
-use super::{Config, Listener, LogForm, LogType, Logging, Mistake, Mistakes, PORT, Security, mosquitto, toml};
+use super::{Config, Listener, LogForm, LogType, Logging, Mistake, Mistakes, PORT, Security, Store, mosquitto, toml};
 
 /// A configuration file and its format.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -153,13 +153,14 @@ pub fn files_of(config: &Config) -> Vec<(&'static str, &Path)> {
     files
 }
 
-/// The files that `config` names and that cannot be opened.
+/// The files that `config` names and that cannot be opened, and what is wrong with the place of its store.
 pub fn missing_files(config: &Config) -> Vec<Mistake> {
     let cannot_open = |(what, file): (&str, &Path)| {
         let error = std::fs::File::open(file).err()?;
         Some(Mistake::unusable(format!("cannot open the file of {what} {}: {error}", file.display())))
     };
-    files_of(config).into_iter().filter_map(cannot_open).collect()
+    let store = config.store.as_ref().and_then(Store::mistake);
+    files_of(config).into_iter().filter_map(cannot_open).chain(store).collect()
 }
 
 /// A file of Mosquitto's as one of ringmq's own, with a comment for each thing that has no equal.

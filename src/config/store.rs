@@ -1,7 +1,7 @@
 //! Store: where a broker keeps what is to outlive it, and from when on that is safe.
 //!
-//! Duty: the directory, the level of each topic, which of the places that are named counts, the words for both. Must not: make, open or
-//! look into a directory. Neighbours: `mosquitto` and `toml` read it from files, `load` from the command line and systemd; `runtime`
+//! Duty: the directory, the level of each topic, which of the places that are named counts, the words for both. Must not: make or
+//! open a directory. Neighbours: `mosquitto` and `toml` read it from files, `load` from the command line and systemd; `runtime`
 //! opens it.
 
 use std::path::{Path, PathBuf};
@@ -16,6 +16,9 @@ pub(super) const NOWHERE: &str = "none";
 
 /// What the directory is called that stands beside a file of Mosquitto's.
 const SUFFIX: &str = ".ringmq";
+
+/// What to do about a place that cannot be.
+const REMEDY: &str = "name another by persistence_location, store.path or --store";
 
 /// What is kept on disk, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,6 +65,18 @@ impl Store {
         let stem = name.and_then(|name| name.strip_suffix(SUFFIX)).filter(|stem| !stem.is_empty());
         let names = stem.into_iter().flat_map(|stem| [format!("{stem}.db"), stem.to_owned()]);
         names.map(|name| self.directory.with_file_name(name)).collect()
+    }
+
+    /// What is wrong with the place, as far as it can be seen without writing.
+    pub fn mistake(&self) -> Option<Mistake> {
+        let shown = self.directory.display();
+        if self.directory.exists() {
+            let is_wrong = !self.directory.is_dir();
+            return is_wrong.then(|| Mistake::unusable(format!("store {shown}: this is no directory; {REMEDY}")));
+        }
+        let parent = self.directory.parent().filter(|parent| !parent.as_os_str().is_empty())?;
+        let text = format!("store {shown}: {} is no directory; make it, or {REMEDY}", parent.display());
+        (!parent.is_dir()).then(|| Mistake::unusable(text))
     }
 
     /// What is promised, for people: half a line.
@@ -159,6 +174,21 @@ mod tests {
             assert!(store.predecessors().contains(&Path::new("/var/lib/mosquitto").join(file)), "{file}");
         }
         assert_eq!(Store::at("/var/lib/ringmq").predecessors(), [""; 0].map(PathBuf::from));
+    }
+
+    #[test]
+    fn a_place_that_cannot_be_is_said_with_the_remedy() {
+        for good in ["/", "/tmp", "/tmp/ringmq-not-there", "ringmq-not-there", "./ringmq-not-there"] {
+            assert_eq!(Store::at(good).mistake(), None, "{good}");
+        }
+        for (bad, words) in [
+            ("/proc/version", "this is no directory"),
+            ("/proc/version/m.ringmq", "/proc/version is no directory; make it, or name another by"),
+            ("/ringmq-not-there/m.ringmq", "/ringmq-not-there is no directory"),
+        ] {
+            let mistake = Store::at(bad).mistake().unwrap();
+            assert!(mistake.exit_code == 1 && mistake.text.contains(words), "{mistake}");
+        }
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! Clock: monotonic time since the start of the process.
 //!
-//! Duty: the only source of `Millis`; all shards share one origin. Must not: know time of day. Neighbours: `driver` reads it
-//! once per turn.
+//! Duty: the only source of `Millis`; all shards share one origin; the time of day for tools. Must not: mix the two. Neighbours: `driver` reads
+//! it once per turn.
 
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use crate::id::Millis;
 
@@ -23,4 +23,10 @@ impl Clock {
     pub(super) fn now(self) -> Millis {
         Millis(u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(u64::MAX))
     }
+}
+
+/// The time of day, milliseconds since 1970.
+pub fn wall_millis() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

@@ -77,6 +77,7 @@ mod wrapping;
 mod writing;
 
 pub use beside::{Door, DoorFile, open_door, start_beside};
+pub use clock::wall_millis;
 pub use failure::{EXIT_CONFIG, EXIT_INTERNAL, EXIT_SYSTEM, EXIT_USAGE, Failure};
 pub use placement::allowed_cpus;
 pub use policy_files::{check_files, policy_for_questions, policy_of_acl_file};

@@ -118,3 +118,25 @@ fn store_of(running: &Config, wanted: Option<Store>) -> Option<Store> {
     let durability = wanted.map_or_else(|| store.durability.clone(), |wanted| wanted.durability);
     Some(Store { durability, ..store })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Level;
+
+    #[test]
+    fn a_store_stays_where_it_is_and_takes_other_levels() {
+        let store =
+            |directory: &str, level| Store { directory: directory.into(), durability: vec![("#".into(), level)] };
+        let with = |store: Option<Store>| Config { store, ..Config::of_cpus(vec![0]) };
+        let running = with(Some(store("/a", Level::Memory)));
+        let elsewhere = with(Some(store("/b", Level::Write)));
+        assert_eq!(store_of(&running, elsewhere.store.clone()), Some(store("/a", Level::Write)));
+        assert_eq!(fixed_parts(&running, &elsewhere), ["store"]);
+        assert_eq!(store_of(&running, None), running.store);
+        assert_eq!(fixed_parts(&running, &with(None)), ["store"]);
+        assert_eq!(store_of(&with(None), elsewhere.store.clone()), None);
+        assert_eq!(fixed_parts(&with(None), &elsewhere), ["store"]);
+        assert_eq!(fixed_parts(&running, &with(Some(store("/a", Level::Write)))), [""; 0]);
+    }
+}

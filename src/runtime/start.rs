@@ -112,6 +112,9 @@ fn prepare(
 ) -> Result<(), Failure> {
     probe::raise_limits();
     probe::check_io_uring()?;
+    if let Some(mistake) = config.store.as_ref().and_then(Store::mistake) {
+        return Err(Failure { exit_code: mistake.exit_code, text: mistake.to_string() });
+    }
     // What is written from here on is noticed.
     let watched = Watched::of(config);
     let (policy, judges) = policy_files::load(config)?;
@@ -128,6 +131,10 @@ fn prepare(
     let _pid_file = config.pid_file.as_deref().map(PidFile::write).transpose()?;
     if let Some(user) = config.user.as_deref().filter(|_| process::is_root()) {
         process::become_user(user)?;
+    }
+    // Before the store is made.
+    if let Some(notice) = config.store.as_ref().and_then(durability::notice) {
+        journal.tell(LogType::Notice, notice);
     }
     let mut config = config.clone();
     let memory = if config.is_held_bytes_set { None } else { Memory::of_process() };
@@ -193,9 +200,6 @@ fn serve(
     };
     if broker.await_ready()? {
         broker.window.tell_phase(Phase::Serving);
-        if let Some(notice) = config.store.as_ref().and_then(durability::notice) {
-            broker.journal.tell(LogType::Notice, notice);
-        }
         broker.journal.line(line);
         let _ = sd_notify::notify(&[NotifyState::Ready]);
         if let Some(starter) = starter.take() {

@@ -39,7 +39,7 @@ pub fn default_text() -> String {
     text.push_str("\n# What clients get.\n[offer]\n");
     explain(&mut text, key::OFFER, &root.config.offer, "");
     text.push_str("\n# What is kept on disk, to outlive the process.\n[store]\n");
-    explain(&mut text, key::STORE, &Wanted::default(), "");
+    key::STORE.iter().for_each(|key| comment(&mut text, key, ""));
     text.push_str("\n# Bounds: each has its unit in its name or in brackets.\n[limits]\n");
     SETTINGS.iter().for_each(|setting| explain_limit(&mut text, setting, &root.config.limits));
     let words = QueueFull::WORDS.map(|(word, _)| word).join(", ");
