@@ -135,7 +135,7 @@ pub fn export(order: &Export) -> Result<(), Failure> {
     }
     let mut disk = Disk::open(&directory)?;
     let wall = Wall(wall_millis());
-    let mut reading = Reading::new((Millis(0), wall));
+    let mut reading = Reading::new((Millis(0), wall), Box::new(|payload| payload));
     for space in Reading::ORDER {
         disk.scan(space, &mut |key, value| reading.take(space, key, value))?;
     }
