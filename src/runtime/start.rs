@@ -27,7 +27,7 @@ use super::inherited::Inherited;
 use super::journal::Journal;
 use super::judges::Bench;
 use super::listener::{self, Listeners};
-use super::memory::{Memory, fit_held_bytes};
+use super::memory::{Memory, fit_held_bytes, join_what_is_freed};
 use super::mesh::{self, Caller};
 use super::news::{self, NewsDesk};
 use super::panic_policy;
@@ -107,6 +107,7 @@ fn prepare(
     (reload, open): (&mut Reload<'_>, &mut Open<'_>),
     starter: &mut Option<Starter>,
 ) -> Result<(), Failure> {
+    join_what_is_freed();
     probe::raise_limits();
     probe::check_io_uring()?;
     // What is written from here on is noticed.
