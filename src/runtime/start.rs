@@ -213,7 +213,6 @@ fn serve(
             Again::Configuration => reloading.apply(reload()?),
             Again::Files => reloading.read_files(),
         })?;
-        // The shards have ended, and with them what the store waits for.
         drop(writer.map(WriterEnd::join));
         broker.journal.line("ringmq has stopped".into());
     }

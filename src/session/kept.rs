@@ -53,6 +53,11 @@ impl Kept {
         Self { number, last_sequence }
     }
 
+    /// The sequence number that was given out last.
+    pub fn last_sequence(&self) -> u64 {
+        self.last_sequence
+    }
+
     /// The place that the next message will have.
     pub fn next(&self, is_stored: bool) -> Place {
         Place::new(self.next_sequence(), is_stored)

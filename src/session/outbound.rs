@@ -9,7 +9,7 @@ use triomphe::ThinArc;
 
 use super::account::{Budget, MESSAGE_OVERHEAD_BYTES};
 use super::inflight::Inflight;
-use super::kept::Place;
+use super::kept::{Kept, Place};
 use super::{Account, Replays};
 use crate::limits::{Limits, QueueFull};
 use crate::message::Message;
@@ -56,6 +56,8 @@ pub struct Queued {
     pub subscription_ids: SubscriptionIds,
     /// Where it stands in the store.
     pub place: Place,
+    /// Whether it may have been sent before the process began.
+    pub dup: bool,
 }
 
 /// Subscription Identifiers of a message for one client. None takes no memory; a clone is a reference count.
@@ -172,6 +174,12 @@ impl Outbound {
         if dropped > 0 { Admission::DroppedOldest(dropped) } else { Admission::Queued }
     }
 
+    /// The last message that was taken out of the queue or never stood there, by sequence number.
+    pub fn sent_through(&self, kept: &Kept) -> u64 {
+        let first = self.queue.iter().map(|queued| queued.place).find(|place| !place.is_none());
+        first.map_or(kept.last_sequence(), |place| kept.sequence_of(place) - 1)
+    }
+
     /// Puts back a message that was queued when the process ended, whatever the bounds are now.
     pub fn restore(&mut self, queued: Queued) {
         self.queue_bytes += queued.message.counted_bytes();
@@ -231,6 +239,7 @@ mod tests {
             retain: false,
             subscription_ids: SubscriptionIds::default(),
             place: Place::NONE,
+            dup: false,
         }
     }
 

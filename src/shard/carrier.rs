@@ -132,6 +132,8 @@ pub(super) struct Manner {
     pub(super) subscription_ids: SubscriptionIds,
     /// Where it stands in the store already; a message that is new to its session has no place yet.
     pub(super) place: Place,
+    /// Whether it may have been sent before the process began.
+    pub(super) dup: bool,
 }
 
 impl Manner {
@@ -141,6 +143,7 @@ impl Manner {
             retain: view.retain && delivery.retain_as_published,
             subscription_ids: delivery.subscription_ids.clone(),
             place: Place::NONE,
+            dup: false,
         }
     }
 }

@@ -206,7 +206,7 @@ impl Shard {
             return Delivered::TAKEN;
         }
         let Manner { qos, retain, subscription_ids, .. } = manner;
-        let queued = Queued { message: carrier.message().clone(), qos, retain, subscription_ids, place };
+        let queued = Queued { message: carrier.message().clone(), qos, retain, subscription_ids, place, dup: false };
         let (ids, kept) = (queued.subscription_ids.clone(), &mut session.kept);
         let changes = &mut outbox.records.changes;
         let admission = session.outbound.enqueue(queued, limits, |place| forget(kept.as_deref(), place, changes));
@@ -265,7 +265,7 @@ impl Shard {
                 self.hold(id, outbox);
             }
         }
-        self.encode(now, id, manner, Sending { packet_id, dup: false }, carrier, outbox);
+        self.encode(now, id, manner, Sending { packet_id, dup: manner.dup }, carrier, outbox);
     }
 
     /// Why a message may not be sent to this client at all.

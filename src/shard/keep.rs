@@ -233,6 +233,7 @@ impl Shard {
             is_certified: session.is_certified,
             listener: session.listener,
             expiry_secs: session.expiry_secs,
+            sent_through: session.connection.is_none().then(|| session.outbound.sent_through(kept)),
             ends_at: (session.connection.is_none() && session.ends_at != Millis::NEVER).then_some(session.ends_at),
             last_will,
         };
@@ -256,6 +257,8 @@ impl Shard {
         };
         let stored = record::Subscription { filter, options, subscription_id };
         changes.put_with(Space::Subscription, &key, |out| record::put_subscription(&key, &stored, out));
+        // SUBACK may come turns later, when all shards know of it.
+        outbox.records.must_sync = true;
     }
 
     /// A kept session has ended: nothing of it stays.
@@ -295,6 +298,8 @@ impl Shard {
             return;
         }
         let time = (now, self.keep.wall());
+        // Also where no publisher waits, as for a will: a QoS 2 message is held until it is safe.
+        outbox.records.must_sync |= self.level(carrier) == Level::Commit;
         let view = *carrier.view();
         let mut staged = Changes::default();
         let changes = if operation.is_some() { &mut staged } else { &mut outbox.records.changes };

@@ -57,13 +57,13 @@ impl Shard {
                 if is_pressing {
                     self.queue_shrank(session_id, outbox);
                 }
-                let Queued { message, qos, retain, subscription_ids, place } = queued;
+                let Queued { message, qos, retain, subscription_ids, place, dup } = queued;
                 if is_doubted && !self.may_receive(session_id, message.topic()) {
                     self.counters.drop_pairs(1, DropReason::Denied);
                     self.forget_message(session_id, place, outbox);
                     continue;
                 }
-                (message, Manner { qos, retain, subscription_ids, place })
+                (message, Manner { qos, retain, subscription_ids, place, dup })
             } else if let Some((message, subscription)) = self.next_replayed(now, session_id) {
                 let manner = replay_manner(&message, subscription);
                 self.counters.matches += 1;
@@ -93,7 +93,7 @@ impl Shard {
             && let Some(session) = self.sessions.get_mut(session_id)
             && (session.kept.is_none() || !manner.place.is_none() && manner.qos != QoS::ExactlyOnce)
         {
-            let publish = outgoing(now, &view, &manner, Sending { packet_id: 0, dup: false });
+            let publish = outgoing(now, &view, &manner, Sending { packet_id: 0, dup: manner.dup });
             if publish.encoded_len(connection.version) <= connection.packet_bytes_max {
                 let buffer = outbox.egress.buffer(id.slot);
                 let packet_id_at = publish.encode_head(connection.version, buffer);
@@ -137,7 +137,8 @@ impl Shard {
             return;
         };
         let subscription_ids = sent.subscription_ids.clone();
-        let manner = Manner { qos: sent.stage.qos(), retain: sent.retain, subscription_ids, place: sent.place };
+        let manner =
+            Manner { qos: sent.stage.qos(), retain: sent.retain, subscription_ids, place: sent.place, dup: true };
         let mut carrier = self.carrier_of(message);
         let may_be_sent = match manner.qos {
             // [MQTT-4.3.3-7]: a QoS 2 message that was sent once does not expire.
@@ -187,5 +188,6 @@ pub(super) fn replay_manner(message: &Message, subscription: Subscription) -> Ma
         retain: true,
         subscription_ids: SubscriptionIds::new(subscription.subscription_id.as_slice()),
         place: Place::NONE,
+        dup: false,
     }
 }

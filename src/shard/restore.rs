@@ -39,7 +39,7 @@ impl Shard {
             None => now.after_secs(u64::from(stored.expiry_secs)),
         };
         received.into_iter().for_each(|packet_id| session.inbound.restore(packet_id));
-        restore_queue(&mut session, queue);
+        restore_queue(&mut session, queue, stored.sent_through.unwrap_or(u64::MAX));
         if self.limits_rights {
             session.outbound.doubt();
         }
@@ -50,6 +50,8 @@ impl Shard {
             let (expiry_secs, delay_secs) = (will.expiry_secs, will.delay_secs);
             Box::new(LastWill { account, message: will.message, expiry_secs, delay_secs, due_at: Some(due_at) })
         });
+        // As for all that was put into a queue: the ledger of matches adds up.
+        self.counters.matches += session.outbound.queued() as u64;
         let (ends_at, due_at) = (session.ends_at, session.last_will.as_ref().and_then(|will| will.due_at));
         self.logins.has_owners |= session.is_user_proven;
         let client_id = session.client_id.clone();
@@ -105,8 +107,8 @@ impl Shard {
     }
 }
 
-/// What may have been sent goes into the window again, what comes after it into the queue.
-fn restore_queue(session: &mut Session, queue: Vec<(u64, record::Queued)>) {
+/// What may have been sent goes into the window again, as far as there is room, and what comes after it into the queue.
+fn restore_queue(session: &mut Session, queue: Vec<(u64, record::Queued)>, sent_through: u64) {
     let mut is_window_full = false;
     for (sequence, queued) in queue {
         let place = Kept::place_of(sequence, true);
@@ -127,9 +129,10 @@ fn restore_queue(session: &mut Session, queue: Vec<(u64, record::Queued)>) {
             stage: Stage::of_sent(queued.qos),
             place,
         };
-        is_window_full = is_window_full || !session.outbound.inflight.restore(sent());
+        let dup = sequence <= sent_through;
+        is_window_full = is_window_full || !dup || !session.outbound.inflight.restore(sent());
         if is_window_full {
-            session.outbound.restore(Queued { message, qos: queued.qos, retain, subscription_ids, place });
+            session.outbound.restore(Queued { message, qos: queued.qos, retain, subscription_ids, place, dup });
         }
     }
 }

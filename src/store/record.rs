@@ -422,6 +422,8 @@ pub struct Session<'a> {
     pub expiry_secs: u32,
     /// When it ends; `None` while its client is connected.
     pub ends_at: Option<Millis>,
+    /// The last of its messages that was sent, by sequence number; `None` while its client is connected.
+    pub sent_through: Option<u64>,
     /// Its will, while it may be published.
     pub last_will: Option<LastWill<'a>>,
 }
@@ -446,6 +448,7 @@ const HAS_SESSION_END: u8 = 8;
 const HAS_WILL: u8 = 16;
 const HAS_DUE: u8 = 32;
 const HAS_WILL_EXPIRY: u8 = 64;
+const HAS_SENT_THROUGH: u8 = 128;
 
 /// Writes a session.
 pub fn put_session(number: u64, session: &Session<'_>, (now, wall): (Millis, Wall), out: &mut Vec<u8>) {
@@ -461,12 +464,16 @@ pub fn put_session(number: u64, session: &Session<'_>, (now, wall): (Millis, Wal
             | flag(session.ends_at.is_some(), HAS_SESSION_END)
             | flag(will.is_some(), HAS_WILL)
             | flag(due_at.is_some(), HAS_DUE)
-            | flag(expiry_secs.is_some(), HAS_WILL_EXPIRY),
+            | flag(expiry_secs.is_some(), HAS_WILL_EXPIRY)
+            | flag(session.sent_through.is_some(), HAS_SENT_THROUGH),
     );
     out.extend_from_slice(&session.listener.to_be_bytes());
     out.extend_from_slice(&session.expiry_secs.to_be_bytes());
     if let Some(end) = session.ends_at {
         put_end(end, now, wall, out);
+    }
+    if let Some(sequence) = session.sent_through {
+        out.extend_from_slice(&sequence.to_be_bytes());
     }
     put_text(session.client_id, out);
     put_text(session.user_name.unwrap_or_default(), out);
@@ -498,6 +505,8 @@ pub struct StoredSession {
     pub expiry_secs: u32,
     /// When it ends; `None` if its client was connected.
     pub ends_at: Option<Millis>,
+    /// The last of its messages that was sent; `None` if any may have been.
+    pub sent_through: Option<u64>,
     /// Its will.
     pub last_will: Option<StoredWill>,
 }
@@ -525,6 +534,7 @@ pub fn session(key: &[u8], value: &[u8], (now, wall): (Millis, Wall)) -> Result<
     let has = |flag: u8| flags & flag != 0;
     let (listener, expiry_secs) = (reader.u16()?, reader.u32()?);
     let ends_at = has(HAS_SESSION_END).then(|| end_of(&mut reader, now, wall)).transpose()?;
+    let sent_through = has(HAS_SENT_THROUGH).then(|| reader.u64()).transpose()?;
     let (client_id, user_name) = (reader.text()?, reader.text()?);
     let mut last_will = None;
     if has(HAS_WILL) {
@@ -542,6 +552,7 @@ pub fn session(key: &[u8], value: &[u8], (now, wall): (Millis, Wall)) -> Result<
         listener,
         expiry_secs,
         ends_at,
+        sent_through,
         last_will,
     })
 }

@@ -55,6 +55,14 @@ impl World {
         let (now, shards, seed) = (self.now, self.plan.shards, self.plan.seed);
         let stored = self.store.reopen(shards, (now, WALL));
         assert!(stored.damaged.is_empty() && stored.foreign == 0, "a whole disk is read as one: {:?}", stored.damaged);
+        if self.plan.traces {
+            for state in &stored.sessions {
+                let filters: Vec<_> = state.subscriptions.iter().map(|(filter, ..)| filter).collect();
+                let (queue, received) = (state.queue.len(), &state.received);
+                let client_id = &state.session.client_id;
+                eprintln!("{:6} kept: {client_id} {filters:?} {queue} queued, received {received:?}", now.0);
+            }
+        }
         let first_number = |index| self.store.disk.first_number(index);
         self.nodes = (0..shards).map(|index| Node::new(&self.plan, index, first_number(index))).collect();
         for node in &mut self.nodes {
