@@ -174,10 +174,10 @@ impl Outbound {
         if dropped > 0 { Admission::DroppedOldest(dropped) } else { Admission::Queued }
     }
 
-    /// The last message that was taken out of the queue or never stood there, by sequence number.
+    /// The last message that was, or may have been, sent, by sequence number.
     pub fn sent_through(&self, kept: &Kept) -> u64 {
-        let first = self.queue.iter().map(|queued| queued.place).find(|place| !place.is_none());
-        first.map_or(kept.last_sequence(), |place| kept.sequence_of(place) - 1)
+        let first = self.queue.iter().find(|queued| !queued.place.is_none() && !queued.dup);
+        first.map_or(kept.last_sequence(), |queued| kept.sequence_of(queued.place) - 1)
     }
 
     /// Puts back a message that was queued when the process ended, whatever the bounds are now.

@@ -5,6 +5,7 @@
 //! member cannot take. Must not: deliver itself. Neighbours: `subscribe` joins and leaves, `route` publishes, `mesh` carries.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU64;
 use std::ops::Bound::{Excluded, Included};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,6 +20,7 @@ use super::{Cursor, DropReason, GroupOrigin, MemberChange, MeshMessage, Outbox, 
 use crate::id::{GlobalSessionId, Millis, SessionId, ShardId};
 use crate::message::Message;
 use crate::session::SubscriptionIds;
+use crate::store::OperationId;
 use crate::topic::SubscriptionFilter;
 use crate::wire::QoS;
 
@@ -82,6 +84,7 @@ pub(super) struct Forward {
     pub(super) member: SessionId,
     pub(super) tried: Vec<GlobalSessionId>,
     pub(super) origin: Option<GroupOrigin>,
+    pub(super) operation: Option<OperationId>,
     pub(super) is_first_hop: bool,
 }
 
@@ -246,7 +249,8 @@ impl Shard {
         let mut outcome = Outcome::NoMatch;
         while let Some(member) = next {
             if member.shard != self.id() {
-                self.forward_first(&name, member, tried, carrier.message().clone(), waiter, outbox);
+                let wanted = (waiter, routed.operation);
+                self.forward_first(&name, member, tried, carrier.message().clone(), wanted, outbox);
                 return if waiter.is_some() { Outcome::PassedOn } else { Outcome::Taken };
             }
             let delivered = self.deliver_to_member(now, &name, member.session, carrier, outbox);
@@ -277,16 +281,24 @@ impl Shard {
         member: GlobalSessionId,
         tried: Vec<GlobalSessionId>,
         message: Message,
-        waiter: Option<Waiter>,
+        (waiter, operation): (Option<Waiter>, Option<NonZeroU64>),
         outbox: &mut Outbox,
     ) {
         self.counters.group_forwards += 1;
-        let number = waiter.map(|waiter| self.peers.expect_ack(member.shard, waiter));
+        let operation = operation.map(|number| OperationId { shard: self.id(), number: number.get() });
+        let number = waiter.filter(|_| operation.is_none()).map(|waiter| self.peers.expect_ack(member.shard, waiter));
         let origin = number.map(|number| GroupOrigin { shard: self.id(), first_hop: member.shard, number });
         let bytes = message.counted_bytes();
         let group = Arc::clone(name);
-        let forward =
-            MeshMessage::GroupPublish { message, group, member: member.session, tried, origin, is_first_hop: true };
+        let forward = MeshMessage::GroupPublish {
+            message,
+            group,
+            member: member.session,
+            tried,
+            origin,
+            operation,
+            is_first_hop: true,
+        };
         self.send_mesh_publish(member.shard, forward, bytes, outbox);
     }
 
@@ -326,7 +338,7 @@ impl Shard {
 
     /// A message for a member of this shard, chosen elsewhere.
     pub(super) fn group_publish(&mut self, now: Millis, from: ShardId, forward: Forward, outbox: &mut Outbox) {
-        let Forward { message, group, member, mut tried, origin, is_first_hop } = forward;
+        let Forward { message, group, member, mut tried, origin, operation, is_first_hop } = forward;
         let mut next = Some(GlobalSessionId { shard: self.id(), session: member });
         let mut outcome = Outcome::NoMatch;
         let mut needs_store = false;
@@ -341,6 +353,7 @@ impl Shard {
                     member: member.session,
                     tried: std::mem::take(&mut tried),
                     origin,
+                    operation,
                     is_first_hop: false,
                 };
                 // Passed on above the limit of the queue: bounded by the members of the group.
@@ -360,8 +373,11 @@ impl Shard {
         if matches!(outcome, Outcome::NoMatch | Outcome::Refused) {
             self.miss_group(&group, outcome);
         }
-        self.keep_message(now, from_taken, &mut carrier, None, outbox);
+        self.keep_message(now, from_taken, &mut carrier, operation, outbox);
         self.give_back(carrier);
+        if let Some(operation) = operation.filter(|_| outcome != Outcome::PassedOn) {
+            self.answer_staged(now, operation, outcome, outbox);
+        }
         let Some(origin) = origin else { return };
         if is_first_hop {
             self.peer_message_done(from, outcome, needs_store, outbox);

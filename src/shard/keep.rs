@@ -17,7 +17,7 @@ use std::num::NonZeroU64;
 use super::acknowledge::{StoreWait, Waiter};
 use super::carrier::Carrier;
 use super::connect::owner_of;
-use super::{Outbox, Outcome, Shard};
+use super::{MeshMessage, Outbox, Outcome, Shard};
 use crate::id::{ConnectionId, Millis, SessionId, ShardId};
 use crate::limits::Level;
 use crate::message::Message;
@@ -271,12 +271,6 @@ impl Shard {
         for packet_id in session.inbound.stored() {
             changes.delete(Space::Received, &received_key(kept.number, packet_id));
         }
-        // Those that no other shard will come back to.
-        let is_left = |operation: &Operation| operation.waiter.session == id && operation.missing == 0;
-        let operations = self.keep.operations.iter().filter(|(_, operation)| is_left(operation));
-        for number in operations.map(|(number, _)| *number).collect::<Vec<_>>() {
-            self.close_operation(number, 0, outbox);
-        }
     }
 
     /// A message of a kept session is given up.
@@ -301,6 +295,10 @@ impl Shard {
         // Also where no publisher waits, as for a will: a QoS 2 message is held until it is safe.
         outbox.records.must_sync |= self.level(carrier) == Level::Commit;
         let view = *carrier.view();
+        if view.is_expired(now) {
+            // It is never sent, and after a restart nobody could tell.
+            return self.keep.taken.truncate(from);
+        }
         let mut staged = Changes::default();
         let changes = if operation.is_some() { &mut staged } else { &mut outbox.records.changes };
         let number = if self.keep.taken.len() - from > 1 { Some(self.keep.number()) } else { None };
@@ -365,6 +363,16 @@ impl Shard {
     /// An operation has gone to so many other shards.
     pub(super) fn open_operation(&mut self, number: NonZeroU64, waiter: Waiter, missing: u16, level: Level) {
         self.keep.operations.insert(number, Operation { waiter, missing, level });
+    }
+
+    /// This shard has staged its part of an operation.
+    pub(super) fn answer_staged(&mut self, now: Millis, operation: OperationId, outcome: Outcome, outbox: &mut Outbox) {
+        let OperationId { shard, number } = operation;
+        if shard == self.id() {
+            return self.staged(now, number, outcome, outbox);
+        }
+        let outcome = self.told(shard, outcome);
+        self.send_mesh(shard, MeshMessage::Staged { operation: number, outcome }, outbox);
     }
 
     /// Another shard has staged its part of an operation of this one.

@@ -128,8 +128,8 @@ impl Shard {
                     self.send_mesh(from, MeshMessage::InterestAck { ticket }, outbox);
                 }
             }
-            MeshMessage::GroupPublish { message, group, member, tried, origin, is_first_hop } => {
-                let forward = Forward { message, group, member, tried, origin, is_first_hop };
+            MeshMessage::GroupPublish { message, group, member, tried, origin, operation, is_first_hop } => {
+                let forward = Forward { message, group, member, tried, origin, operation, is_first_hop };
                 self.group_publish(now, from, forward, outbox);
             }
             MeshMessage::Relieved { session } => self.peer_relieved(GlobalSessionId { shard: from, session }),
@@ -161,9 +161,8 @@ impl Shard {
         match answer {
             Answer::None => {}
             Answer::Ack => self.peer_message_done(from, routed.outcome(), routed.needs_store, outbox),
-            Answer::Staged(operation) => {
-                let outcome = self.told(from, routed.outcome());
-                self.send_mesh(from, MeshMessage::Staged { operation, outcome }, outbox);
+            Answer::Staged(number) => {
+                self.answer_staged(now, OperationId { shard: from, number }, routed.outcome(), outbox);
             }
         }
     }

@@ -8,6 +8,7 @@ use std::sync::atomic::AtomicU64;
 
 use crate::id::{GlobalSessionId, PublisherId, SessionId, ShardId};
 use crate::message::Message;
+use crate::store::OperationId;
 use crate::wire::ProtocolVersion;
 
 /// All that one shard has to say to another after one turn. Batches of a pair never overtake each other.
@@ -172,6 +173,8 @@ pub enum MeshMessage {
         tried: Vec<GlobalSessionId>,
         /// Who waits for the ack, and the number of the message in the pair of its first hop.
         origin: Option<GroupOrigin>,
+        /// The operation that it is part of, whose shard is answered by [`MeshMessage::Staged`] instead.
+        operation: Option<OperationId>,
         /// Whether the sender is the publisher's shard, so that the receiver answers by its `MeshAck`.
         is_first_hop: bool,
     },

@@ -17,6 +17,9 @@ use crate::store::record::{self, What};
 use crate::store::{Space, StoredState};
 use crate::topic::{SubscriptionFilter, TopicLimits};
 
+/// Packet ids that are passed over for a client that was connected, at most: half of all.
+const UNSAFE_MAX: u16 = 1 << 15;
+
 impl Shard {
     /// Puts back a session of this shard. Its interests go to the other shards; see [`Self::is_restored`].
     pub fn restore(&mut self, now: Millis, state: StoredState, outbox: &mut Outbox) {
@@ -32,7 +35,11 @@ impl Shard {
         // A listener that is no more has left its clients to the first.
         session.listener = if usize::from(stored.listener) < self.policy.listeners.len() { stored.listener } else { 0 };
         session.expiry_secs = stored.expiry_secs;
-        session.kept = Some(Box::new(Kept::new(number, queue.last().map_or(0, |(sequence, _)| *sequence))));
+        // What was sent at QoS 1 and not yet safe has had packet ids, which its client may still acknowledge.
+        let unsafe_max =
+            if was_connected { u64::from(self.config.limits.inflight_messages_max.min(UNSAFE_MAX)) } else { 0 };
+        let last_sequence = queue.last().map_or(0, |(sequence, _)| *sequence) + unsafe_max;
+        session.kept = Some(Box::new(Kept::new(number, last_sequence)));
         session.ends_at = match stored.ends_at {
             Some(ends_at) => ends_at,
             None if stored.expiry_secs == u32::MAX => Millis::NEVER,

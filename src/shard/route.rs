@@ -32,8 +32,6 @@ pub(super) struct Routed {
     pub(super) denied_by: Option<NonZeroU32>,
     /// Answers that the waiter will get: other shards, the store.
     pub(super) waits: u16,
-    /// Those of them that members of shared subscriptions on other shards will give.
-    pub(super) passed_on: u16,
     /// Whether a session that outlives its connection holds the message, so that it must be stored before it is acknowledged.
     pub(super) needs_store: bool,
     /// Whether the packet id must be stored, as that of a QoS 2 message of a kept session.
@@ -54,10 +52,7 @@ impl Routed {
             Outcome::Congested(session) => self.congested = self.congested.or(Some(session)),
             Outcome::Refused | Outcome::Failed => self.is_refused = true,
             Outcome::NoMatch => {}
-            Outcome::PassedOn => {
-                self.waits += 1;
-                self.passed_on += 1;
-            }
+            Outcome::PassedOn => self.waits += 1,
         }
     }
 
@@ -206,7 +201,7 @@ impl Shard {
         self.keep_message(now, from, carrier, staged, outbox);
         if let Some(number) = operation {
             let level = self.level(carrier);
-            self.open_operation(number, waiter, routed.waits - routed.passed_on, level);
+            self.open_operation(number, waiter, routed.waits, level);
             routed.waits += 1;
             return;
         }

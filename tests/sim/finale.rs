@@ -69,6 +69,11 @@ impl World {
         self.come_to_rest();
         for round in 0..ROUNDS_MAX {
             for index in 0..self.clients.len() {
+                let is_regular = index < self.plan.clients && self.clients[index].phase == Phase::Off;
+                if is_regular && self.oracle.is_presence_unclear[index] {
+                    // Whatever came back of its session ends.
+                    self.with_client(index, |client, desk| client.connect(clean(), QoS::AtMostOnce, desk));
+                }
                 let Some(session) = self.oracle.current[index].filter(|_| self.clients[index].phase == Phase::Off)
                 else {
                     continue;
@@ -217,7 +222,9 @@ impl World {
         let mut ordered: Vec<(u64, Option<u64>, usize)> =
             members.iter().map(|(session, (sent_at, confirmed_at))| (*sent_at, *confirmed_at, *session)).collect();
         ordered.sort_unstable();
-        let is_plain = ordered.len() == length
+        // After a crash members stand in the order of their sessions.
+        let is_plain = self.oracle.checks.crashes == 0
+            && ordered.len() == length
             && ordered.iter().all(|(_, confirmed_at, _)| confirmed_at.is_some())
             && ordered.windows(2).all(|pair| pair[0].1.is_some_and(|at| at < pair[1].0));
         if !is_plain {

@@ -97,6 +97,8 @@ pub(crate) struct Got {
     pub(crate) repeated: u32,
     /// What the application saw.
     pub(crate) taken: u32,
+    /// Those of them at QoS 2.
+    pub(crate) exact: u32,
 }
 
 impl Subscribed {
