@@ -205,3 +205,30 @@ fn a_store_that_is_cut_has_what_was_synced_before_the_cut() {
         assert_eq!(findings.recovered.is_empty(), ends.contains(&cut), "cut at {cut}: {findings:?}");
     }
 }
+
+/// Case O09: the files of a running store are at every moment a store that opens with all that was synced, with several journals too.
+#[test]
+fn the_files_of_a_running_store_are_whole() {
+    let folder = Folder::new();
+    let mut engine = open(&folder.0);
+    let count = 800_u64;
+    for number in 0..count {
+        engine
+            .commit(&put(Space::Queue, &number.to_be_bytes(), &Dice(number).bytes(100_000)), false)
+            .expect("committed");
+        let mut changes = Changes::default();
+        changes.delete(Space::Queue, &(number / 2).to_be_bytes());
+        engine.commit(&changes, true).expect("committed");
+    }
+    let expected = read_all(&mut engine).0;
+    assert_eq!(expected.len() as u64, count / 2);
+    // A copy would be torn where the database's own threads are at work.
+    flush(&engine);
+    engine.commit(&put(Space::Queue, &count.to_be_bytes(), b"last"), true).expect("committed");
+    let copy = Folder::copy_of(&folder.0);
+    drop(engine);
+    let mut engine = open(&copy.0);
+    let (mut found, _) = read_all(&mut engine);
+    assert_eq!(found.remove(&(Space::Queue, count.to_be_bytes().to_vec())).as_deref(), Some(&b"last"[..]));
+    assert!(found == expected);
+}
