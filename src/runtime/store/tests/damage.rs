@@ -105,17 +105,23 @@ fn a_damaged_store_opens_and_says_what_is_lost() {
         let mut dice = Dice(seed);
         let folder = Folder::copy_of(&template.0);
         let files: Vec<_> = files_in(&folder.0).into_iter().filter(|path| !path.ends_with("lock")).collect();
-        let path = &files[dice.below(files.len())];
-        let what = match dice.below(12) {
-            0 => fs::remove_file(path).map(|()| "removed").expect("removed"),
-            _ => damage(path, &mut dice),
-        };
-        let said = format!("seed {seed}: {} {what}", path.display());
+        // Every fourth has two files damaged.
+        let (mut hurt, first) = (Vec::new(), dice.below(files.len()));
+        for step in 0..if seed % 4 == 3 { 2 } else { 1 } {
+            let path = &files[(first + step * (1 + dice.below(files.len() - 1))) % files.len()];
+            let what = match dice.below(12) {
+                0 => fs::remove_file(path).map(|()| "removed").expect("removed"),
+                _ => damage(path, &mut dice),
+            };
+            hurt.push((path, what));
+        }
+        let said = format!("seed {seed}: {hurt:?}");
         let (mut engine, mut findings) = match Engine::open(&folder.0, TERMS) {
             Ok(opened) => opened,
             // Who writes other words into the file that says whose the store is, gets them back.
             Err(fault) => {
-                assert!(path.ends_with("format") && fault.to_string().contains("has the format"), "{said}: {fault}");
+                let is_format = hurt.iter().any(|(path, _)| path.ends_with("format"));
+                assert!(is_format && fault.to_string().contains("has the format"), "{said}: {fault}");
                 continue;
             }
         };
@@ -124,8 +130,9 @@ fn a_damaged_store_opens_and_says_what_is_lost() {
         check_content(&after, seed);
         let is_less = all.iter().any(|(key, value)| after.get(key) != Some(value));
         // A journal that ends early looks like one that was not written to its end.
-        let is_shorter =
-            path.extension().is_some_and(|ending| ending == "jnl") && ["cut", "empty", "zeros"].contains(&what);
+        let is_shorter = hurt.iter().any(|(path, what)| {
+            path.extension().is_some_and(|ending| ending == "jnl") && ["cut", "empty", "zeros"].contains(what)
+        });
         assert!(
             !is_less || is_shorter || !findings.lost.is_empty(),
             "{said}: something is lost and not said: {findings:?}"
