@@ -102,7 +102,7 @@ pub(super) fn rebuild(
     manifest.levels[0] = runs;
     write_manifest(tree, &mut manifest)?;
     findings.recovered.push(format!(
-        "{}: its manifest was damaged and is made anew from {count} tables; deleted records may be there again",
+        "{}: its manifest was damaged and is made anew from the {count} tables that are there; deleted records may be there again",
         tree.display()
     ));
     Ok(true)
