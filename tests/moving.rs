@@ -3,6 +3,7 @@
 //! Duty: files that Mosquitto writes itself, the command lines, their exit codes. Must not: know the format. Neighbours: `cli/import` has
 //! tests of every chunk and version.
 #![cfg(feature = "runtime")]
+#![allow(clippy::disallowed_methods, reason = "tests of a process need threads")]
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -95,6 +96,24 @@ impl Drop for Mosquitto {
     fn drop(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();
+    }
+}
+
+/// A ringmq with a store, spoken to like Mosquitto.
+struct Ringmq(Mosquitto);
+
+impl Ringmq {
+    fn start(folder: &Folder, store: &str) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ringmq"));
+        command.args(["--bind", "127.0.0.1", "-p", "0", "--shards", "2", "--store", store]).current_dir(&folder.0);
+        let mut process = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(process.stderr.take().unwrap()).lines().map_while(Result::ok);
+        let line = lines.find(|line| line.contains(" listening on ")).unwrap();
+        let address = line.split([' ', ',', ';']).find(|word| word.starts_with("127.0.0.1:")).unwrap();
+        let port = address.rsplit_once(':').unwrap().1.parse().unwrap();
+        // It goes on to be read, so that the broker can write.
+        std::thread::spawn(move || lines.for_each(drop));
+        Self(Mosquitto { process, port })
     }
 }
 
@@ -208,6 +227,53 @@ fn what_mosquitto_keeps_is_read_from_its_own_file() {
     assert!(found.iter().take(4).all(is_after_session), "{found:#?}");
     found.sort();
     assert_eq!(found, expected, "{found:#?}");
+}
+
+/// What Mosquitto has left is there for its clients when they come to ringmq: sessions, queues, packet ids, both halves of QoS 2, what is
+/// retained [MQTT-4.4.0-1] [MQTT-4.3.3-2].
+#[test]
+fn clients_of_mosquitto_go_on_with_ringmq() {
+    let folder = Folder::new("goes-on");
+    let mosquitto = Mosquitto::start(&folder);
+    let mut old = mosquitto.connect("old", None, None);
+    old.ask(0x82, &[&[0, 1][..], &string("a/#"), &[2]].concat());
+    let mut publisher = mosquitto.connect("from", None, None);
+    for id in [1, 2] {
+        publisher.ask(0x34, &[&string("a/b")[..], &[0, id, b'0' + id]].concat());
+        publisher.ask(0x62, &[0, id]);
+        assert_eq!(old.hear()[0], 0x34);
+    }
+    assert_eq!(old.ask(0x50, &[0, 1])[0], 0x62);
+    publisher.ask(0x33, &[&string("r")[..], &[0, 3], b"on"].concat());
+    assert_eq!(publisher.ask(0x34, &[&string("a/c")[..], &[0, 9], b"third"].concat())[0], 0x50);
+    mosquitto.stop();
+    let (code, _, told) = folder.ringmq(&["import", "m.db", "--store", "kept"]);
+    assert_eq!(code, Some(0), "{told}");
+    assert!(told.contains("2 sessions, 1 subscriptions, 3 waiting and 1 retained messages, into kept"), "{told}");
+    let (code, _, error) = folder.ringmq(&["import", "m.db", "--store", "kept"]);
+    assert!(code == Some(1) && error.contains("kept has sessions or messages already"), "{error}");
+    let (code, lines, error) = folder.ringmq(&["export", "--store", "kept"]);
+    assert!(code == Some(0) && error.is_empty() && lines.lines().count() == 8, "{error}{lines}");
+
+    let broker = Ringmq::start(&folder, "kept");
+    let mut old = broker.0.connect("old", None, None);
+    assert_eq!(old.hear(), [0x62, 2, 0, 1], "PUBREL, as the client has the first message");
+    let dup = [&[0x3C, 8][..], &string("a/b"), &[0, 2, b'2']].concat();
+    assert_eq!(old.hear(), dup, "with DUP and its own packet id");
+    let third = old.hear();
+    assert!(third.ends_with(b"third") && third[0] & 6 == 4, "{third:02x?}");
+    let mut publisher = broker.0.connect("from", None, None);
+    assert_eq!(publisher.ask(0x62, &[0, 9]), [0x70, 2, 0, 9]);
+    publisher.ask(0x82, &[&[0, 1][..], &string("r"), &[0]].concat());
+    assert_eq!(publisher.hear(), [&[0x31, 5][..], &string("r"), b"on"].concat());
+    broker.0.stop();
+
+    let (code, lines, error) = folder.ringmq(&["export", "--store", "kept"]);
+    assert_eq!(code, Some(0), "{error}");
+    fs::write(folder.path("lines"), &lines).unwrap();
+    let (code, _, error) = folder.ringmq(&["import", "lines", "--store", "again"]);
+    assert_eq!(code, Some(0), "{error}");
+    assert_eq!(folder.ringmq(&["export", "--store", "again"]).1, lines, "nothing is lost on the way");
 }
 
 /// Mosquitto 2.0.11 writes what lies in its memory where a client without a user name comes after one that has one.

@@ -338,7 +338,9 @@ impl Shard {
 
     /// Whether this shard writes what is retained of a topic, as one of all does. What the broker says of itself is said anew.
     pub(super) fn is_keeper_of(&self, topic: &str) -> bool {
-        self.keep.is_on() && !topic.starts_with('$') && owner_of(topic, self.config.hash_seed, self.config.shards) == self.id()
+        self.keep.is_on()
+            && !topic.starts_with('$')
+            && owner_of(topic, self.config.hash_seed, self.config.shards) == self.id()
     }
 
     /// Whether the publisher of a QoS 2 message is kept, so that its packet id must be.

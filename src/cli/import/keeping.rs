@@ -375,7 +375,7 @@ mod tests {
     }
 
     fn lines_of(changes: &Changes) -> Vec<String> {
-        let mut reading = Reading::new((Millis(0), Wall(NOW)));
+        let mut reading = Reading::new((Millis(0), Wall(NOW)), Box::new(|payload| payload));
         for space in Reading::ORDER {
             let mut records: Vec<_> = changes.iter().filter(|change| change.space == space).collect();
             records.sort_by_key(|change| change.key);
