@@ -52,20 +52,22 @@ pub struct Source {
     pub client_id: Box<str>,
 }
 
-/// What stands before a message's topic, properties and payload.
+/// What stands before a message's topic, properties and payload, in 16 bytes, as millions may wait: who published most messages stands
+/// where others have what is rare, and QoS and RETAIN are one byte, which leaves one for the enum's tag.
 #[derive(Debug)]
-struct Head {
-    publisher: Option<PublisherId>,
-    rare: Option<Box<Rare>>,
-    properties_len: u32,
-    topic_len: u16,
-    qos: QoS,
-    retain: bool,
+enum Head {
+    Usual { publisher: Option<PublisherId>, properties_len: u32, topic_len: u16, flags: Flags },
+    Rare { rare: Box<Rare>, properties_len: u32, topic_len: u16, flags: Flags },
 }
 
-/// What most messages do not have; eight bytes less of each count where a million wait.
+/// QoS and, one bit below it, RETAIN.
+#[derive(Clone, Copy, Debug)]
+struct Flags(u8);
+
+/// What most messages do not have, and who published those that have it.
 #[derive(Debug)]
 struct Rare {
+    publisher: Option<PublisherId>,
     expires_at: Option<Millis>,
     /// The payload, if it is one that is referenced rather than copied.
     shared_payload: Option<Bytes>,
@@ -86,13 +88,14 @@ impl Message {
             .then(|| view.shared_payload.cloned().unwrap_or_else(|| Bytes::copy_from_slice(view.payload)));
         let payload = if shared_payload.is_some() { &[] } else { view.payload };
         let is_rare = shared_payload.is_some() || view.expires_at.is_some() || source.is_some();
-        let head = Head {
-            publisher: view.publisher,
-            rare: is_rare.then(|| Box::new(Rare { expires_at: view.expires_at, shared_payload, source })),
-            properties_len: u32::try_from(view.properties.len()).expect("properties are shorter than a packet"),
-            topic_len: u16::try_from(view.topic.len()).expect("a topic has 65,535 bytes at most"),
-            qos: view.qos,
-            retain: view.retain,
+        let properties_len = u32::try_from(view.properties.len()).expect("properties are shorter than a packet");
+        let topic_len = u16::try_from(view.topic.len()).expect("a topic has 65,535 bytes at most");
+        let (publisher, flags) = (view.publisher, Flags::new(view.qos, view.retain));
+        let head = if is_rare {
+            let rare = Box::new(Rare { publisher, expires_at: view.expires_at, shared_payload, source });
+            Head::Rare { rare, properties_len, topic_len, flags }
+        } else {
+            Head::Usual { publisher, properties_len, topic_len, flags }
         };
         let parts = [view.topic.as_bytes(), view.properties, payload];
         let len = parts.iter().map(|part| part.len()).sum();
@@ -112,26 +115,40 @@ impl Message {
 
     /// The parts, borrowed.
     pub fn view(&self) -> MessageView<'_> {
-        let head = &self.0.header.header;
-        let (topic, rest) = self.0.slice.split_at(usize::from(head.topic_len));
-        let (properties, own_payload) = rest.split_at(head.properties_len as usize);
-        let rare = head.rare.as_deref();
-        let shared_payload = rare.and_then(|rare| rare.shared_payload.as_ref());
+        let (Head::Usual { properties_len, topic_len, flags, .. }
+        | Head::Rare { properties_len, topic_len, flags, .. }) = self.head();
+        let (topic, rest) = self.0.slice.split_at(usize::from(*topic_len));
+        let (properties, own_payload) = rest.split_at(*properties_len as usize);
+        let (publisher, expires_at, shared_payload) = match self.head() {
+            Head::Usual { publisher, .. } => (*publisher, None, None),
+            Head::Rare { rare, .. } => (rare.publisher, rare.expires_at, rare.shared_payload.as_ref()),
+        };
         MessageView {
             topic: std::str::from_utf8(topic).expect("it was a str"),
             properties,
             payload: shared_payload.map_or(own_payload, |payload| payload),
             shared_payload,
-            qos: head.qos,
-            retain: head.retain,
-            expires_at: rare.and_then(|rare| rare.expires_at),
-            publisher: head.publisher,
+            qos: flags.qos(),
+            retain: flags.retain(),
+            expires_at,
+            publisher,
+        }
+    }
+
+    fn head(&self) -> &Head {
+        &self.0.header.header
+    }
+
+    fn rare(&self) -> Option<&Rare> {
+        match self.head() {
+            Head::Usual { .. } => None,
+            Head::Rare { rare, .. } => Some(rare),
         }
     }
 
     /// Who published it, if that was noted.
     pub fn source(&self) -> Option<&Source> {
-        self.0.header.header.rare.as_deref()?.source.as_deref()
+        self.rare()?.source.as_deref()
     }
 
     /// As [`Message::source`], shared.
@@ -152,9 +169,26 @@ impl Message {
 
     /// Bytes that a holder has of its own, and those of a large payload, which all holders share.
     pub fn held_bytes(&self) -> (usize, usize) {
-        let rare = self.0.header.header.rare.as_deref();
-        let large = rare.and_then(|rare| rare.shared_payload.as_ref()).map_or(0, Bytes::len);
+        let large = self.rare().and_then(|rare| rare.shared_payload.as_ref()).map_or(0, Bytes::len);
         (self.0.slice.len(), large)
+    }
+}
+
+impl Flags {
+    fn new(qos: QoS, retain: bool) -> Self {
+        Self((qos as u8) << 1 | u8::from(retain))
+    }
+
+    fn qos(self) -> QoS {
+        match self.0 >> 1 {
+            0 => QoS::AtMostOnce,
+            1 => QoS::AtLeastOnce,
+            _ => QoS::ExactlyOnce,
+        }
+    }
+
+    fn retain(self) -> bool {
+        self.0 & 1 != 0
     }
 }
 
@@ -211,6 +245,11 @@ mod tests {
     #[test]
     fn a_message_is_one_word_to_its_holders() {
         assert_eq!(size_of::<Option<Message>>(), size_of::<usize>());
+    }
+
+    #[test]
+    fn a_head_takes_two_words() {
+        assert_eq!(size_of::<Head>(), 16);
     }
 
     /// Every field, with parts that end on either side of what is gathered on the stack, and payloads of either side of what is

@@ -24,7 +24,7 @@ use std::fmt;
 pub use acl::{Access, Acl, Asked, Decision};
 pub use dry_run::{Question, Unanswered, Wish};
 pub use password::{Passwords, Scheme};
-pub use policy::{Explanation, Policy, Referee, Refusal, Rules, Terms};
+pub use policy::{Entrance, Explanation, Policy, Referee, Refusal, Rules, Terms};
 pub use token::Token;
 pub use warrant::{Grants, Judge, JudgeId, Warrant};
 

@@ -81,6 +81,19 @@ pub struct Rules {
     pub checks_retain_source: bool,
 }
 
+/// By which listener a client comes, and what holds there.
+#[derive(Clone, Copy, Debug)]
+pub struct Entrance<'a> {
+    /// An index of [`Policy::listeners`].
+    pub listener: u16,
+    /// What holds everywhere.
+    pub policy: &'a Policy,
+    /// What holds on the listener.
+    pub terms: &'a Terms,
+    /// Who may connect there, and who may do what.
+    pub rules: &'a Rules,
+}
+
 /// Who says whether a client is the user that it says it is.
 #[derive(Clone, Debug)]
 pub enum Referee {
@@ -179,6 +192,12 @@ impl Policy {
     /// The terms of a listener. One that has gone meanwhile is served as the first.
     pub fn terms(&self, listener: u16) -> &Terms {
         self.listeners.get(usize::from(listener)).unwrap_or(&self.listeners[0])
+    }
+
+    /// A listener with what holds there.
+    pub fn entrance(&self, listener: u16) -> Entrance<'_> {
+        let terms = self.terms(listener);
+        Entrance { listener, policy: self, terms, rules: self.rules_at(terms.rules) }
     }
 
     /// The rules of a listener.

@@ -1,7 +1,8 @@
 //! Memory: how much of it this process may have, and what of that the shards may hold for clients.
 //!
-//! Duty: read the limits of the cgroup and the size of the machine; lower a default that would be too much for it. Must not:
-//! touch what the user has set, or fail: what cannot be read limits nothing. Neighbours: `start` asks once.
+//! Duty: read the limits of the cgroup and the size of the machine; lower a default that would be too much for it; tell the
+//! allocator what to do with what is freed. Must not: touch what the user has set, or fail: what cannot be read limits nothing.
+//! Neighbours: `start` asks once.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -35,6 +36,16 @@ impl Memory {
         let candidates = [(allowed, "its cgroup"), (machine, "the machine")];
         let known = candidates.into_iter().filter_map(|(bytes, owner)| Some(Self { bytes: bytes?, owner }));
         known.min_by_key(|memory| memory.bytes)
+    }
+}
+
+/// Has the C library join what is freed with what is free beside it, whatever its size. It would put aside pieces of up to 128 bytes, as
+/// most messages are, and hand them out again last first: a queue of them soon lies scattered, and each message waits for memory.
+pub(super) fn join_what_is_freed() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: it changes a number that the allocator reads, under a lock of its own.
+    unsafe {
+        libc::mallopt(libc::M_MXFAST, 0);
     }
 }
 
@@ -149,6 +160,18 @@ mod tests {
         let large = Memory { bytes: 1 << 40, owner: "the machine" };
         fit_held_bytes(&mut limits, 4, Some(large));
         assert_eq!(limits.held_bytes_per_shard_max, 256 << 20);
+    }
+
+    #[test]
+    #[cfg(target_env = "gnu")]
+    fn freed_pieces_of_the_size_of_messages_are_not_put_aside() {
+        join_what_is_freed();
+        // SAFETY: it only counts.
+        let bytes_put_aside = || unsafe { libc::mallinfo2() }.fsmblks;
+        let before = bytes_put_aside();
+        let pieces: Vec<Vec<u8>> = (0..100).map(|_| Vec::with_capacity(100)).collect();
+        drop(pieces);
+        assert!(bytes_put_aside() <= before);
     }
 
     #[test]

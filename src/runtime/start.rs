@@ -29,7 +29,7 @@ use super::journal::Journal;
 use super::judges::Bench;
 use super::keeping::Opened;
 use super::listener::{self, Listeners};
-use super::memory::{Memory, fit_held_bytes};
+use super::memory::{Memory, fit_held_bytes, join_what_is_freed};
 use super::mesh::{self, Caller};
 use super::news::{self, NewsDesk};
 use super::panic_policy;
@@ -110,6 +110,7 @@ fn prepare(
     (reload, open): (&mut Reload<'_>, &mut Open<'_>),
     starter: &mut Option<Starter>,
 ) -> Result<(), Failure> {
+    join_what_is_freed();
     probe::raise_limits();
     probe::check_io_uring()?;
     if let Some(mistake) = config.store.as_ref().and_then(Store::mistake) {

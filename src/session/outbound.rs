@@ -24,7 +24,7 @@ pub struct Outbound {
     /// What the queue means to publishers.
     pub pressure: Pressure,
     /// Whether rights have changed since something in the queue was put there, so that each message is looked at again.
-    pub is_doubted: bool,
+    is_doubted: bool,
     queue: Seldom<VecDeque<Queued>>,
     queue_bytes: usize,
     /// Retained messages still to be sent for new subscriptions; `None`: none.
@@ -108,6 +108,16 @@ impl Outbound {
     /// Messages in the queue.
     pub fn queued(&self) -> usize {
         self.queue.len()
+    }
+
+    /// Rights have changed: what is in the queue is looked at again before it is sent.
+    pub fn doubt(&mut self) {
+        self.is_doubted |= !self.queue.is_empty();
+    }
+
+    /// Whether rights have changed since something in the queue was put there.
+    pub fn is_doubted(&self) -> bool {
+        self.is_doubted
     }
 
     /// What the session holds of the shard's bytes.

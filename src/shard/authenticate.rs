@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::connect::Fault;
 use super::exchange::Exchanges;
 use super::{Outbox, Shard};
-use crate::auth::{JudgeId, Passwords, Referee, Refusal, Rules, Warrant};
+use crate::auth::{Entrance, JudgeId, Passwords, Referee, Refusal, Warrant};
 use crate::id::ConnectionId;
 use crate::wire::{Connect, ProtocolVersion, ReasonCode};
 
@@ -113,6 +113,9 @@ struct Login {
 impl Logins {
     /// Forgets a connection.
     pub(super) fn forget(&mut self, id: ConnectionId) {
+        if self.waiting.is_empty() && self.certified.is_empty() && self.exchanges.is_empty() {
+            return;
+        }
         self.waiting.remove(&id.slot);
         self.certified.remove(&id.slot);
         self.exchanges.forget(id);
@@ -192,25 +195,22 @@ impl Shard {
     pub(super) fn authenticate(
         &mut self,
         id: ConnectionId,
-        rules: &Rules,
+        entrance: Entrance<'_>,
         connect: &Connect<'_>,
         frame_bytes: usize,
         outbox: &mut Outbox,
     ) -> Result<Identity, Fault> {
-        if self.logins.certified(id).is_some() {
-            return Ok(Identity::Known { is_proven: true, warrant: None });
-        }
         match self.verdict(id) {
             Some(Some(verdict)) => return self.judge(verdict, connect),
             Some(None) => return Ok(Identity::Awaited),
             None => {}
         }
-        let court = match rules.referee(connect.user_name, connect.password).map_err(fault_of)? {
+        let court = match entrance.rules.referee(connect.user_name, connect.password).map_err(fault_of)? {
             Referee::Nobody => return Ok(Identity::Known { is_proven: false, warrant: None }),
             Referee::Passwords(passwords) => Court::Passwords(passwords),
             Referee::Tokens(judge) => Court::Tokens(judge),
             Referee::Authenticator(judge) => {
-                let (client_id, listener) = (connect.client_id.into(), self.listener_of(id));
+                let (client_id, listener) = (connect.client_id.into(), entrance.listener);
                 Court::Authenticator(judge, Applicant { client_id, version: connect.version, listener })
             }
         };

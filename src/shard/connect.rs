@@ -15,17 +15,42 @@ use super::grant::{
 use super::retain::will_message;
 use super::rights::watch_of;
 use super::{Event, Next, Outbox, Shard};
-use crate::auth::{Asked, Terms, Warrant};
+use crate::auth::{Asked, Entrance, Terms, Warrant};
 use crate::id::{ConnectionId, Millis, PublisherId, SessionId, ShardId};
 use crate::session::{Account, LastWill, Session};
 use crate::topic::{TopicLimits, TopicName};
-use crate::wire::{self, Connack, Connect, Framed, Packet, ProtocolVersion, QoS, ReasonCode, Sender};
+use crate::wire::{self, Connack, Connect, Framed, ProtocolVersion, QoS, ReasonCode};
 
 /// How a TLS connection begins (RFC 8446 section 5.1): with MQTT, a CONNECT with flags that it cannot have.
 const TLS_HANDSHAKE: [u8; 2] = [0x16, 3];
 
 /// Why a CONNECT is refused.
 pub(super) type Fault = (ReasonCode, &'static str);
+
+/// Why a CONNECT does not let the client in.
+enum Stop {
+    Refused(Fault),
+    /// It is not refused, but waits or moves.
+    NotNow(Next),
+}
+
+impl From<Fault> for Stop {
+    fn from(fault: Fault) -> Self {
+        Self::Refused(fault)
+    }
+}
+
+/// What is known of a client that is let in besides its CONNECT.
+struct Guest<'a> {
+    entrance: Entrance<'a>,
+    publisher: PublisherId,
+    /// Whether its client id is ours.
+    has_generated_id: bool,
+    is_certified: bool,
+    /// Whether a certificate or anything else has proved its user name.
+    is_proven: bool,
+    warrant: Option<Arc<Warrant>>,
+}
 
 /// The client as a publisher.
 pub(super) fn publisher_of(client_id: &str, hash_seed: u64) -> PublisherId {
@@ -35,7 +60,10 @@ pub(super) fn publisher_of(client_id: &str, hash_seed: u64) -> PublisherId {
 
 /// The shard on which a client lives for as long as the broker runs.
 pub fn owner_of(client_id: &str, hash_seed: u64, shards: usize) -> ShardId {
-    let PublisherId(hash) = publisher_of(client_id, hash_seed);
+    home_of(publisher_of(client_id, hash_seed), shards)
+}
+
+fn home_of(PublisherId(hash): PublisherId, shards: usize) -> ShardId {
     let index = (u128::from(hash.get()) * shards as u128) >> 64;
     ShardId(u16::try_from(index).expect("fewer shards than SHARDS_MAX"))
 }
@@ -72,9 +100,8 @@ impl Shard {
                 return Err(self.refuse_silently(id, error.reason, error.what, outbox));
             }
         };
-        let connect = match wire::decode(&frame, ProtocolVersion::V5, Sender::Client) {
-            Ok(Packet::Connect(connect)) => connect,
-            Ok(_) => return Err(self.refuse_silently(id, ReasonCode::ProtocolError, "not a CONNECT", outbox)),
+        let connect = match Connect::decode(&frame) {
+            Ok(connect) => connect,
             Err(error) => {
                 let audience = audience_of(&frame);
                 return Err(self.refuse_connect(id, audience, error.reason, error.what, outbox));
@@ -84,60 +111,75 @@ impl Shard {
         Ok(frame.len)
     }
 
-    /// What becomes of a CONNECT that parses. `packet`: with its bytes. `proof`: our last message to a client that has proved by
+    /// What becomes of a CONNECT that parses, and stands here with its bytes. `proof`: our last message to a client that has proved by
     /// SCRAM who it is; without it, such a client is asked for the proof first.
     pub(super) fn consider(
+        &mut self,
+        now: Millis,
+        id: ConnectionId,
+        (connect, bytes): (Connect<'_>, &[u8]),
+        proof: Option<&str>,
+        outbox: &mut Outbox,
+    ) -> Result<(), Next> {
+        let audience = Some((connect.version, packet_bytes_max(&connect)));
+        self.let_in(now, id, (connect, bytes), proof, outbox).map_err(|stop| match stop {
+            Stop::Refused((reason, what)) => self.refuse_connect(id, audience, reason, what, outbox),
+            Stop::NotNow(next) => next,
+        })
+    }
+
+    /// Lets the client in if nothing is against it. Names come first, as all else is judged by them.
+    fn let_in(
         &mut self,
         now: Millis,
         id: ConnectionId,
         (mut connect, bytes): (Connect<'_>, &[u8]),
         proof: Option<&str>,
         outbox: &mut Outbox,
-    ) -> Result<(), Next> {
-        let audience = Some((connect.version, packet_bytes_max(&connect)));
-        let (policy, certified) = (Arc::clone(&self.policy), self.logins.certified(id));
-        let listener = self.listener_of(id);
-        let first = match client_first(&connect, policy.rules_of(listener)) {
-            Ok(first) => first,
-            Err((reason, what)) => return Err(self.refuse_connect(id, audience, reason, what, outbox)),
-        };
+    ) -> Result<(), Stop> {
+        let policy = Arc::clone(&self.policy);
+        let entrance = policy.entrance(self.listener_of(id));
+        let (certified, warrant) = (self.logins.certified(id), self.logins.warrant(id));
+        let first = client_first(&connect, entrance.rules)?;
         let by_scram = first.as_ref().map(|first| &*first.user);
-        let warrant = self.logins.warrant(id);
         let warranted = warrant.as_ref().and_then(|warrant| warrant.user.as_deref());
-        let named = name(&mut connect, policy.terms(listener), certified.as_deref(), warranted, by_scram);
-        if let Err((reason, what)) = named {
-            return Err(self.refuse_connect(id, audience, reason, what, outbox));
-        }
-        if !connect.client_id.is_empty() {
-            let owner = owner_of(connect.client_id, self.config.hash_seed, self.config.shards);
-            if owner != self.id() && proof.is_some() {
+        name(&mut connect, entrance.terms, certified.as_deref(), warranted, by_scram)?;
+        let mut publisher = publisher_of(connect.client_id, self.config.hash_seed);
+        let owner = home_of(publisher, self.config.shards);
+        if owner != self.id() && !connect.client_id.is_empty() {
+            if proof.is_some() {
                 let what = "the terms of the listener have changed: connect again";
-                return Err(self.refuse_connect(id, audience, ReasonCode::ServerBusy, what, outbox));
+                return Err(Stop::Refused((ReasonCode::ServerBusy, what)));
             }
-            if owner != self.id() {
-                self.connections.remove(id);
-                self.logins.forget(id);
-                return Err(Next::Handoff(owner));
-            }
+            self.connections.remove(id);
+            self.logins.forget(id);
+            return Err(Stop::NotNow(Next::Handoff(owner)));
         }
-        let rules = policy.rules_of(listener);
-        let identity = check(&connect, &self.config.limits)
-            .and_then(|()| check_rules(&connect, listener, &policy, &self.config.limits))
-            .and_then(|()| self.check_room(&connect))
-            .and_then(|()| match (proof, &first) {
-                (Some(_), _) => Ok(Identity::Known { is_proven: true, warrant: None }),
-                (None, Some(first)) => self.ask_for_proof(id, rules, first, (&connect, bytes), outbox),
-                (None, None) => self.authenticate(id, rules, &connect, bytes.len(), outbox),
-            });
-        let admitted = match identity {
-            Ok(Identity::Awaited) => return Err(Next::AwaitDrain),
-            Ok(Identity::Asked) => Ok(()),
-            Ok(Identity::Known { is_proven, warrant }) => self
-                .check_session_owner(connect.client_id, connect.user_name, is_proven)
-                .and_then(|()| self.accept(now, id, &connect, (is_proven, warrant), proof, outbox)),
-            Err(fault) => Err(fault),
+        check(&connect, &self.config.limits)?;
+        check_rules(&connect, entrance, &self.config.limits)?;
+        self.check_room(&connect)?;
+        let identity = match (proof, &first) {
+            (None, Some(first)) => self.ask_for_proof(id, entrance.rules, first, (&connect, bytes), outbox)?,
+            (None, None) if certified.is_none() => self.authenticate(id, entrance, &connect, bytes.len(), outbox)?,
+            _ => Identity::Known { is_proven: true, warrant: None },
         };
-        admitted.map_err(|(reason, what)| self.refuse_connect(id, audience, reason, what, outbox))
+        let (is_proven, warrant) = match identity {
+            Identity::Awaited => return Err(Stop::NotNow(Next::AwaitDrain)),
+            Identity::Asked => return Ok(()),
+            Identity::Known { is_proven, warrant } => (is_proven, warrant),
+        };
+        self.check_session_owner(connect.client_id, connect.user_name, is_proven)?;
+        let mounted = connect.last_will.as_ref().map(|will| entrance.terms.mounted(will.topic));
+        if let (Some(will), Some(topic)) = (&mut connect.last_will, &mounted) {
+            will.topic = topic;
+        }
+        let generated = connect.client_id.is_empty().then(|| self.generate_client_id(entrance.terms));
+        if let Some(client_id) = &generated {
+            (connect.client_id, publisher) = (client_id, publisher_of(client_id, self.config.hash_seed));
+        }
+        let (has_generated_id, is_certified) = (generated.is_some(), certified.is_some());
+        let guest = Guest { entrance, publisher, has_generated_id, is_certified, is_proven, warrant };
+        Ok(self.accept(now, id, &connect, guest, proof, outbox)?)
     }
 
     /// Bytes that CONNECT packets which are not complete, or wait for a verdict, may have on this shard.
@@ -198,50 +240,41 @@ impl Shard {
         now: Millis,
         id: ConnectionId,
         connect: &Connect<'_>,
-        (is_proven, warrant): (bool, Option<Arc<Warrant>>),
+        mut guest: Guest<'_>,
         proof: Option<&str>,
         outbox: &mut Outbox,
     ) -> Result<(), Fault> {
-        let policy = Arc::clone(&self.policy);
-        let listener = self.connections.get_mut(id).map_or(0, |connection| connection.listener);
-        let terms = policy.terms(listener);
-        let mounted = connect.last_will.map(|will| terms.mounted(will.topic));
-        let last_will = connect.last_will.zip(mounted.as_deref()).map(|(will, topic)| wire::LastWill { topic, ..will });
+        let Entrance { policy, terms, rules, .. } = guest.entrance;
+        let last_will = connect.last_will.as_ref();
         if last_will.is_some_and(|will| TopicName::new(will.topic, TopicLimits::from(&self.config.limits)).is_err()) {
             return Err((ReasonCode::TopicNameInvalid, "the will's topic name is too long behind its mount point"));
         }
-        let connect = &Connect { last_will, ..*connect };
-        let generated = connect.client_id.is_empty().then(|| self.generate_client_id(terms));
-        let client_id = generated.as_deref().unwrap_or(connect.client_id);
-        let grants = warrant.as_ref().and_then(|warrant| warrant.grants.as_ref());
-        let asked = Asked { user: connect.user_name, client_id, grants };
-        check_will(connect, asked, policy.rules_of(listener)).inspect_err(|_| self.counters.publishes_denied += 1)?;
+        let grants = guest.warrant.as_ref().and_then(|warrant| warrant.grants.as_ref());
+        let asked = Asked { user: connect.user_name, client_id: connect.client_id, grants };
+        check_will(connect, asked, rules).inspect_err(|_| self.counters.publishes_denied += 1)?;
         let connack = Connack {
             maximum_qos: (terms.maximum_qos != QoS::ExactlyOnce).then_some(terms.maximum_qos),
             retain_available: (!policy.retain_available).then_some(false),
             // [MQTT-4.12.0-5]
             authentication_method: connect.authentication_method,
             authentication_data: proof.map(str::as_bytes),
-            ..grant(connect, generated.as_deref(), terms, &self.config.limits)
+            ..grant(connect, guest.has_generated_id, terms, &self.config.limits)
         };
         if !is_within(&connack, connect) {
             // [MQTT-3.2.2-16]: seen before anybody is taken over.
             let what = "CONNACK would be larger than the client's Maximum Packet Size";
             return Err((ReasonCode::PacketTooLarge, what));
         }
-        let watch = watch_of(&policy, listener, warrant.as_deref());
-        let warrant = warrant.map(|warrant| self.charge_warrant(warrant)).transpose()?;
         let changes = outbox.records.changes.len();
-        let (session_id, session_present) = self.admit(now, id, client_id, connect, outbox);
-        self.know_warrant(session_id, warrant);
-        self.know_user(session_id, connect.user_name, listener, is_proven, self.logins.certified(id).is_some());
+        let watch = watch_of(guest.entrance, guest.warrant.as_deref());
+        let warrant = guest.warrant.take().map(|warrant| self.charge_warrant(warrant)).transpose()?;
+        let (session_id, session_present) = self.admit(now, id, connect, guest.publisher, outbox);
+        self.know_client(session_id, connect.user_name, &guest, warrant);
         self.logins.forget(id);
         let keep_alive_secs = granted_keep_alive_secs(connect, &self.config.limits);
-        self.connections.settle_announced(id);
-        self.connections.admit(id, session_id);
-        let connection = self.connections.get_mut(id).expect("found by the caller");
+        let connection = self.connections.admit(id, session_id).expect("found by the caller");
         (connection.watch, connection.is_by_scram) = (watch, proof.is_some());
-        connection.publisher = Some(publisher_of(client_id, self.config.hash_seed));
+        connection.publisher = Some(guest.publisher);
         connection.is_particular = terms.mount_point.is_some();
         connection.heard_at = now;
         connection.agree(connect, keep_alive_secs, &self.config.limits, terms);
@@ -256,9 +289,11 @@ impl Shard {
         outbox.egress.control(id.slot, |out| connack.encode(connect.version, out));
         self.counters.connects += 1;
         self.counters.packets_received += 1;
-        outbox.events.push(connected(id, client_id, connect, keep_alive_secs));
-        self.groups_of_session_online(session_id, true, outbox);
-        self.pump(now, session_id, outbox);
+        outbox.events.push(connected(id, connect, keep_alive_secs));
+        if session_present {
+            self.groups_of_session_online(session_id, true, outbox);
+            self.pump(now, session_id, outbox);
+        }
         Ok(())
     }
 
@@ -267,12 +302,12 @@ impl Shard {
         &mut self,
         now: Millis,
         id: ConnectionId,
-        client_id: &str,
         connect: &Connect<'_>,
+        publisher: PublisherId,
         outbox: &mut Outbox,
     ) -> (SessionId, bool) {
-        let mut existing = self.sessions.by_client_id(client_id);
-        if let Some(session_id) = existing {
+        let (mut session_id, mut was_there) = self.obtain_session(connect.client_id);
+        if was_there {
             let online = self.sessions.get_mut(session_id).and_then(|session| session.connection);
             if let Some(old) = online {
                 // [MQTT-3.1.4-3]: the older connection is told and closed; its will is due as for any lost connection.
@@ -281,13 +316,9 @@ impl Shard {
             if connect.clean_start {
                 self.end_session(now, session_id, outbox);
             }
-            existing = self.sessions.by_client_id(client_id);
+            (session_id, was_there) = self.obtain_session(connect.client_id);
         }
-        let session_id = existing.unwrap_or_else(|| {
-            let session = Session::new(client_id.into(), &self.config.limits, &self.budget);
-            self.sessions.insert(session)
-        });
-        if existing.is_none() && granted_expiry_secs(connect, &self.config.limits) > 0 {
+        if !was_there && granted_expiry_secs(connect, &self.config.limits) > 0 {
             self.begin_to_keep(session_id);
         }
         let limits = &self.config.limits;
@@ -299,7 +330,7 @@ impl Shard {
         session.last_will = connect.last_will.as_ref().map(|will| {
             Box::new(LastWill {
                 account: charged(&self.budget, will),
-                message: will_message(will, publisher_of(client_id, self.config.hash_seed)),
+                message: will_message(will, publisher),
                 expiry_secs: will.properties.message_expiry_secs,
                 delay_secs: will.delay_secs,
                 due_at: None,
@@ -307,7 +338,12 @@ impl Shard {
         });
         let receive_maximum = connect.receive_maximum.unwrap_or(u16::MAX);
         session.outbound.inflight.resume(receive_maximum.min(limits.inflight_messages_max));
-        (session_id, existing.is_some())
+        (session_id, was_there)
+    }
+
+    fn obtain_session(&mut self, client_id: &str) -> (SessionId, bool) {
+        let Self { sessions, config, budget, .. } = self;
+        sessions.obtain(client_id, || Session::new(client_id.into(), &config.limits, budget))
     }
 
     /// A warrant with the account that pays for it.
@@ -321,37 +357,28 @@ impl Shard {
         Ok((warrant, account))
     }
 
-    /// Notes what lets the client in now; what was decided by other rights is decided anew.
-    fn know_warrant(&mut self, id: SessionId, warrant: Option<(Arc<Warrant>, Account)>) {
-        let grants = warrant.as_ref().and_then(|(warrant, _)| warrant.grants.as_ref());
-        let is_other = self.sessions.grants(id.slot) != grants;
-        self.sessions.set_warrant(id, warrant);
-        if let Some(session) = self.sessions.get_mut(id).filter(|_| is_other) {
-            session.outbound.is_doubted |= session.outbound.queued() > 0;
-            self.subscribers.forget();
-        }
-    }
-
-    /// Notes whose session it is now, and what was decided for somebody else is decided anew.
-    fn know_user(
+    /// Notes whose session it is now and what lets the client in; what was decided for somebody else, or by other rights, is
+    /// decided anew.
+    fn know_client(
         &mut self,
         id: SessionId,
         user: Option<&str>,
-        listener: u16,
-        is_user_proven: bool,
-        is_certified: bool,
+        guest: &Guest<'_>,
+        warrant: Option<(Arc<Warrant>, Account)>,
     ) {
-        self.logins.has_owners |= is_user_proven;
+        self.logins.has_owners |= guest.is_proven;
+        let grants = warrant.as_ref().and_then(|(warrant, _)| warrant.grants.as_ref());
+        let has_other_grants = self.sessions.grants(id.slot) != grants;
+        self.sessions.set_warrant(id, warrant);
+        let is_other_user = self.sessions.set_user(id, user);
         let Some(session) = self.sessions.get_mut(id) else { return };
-        let is_other = session.user_name.as_deref() != user || session.listener != listener;
-        if is_other && self.limits_rights {
-            session.outbound.is_doubted |= session.outbound.queued() > 0;
+        let is_other = is_other_user || session.listener != guest.entrance.listener;
+        if has_other_grants || is_other && self.limits_rights {
+            session.outbound.doubt();
             self.subscribers.forget();
         }
-        self.sessions.set_user(id, user);
-        if let Some(session) = self.sessions.get_mut(id) {
-            (session.listener, session.is_user_proven, session.is_certified) = (listener, is_user_proven, is_certified);
-        }
+        session.listener = guest.entrance.listener;
+        (session.is_user_proven, session.is_certified) = (guest.is_proven, guest.is_certified);
     }
 
     /// An id that nobody uses and that belongs here [MQTT-3.1.3-6].
@@ -402,10 +429,10 @@ impl Shard {
 }
 
 /// A client was admitted.
-fn connected(connection: ConnectionId, client_id: &str, connect: &Connect<'_>, keep_alive_secs: u16) -> Event {
+fn connected(connection: ConnectionId, connect: &Connect<'_>, keep_alive_secs: u16) -> Event {
     Event::Connected {
         connection,
-        client_id: client_id.into(),
+        client_id: connect.client_id.into(),
         user: connect.user_name.map(Box::from),
         version: connect.version,
         clean_start: connect.clean_start,

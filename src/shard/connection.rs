@@ -170,20 +170,13 @@ impl Connections {
         &mut self.alarms[slot as usize]
     }
 
-    /// The CONNECT of a connection is there.
-    pub(super) fn settle_announced(&mut self, id: ConnectionId) {
-        if let Some(connection) = self.get_mut(id) {
-            let announced_bytes = std::mem::take(&mut connection.announced_bytes);
-            self.announced_bytes -= announced_bytes as usize;
-        }
-    }
-
-    /// The CONNECT of a connection is accepted.
-    pub(super) fn admit(&mut self, id: ConnectionId, session: SessionId) {
-        if let Some(connection) = self.get_mut(id) {
-            let is_new = connection.session.replace(session).is_none();
-            self.admitted += usize::from(is_new);
-        }
+    /// The CONNECT of a connection is there, and accepted.
+    pub(super) fn admit(&mut self, id: ConnectionId, session: SessionId) -> Option<&mut Connection> {
+        let connection = find(&mut self.by_slot, id)?;
+        self.announced_bytes -= std::mem::take(&mut connection.announced_bytes) as usize;
+        let is_new = connection.session.replace(session).is_none();
+        self.admitted += usize::from(is_new);
+        Some(connection)
     }
 
     /// Connections whose CONNECT was accepted.
@@ -192,8 +185,7 @@ impl Connections {
     }
 
     pub(super) fn get_mut(&mut self, id: ConnectionId) -> Option<&mut Connection> {
-        let connection = self.by_slot.get_mut(id.slot as usize)?.as_mut()?;
-        (connection.id == id).then_some(connection)
+        find(&mut self.by_slot, id)
     }
 
     pub(super) fn remove(&mut self, id: ConnectionId) -> Option<Connection> {
@@ -233,6 +225,10 @@ impl Connections {
     pub(super) fn ids(&self) -> Vec<ConnectionId> {
         self.by_slot.iter().flatten().map(|connection| connection.id).collect()
     }
+}
+
+fn find(by_slot: &mut [Option<Connection>], id: ConnectionId) -> Option<&mut Connection> {
+    by_slot.get_mut(id.slot as usize)?.as_mut().filter(|connection| connection.id == id)
 }
 
 #[cfg(test)]

@@ -51,6 +51,11 @@ impl Exchanges {
         self.waiting.remove(&id.slot);
     }
 
+    /// Whether there is none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
     /// How many there are.
     pub(super) fn len(&self) -> usize {
         self.waiting.len()
@@ -212,7 +217,7 @@ impl Shard {
         let Some(exchange) = self.logins.exchanges.take(id) else { return Err(Next::Closed) };
         self.counters.packets_received += 1;
         if let Ok(Framed::Whole(frame)) = wire::frame(&exchange.connect, self.config.limits.preauth_bytes_max)
-            && let Ok(Packet::Connect(connect)) = wire::decode(&frame, ProtocolVersion::V5, Sender::Client)
+            && let Ok(connect) = Connect::decode(&frame)
         {
             return self.consider(now, id, (connect, &exchange.connect), Some(server_final), outbox);
         }

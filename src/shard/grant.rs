@@ -4,19 +4,14 @@
 
 use super::connect::Fault;
 use crate::auth::scram::{self, ClientFirst};
-use crate::auth::{Access, Asked, Policy, Rules, Terms};
+use crate::auth::{Access, Asked, Entrance, Rules, Terms};
 use crate::limits::Limits;
 use crate::session::{Account, Budget};
 use crate::topic::{TopicLimits, TopicName};
 use crate::wire::{self, Connack, Connect, Frame, ProtocolVersion, ReasonCode};
 
 /// What a client is granted; whether its session was there is not known yet.
-pub(super) fn grant<'a>(
-    connect: &Connect<'_>,
-    generated: Option<&'a str>,
-    terms: &Terms,
-    limits: &Limits,
-) -> Connack<'a> {
+pub(super) fn grant<'a>(connect: &Connect<'a>, has_generated_id: bool, terms: &Terms, limits: &Limits) -> Connack<'a> {
     let topic_alias_max = terms.topic_alias_max.unwrap_or(limits.topic_alias_max);
     let expiry_secs = granted_expiry_secs(connect, limits);
     let keep_alive_secs = granted_keep_alive_secs(connect, limits);
@@ -25,7 +20,7 @@ pub(super) fn grant<'a>(
         session_expiry_secs: connect.session_expiry_secs.is_some_and(|secs| secs != expiry_secs).then_some(expiry_secs),
         receive_maximum: Some(limits.receive_maximum),
         maximum_packet_size: Some(limits.packet_bytes_max),
-        assigned_client_id: generated,
+        assigned_client_id: has_generated_id.then_some(connect.client_id),
         topic_alias_maximum: (topic_alias_max > 0).then_some(topic_alias_max),
         server_keep_alive: (is_v5 && keep_alive_secs != connect.keep_alive_secs).then_some(keep_alive_secs),
         ..Connack::default()
@@ -125,8 +120,8 @@ pub(super) fn name<'a>(
 }
 
 /// What the rules and terms of a listener refuse.
-pub(super) fn check_rules(connect: &Connect<'_>, listener: u16, policy: &Policy, limits: &Limits) -> Result<(), Fault> {
-    let (terms, rules) = (policy.terms(listener), policy.rules_of(listener));
+pub(super) fn check_rules(connect: &Connect<'_>, entrance: Entrance<'_>, limits: &Limits) -> Result<(), Fault> {
+    let Entrance { policy, terms, rules, .. } = entrance;
     if connect.authentication_method.is_some_and(|method| method != scram::METHOD || !rules.offers_scram()) {
         // [MQTT-4.12.0-1]
         return Err((ReasonCode::BadAuthenticationMethod, "an authentication method that is not offered here"));

@@ -52,7 +52,7 @@ impl Shard {
                 return;
             }
             let is_pressing = outbound.pressure != Pressure::None;
-            let is_doubted = outbound.is_doubted;
+            let is_doubted = outbound.is_doubted();
             let (message, manner) = if let Some(queued) = outbound.dequeue() {
                 if is_pressing {
                     self.queue_shrank(session_id, outbox);

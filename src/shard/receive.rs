@@ -97,6 +97,9 @@ impl Shard {
         outbox: &mut Outbox,
     ) -> Result<usize, Next> {
         let connection = self.connections.get_mut(id).ok_or(Next::Closed)?;
+        if bytes.is_empty() {
+            return Err(Next::Read { needed: None });
+        }
         let Some(session) = connection.session else {
             return self.receive_connect(now, id, bytes, outbox);
         };

@@ -40,7 +40,9 @@ impl Shard {
         };
         received.into_iter().for_each(|packet_id| session.inbound.restore(packet_id));
         restore_queue(&mut session, queue);
-        session.outbound.is_doubted = self.limits_rights;
+        if self.limits_rights {
+            session.outbound.doubt();
+        }
         session.last_will = stored.last_will.map(|will| {
             let mut account = self.budget.open();
             account.charge(256 + will.message.counted_bytes());
@@ -50,7 +52,8 @@ impl Shard {
         });
         let (ends_at, due_at) = (session.ends_at, session.last_will.as_ref().and_then(|will| will.due_at));
         self.logins.has_owners |= session.is_user_proven;
-        let id = self.sessions.insert(session);
+        let client_id = session.client_id.clone();
+        let (id, _) = self.sessions.obtain(&client_id, || session);
         self.sessions.set_user(id, stored.user_name.as_deref());
         if ends_at != Millis::NEVER {
             self.await_end(id.slot, ends_at);

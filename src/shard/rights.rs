@@ -11,7 +11,7 @@ use super::matches::Matches;
 use super::receive::Source as Origin;
 use super::sessions::Sessions;
 use super::{Event, Outbox, Shard};
-use crate::auth::{Access, Asked, Decision, Policy, Rules, Warrant};
+use crate::auth::{Access, Asked, Decision, Entrance, Policy, Rules, Warrant};
 use crate::id::{ConnectionId, Millis, SessionId};
 use crate::limits::SHARED_PAYLOAD_BYTES_MIN;
 use crate::message::{Message, Source};
@@ -192,14 +192,14 @@ impl Shard {
         self.subscribers.give_copies(self.policy.copies_per_subscription);
         self.subscribers.forget();
         if limited_rights || self.limits_rights {
-            self.sessions.each(|session| session.outbound.is_doubted |= session.outbound.queued() > 0);
+            self.sessions.each(|session| session.outbound.doubt());
         }
         outbox.resumes.extend(self.logins.restart());
         for id in self.connections.ids() {
             let Some(connection) = self.connections.get_mut(id) else { continue };
             let (listener, session) = (connection.listener, connection.session);
             let warrant = session.and_then(|session| self.sessions.warrant(session.slot)).cloned();
-            connection.watch = watch_of(&self.policy, listener, warrant.as_deref());
+            connection.watch = watch_of(self.policy.entrance(listener), warrant.as_deref());
             connection.is_particular =
                 connection.aliases_out.is_allowed() || self.policy.terms(listener).mount_point.is_some();
             let Some(session) = session.and_then(|session| self.sessions.get_mut(session)) else { continue };
@@ -223,12 +223,12 @@ fn is_still_known(session: &Session, warrant: Option<&Warrant>, old: &Rules, new
 }
 
 /// What must be asked of the packets of a listener's connections.
-pub(super) fn watch_of(policy: &Policy, listener: u16, warrant: Option<&Warrant>) -> Watch {
-    let terms = policy.terms(listener);
+pub(super) fn watch_of(entrance: Entrance<'_>, warrant: Option<&Warrant>) -> Watch {
+    let Entrance { policy, terms, rules, .. } = entrance;
     let is_unusual = terms.maximum_qos != QoS::ExactlyOnce || terms.mount_point.is_some() || !policy.retain_available;
     if is_unusual || policy.payload_bytes_max < SHARED_PAYLOAD_BYTES_MIN {
         Watch::All
-    } else if policy.rules_of(listener).acl.is_some() || warrant.is_some_and(|warrant| warrant.grants.is_some()) {
+    } else if rules.acl.is_some() || warrant.is_some_and(|warrant| warrant.grants.is_some()) {
         Watch::Rights
     } else {
         Watch::Nothing

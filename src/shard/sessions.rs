@@ -63,19 +63,22 @@ impl Sessions {
         }
     }
 
-    pub(super) fn insert(&mut self, session: Session) -> SessionId {
+    /// The session of a client id, made by `new` if there is none, and whether it was there.
+    pub(super) fn obtain(&mut self, client_id: &str, new: impl FnOnce() -> Session) -> (SessionId, bool) {
+        let hash = self.hasher.hash_one(client_id);
+        if let Some(id) = self.find(hash, client_id) {
+            return (id, true);
+        }
         let slot = self.free.pop().unwrap_or_else(|| {
             self.slots.push(Slot { generation: 0, session: None, alarms: Alarms::default() });
             u32::try_from(self.slots.len() - 1).expect("fewer sessions than 2^32")
         });
-        debug_assert!(self.by_client_id(&session.client_id).is_none(), "one session per client id");
-        let hash = self.hasher.hash_one(&*session.client_id);
         let place = &mut self.slots[slot as usize];
-        place.session = Some(Box::new(session));
+        place.session = Some(Box::new(new()));
         let id = SessionId { slot, generation: place.generation };
         let Self { slots, hasher, .. } = self;
         self.by_client_id.insert_unique(hash, slot, |&other| hasher.hash_one(client_id_of(slots, other)));
-        id
+        (id, false)
     }
 
     pub(super) fn remove(&mut self, id: SessionId) -> Option<Box<Session>> {
@@ -103,15 +106,15 @@ impl Sessions {
         self.by_user.get(user_name).copied().unwrap_or(0)
     }
 
-    /// Makes a session that of a user name, or of none.
-    pub(super) fn set_user(&mut self, id: SessionId, user_name: Option<&str>) {
-        let Some(session) = self.get_mut(id) else { return };
+    /// Makes a session that of a user name, or of none. Whether it was another's.
+    pub(super) fn set_user(&mut self, id: SessionId, user_name: Option<&str>) -> bool {
+        let Some(session) = self.get_mut(id) else { return false };
         if session.user_name.as_deref() == user_name {
-            return;
+            return false;
         }
         let before = session.user_name.take();
         self.leave_user(before.as_ref());
-        let Some(user_name) = user_name else { return };
+        let Some(user_name) = user_name else { return true };
         // All sessions of a user share the name.
         let known = self.by_user.get_key_value(user_name).map(|(name, _)| name.clone());
         let user_name = known.unwrap_or_else(|| UserName::from(user_name));
@@ -119,12 +122,14 @@ impl Sessions {
         if let Some(session) = self.get_mut(id) {
             session.user_name = Some(user_name);
         }
+        true
     }
 
     /// What lets the client of a session in, instead of what did before; the account is charged for it.
     pub(super) fn set_warrant(&mut self, id: SessionId, warrant: Option<(Arc<Warrant>, Account)>) {
         match warrant {
             Some((warrant, account)) => drop(self.warrants.insert(id.slot, Held { warrant, _account: account })),
+            None if self.warrants.is_empty() => {}
             None => drop(self.warrants.remove(&id.slot)),
         }
     }
@@ -184,7 +189,10 @@ impl Sessions {
     }
 
     pub(super) fn by_client_id(&self, client_id: &str) -> Option<SessionId> {
-        let hash = self.hasher.hash_one(client_id);
+        self.find(self.hasher.hash_one(client_id), client_id)
+    }
+
+    fn find(&self, hash: u64, client_id: &str) -> Option<SessionId> {
         let slot = *self.by_client_id.find(hash, |&slot| client_id_of(&self.slots, slot) == client_id)?;
         Some(SessionId { slot, generation: self.slots[slot as usize].generation })
     }
@@ -223,7 +231,8 @@ mod tests {
         let mut sessions = Sessions::new(1);
         let client_id = |number: usize| format!("client-{number}");
         let new = |number| Session::new(client_id(number).into(), &Limits::default(), &budget);
-        let ids = (0..1000).map(|number| sessions.insert(new(number))).collect::<Vec<_>>();
+        let mut obtain = |number| sessions.obtain(&client_id(number), || new(number));
+        let ids = (0..1000).map(|number| obtain(number).0).collect::<Vec<_>>();
         for id in ids.iter().step_by(2) {
             assert!(sessions.remove(*id).is_some());
         }
@@ -231,7 +240,9 @@ mod tests {
             assert_eq!(sessions.by_client_id(&client_id(number)), (number % 2 == 1).then_some(id));
         }
         assert_eq!(sessions.len(), 500);
-        let again = sessions.insert(new(0));
+        let (again, was_there) = sessions.obtain(&client_id(0), || new(0));
+        assert!(!was_there);
         assert_eq!(sessions.by_client_id(&client_id(0)), Some(again));
+        assert_eq!(sessions.obtain(&client_id(0), || unreachable!("it is there")), (again, true));
     }
 }

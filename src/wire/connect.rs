@@ -5,7 +5,7 @@
 
 pub use super::connack::Connack;
 
-use super::packet::{Frame, kind};
+use super::packet::{Frame, RESERVED_FLAGS, kind};
 use super::property::{Property, id};
 use super::property_block::{IdSet, Properties, Rules, read_block};
 use super::publish::{PublishProperties, WILL};
@@ -151,12 +151,18 @@ impl<'a> Connect<'a> {
         connect.maximum_packet_size
     }
 
-    /// Reads the body. Unsupported version (0x84): an unknown name or level. Malformed: reserved or contradictory flags
+    /// The CONNECT in a frame that calls itself one.
+    ///
+    /// # Errors
+    /// Unsupported version (0x84): an unknown name or level. Malformed: reserved or contradictory flags
     /// [MQTT-3.1.2-3], -7, -8, strings that are none, bytes left over. Protocol error: a property that does not belong
     /// here, forbidden values, authentication data without method, an empty will topic.
-    pub(super) fn decode(body: &'a [u8]) -> Result<Self, WireError> {
-        let mut reader = Reader::new(body);
-        let name = reader.string("protocol name")?;
+    pub fn decode(frame: &Frame<'a>) -> Result<Self, WireError> {
+        if frame.first_byte != kind::CONNECT {
+            return Err(WireError::malformed(RESERVED_FLAGS));
+        }
+        let mut reader = Reader::new(frame.body);
+        let name = read_name(&mut reader)?;
         let (version, bridge) = read_version(name, reader.byte("protocol level")?)?;
         let flags = reader.byte("connect flags")?;
         check_flags(flags, version)?;
@@ -286,6 +292,15 @@ impl<'a> LastWill<'a> {
     }
 }
 
+/// The protocol name. The one that nearly all have is known by its bytes, with their length.
+fn read_name<'a>(reader: &mut Reader<'a>) -> Result<&'a str, WireError> {
+    if reader.rest().starts_with(b"\0\x04MQTT") {
+        reader.take(6, "protocol name")?;
+        return Ok("MQTT");
+    }
+    reader.string("protocol name")
+}
+
 fn read_version(name: &str, level: u8) -> Result<(ProtocolVersion, bool), WireError> {
     let version = match (name, level & !BRIDGE_BIT) {
         ("MQIsdp", 3) => ProtocolVersion::V31,
@@ -343,6 +358,16 @@ mod tests {
         assert_eq!(Connect::dialect(&Frame { first_byte: 0x30, body: b"\0\x04MQTT\x05", len: 0 }), None);
     }
 
+    /// [MQTT-2.1.3-1]: CONNECT has no flags in its first byte.
+    #[test]
+    fn a_connect_with_flags_in_its_first_byte_is_malformed() {
+        let body = b"\0\x04MQTT\x04\x02\0\0\0\x01c";
+        for (first_byte, is_refused) in [(0x10, false), (0x11, true), (0x18, true)] {
+            let decoded = Connect::decode(&Frame { first_byte, body, len: 0 });
+            assert_eq!(decoded.is_err_and(|error| error.is_malformed()), is_refused, "{first_byte:#x}");
+        }
+    }
+
     /// The level 0x83 or 0x84 is a Mosquitto bridge's; 5.0 has no such form.
     #[test]
     fn a_bridge_is_known_by_its_level() {
@@ -355,9 +380,9 @@ mod tests {
     /// 3.1 section 3.1: a user name that the flags promise and the length denies is absent, and no error.
     #[test]
     fn a_31_client_may_promise_a_user_name_and_send_none() {
-        let body = b"\0\x06MQIsdp\x03\xc2\0\x3c\0\x01x";
-        let connect = Connect::decode(body).expect("valid in 3.1");
+        let decode = |body| Connect::decode(&Frame { first_byte: kind::CONNECT, body, len: 0 });
+        let connect = decode(b"\0\x06MQIsdp\x03\xc2\0\x3c\0\x01x").expect("valid in 3.1");
         assert_eq!((connect.user_name, connect.password), (None, None));
-        assert!(Connect::decode(b"\0\x06MQIsdp\x03\xc2\0\x3c\0\x01x\0").is_err_and(|error| error.is_malformed()));
+        assert!(decode(b"\0\x06MQIsdp\x03\xc2\0\x3c\0\x01x\0").is_err_and(|error| error.is_malformed()));
     }
 }

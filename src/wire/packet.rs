@@ -35,6 +35,9 @@ pub(super) const REQUEST_FLAGS: u8 = 0x02;
 /// The DUP flag, which 3.1 allows on PUBREL, SUBSCRIBE and UNSUBSCRIBE too.
 const DUP_FLAG: u8 = 0x08;
 
+/// What is wrong with flags of the fixed header that have no meaning.
+pub(super) const RESERVED_FLAGS: &str = "reserved flags of the fixed header";
+
 /// One packet's bytes, not yet looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Frame<'a> {
@@ -152,7 +155,7 @@ fn decode_rarer<'a>(frame: &Frame<'a>, version: ProtocolVersion, sender: Sender)
     check_flags(packet_type, frame.first_byte & 0x0f, version)?;
     let body = frame.body;
     match packet_type {
-        kind::CONNECT => Connect::decode(body).map(Packet::Connect),
+        kind::CONNECT => Connect::decode(frame).map(Packet::Connect),
         kind::CONNACK => Connack::decode(body, version).map(Packet::Connack),
         kind::SUBSCRIBE => Subscribe::decode(body, version).map(Packet::Subscribe),
         kind::SUBACK => Suback::decode(body, version).map(Packet::Suback),
@@ -193,7 +196,7 @@ fn check_flags(packet_type: u8, flags: u8, version: ProtocolVersion) -> Result<(
         kind::PUBREL | kind::SUBSCRIBE | kind::UNSUBSCRIBE => flags == REQUEST_FLAGS,
         _ => flags == 0,
     };
-    if valid { Ok(()) } else { Err(WireError::malformed("reserved flags of the fixed header")) }
+    if valid { Ok(()) } else { Err(WireError::malformed(RESERVED_FLAGS)) }
 }
 
 impl Packet<'_> {
