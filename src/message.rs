@@ -153,7 +153,7 @@ impl Message {
 
     /// As [`Message::source`], shared.
     pub fn source_arc(&self) -> Option<Arc<Source>> {
-        self.0.header.header.rare.as_deref()?.source.clone()
+        self.rare()?.source.clone()
     }
 
     /// Topic name.

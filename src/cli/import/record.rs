@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::wire::{Properties, Property, QoS, RetainHandling, SubscriptionOptions};
 
 /// One thing that is kept. A session comes before what belongs to it.
+#[allow(clippy::large_enum_variant, reason = "there is one at a time")]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
 pub(super) enum Record {
