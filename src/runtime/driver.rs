@@ -248,7 +248,9 @@ impl Driver {
         while self.is_restoring && !self.is_over() {
             self.turn();
             self.end_restoring();
-            self.wait(true)?;
+            if self.is_restoring {
+                self.wait(false)?;
+            }
         }
         ready();
         let mut yielded_at = self.now;

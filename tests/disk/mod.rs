@@ -78,7 +78,6 @@ impl Disk {
 
     /// A new process of so many shards opens the store; what a commit did not cover is gone.
     pub(crate) fn reopen(&mut self, shards: usize, time: (Millis, Wall)) -> Stored {
-        self.sync();
         let mut reading = Reading::new(time, Box::new(|payload| payload));
         for space in Reading::ORDER {
             let records = self.synced.range((space, Vec::new())..).take_while(|((found, _), _)| *found == space);

@@ -73,7 +73,10 @@ pub(crate) fn act(client: &mut Client, desk: &mut Desk<'_>) {
 }
 
 pub(crate) fn connect(client: &mut Client, desk: &mut Desk<'_>) {
-    let asked = draw_asked(client, desk.random);
+    let mut asked = draw_asked(client, desk.random);
+    if desk.plan.crash_percent > 0 {
+        asked = Asked { is_clean: false, expiry_secs: u32::MAX, will_delay_secs: None, ..asked };
+    }
     let will_qos = desk.random.pick(&[QoS::AtLeastOnce, QoS::ExactlyOnce]);
     client.connect(asked, will_qos, desk);
 }
@@ -118,6 +121,7 @@ fn leave(client: &mut Client, desk: &mut Desk<'_>) {
         0 => {
             let is_v5 = client.nature.version == ProtocolVersion::V5;
             let may_change = is_v5 && desk.lines[line].asked.expiry_secs > 0 && desk.random.chance(30);
+            let may_change = may_change && desk.plan.crash_percent == 0;
             let goodbye = Goodbye {
                 expiry_secs: may_change.then(|| desk.random.pick(&[0, 1, 100])),
                 with_will: is_v5 && desk.random.chance(30),

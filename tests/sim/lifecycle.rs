@@ -70,7 +70,9 @@ impl Oracle {
         {
             self.end(session, lines);
         }
-        lines[line].is_session_present = Some(self.current[client].is_some()).filter(|_| !is_unclear);
+        let is_either = std::mem::take(&mut self.is_presence_unclear[client]) && !lines[line].asked.is_clean;
+        lines[line].is_session_present =
+            Some(self.current[client].is_some()).filter(|_| !is_unclear && !is_either);
         self.checks.resumed += u64::from(self.current[client].is_some());
         let session = self.current[client].unwrap_or_else(|| {
             self.sessions.push(Session {

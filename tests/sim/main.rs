@@ -24,6 +24,7 @@ mod words;
 mod disk;
 
 mod client;
+mod crash;
 mod delivery;
 mod finale;
 mod habits;

@@ -118,6 +118,8 @@ pub(crate) struct Oracle {
     pub(crate) sessions: Vec<Session>,
     /// The living session of each client.
     pub(crate) current: Vec<Option<usize>>,
+    /// Of which clients CONNACK may say either, as their last session ended in a crash.
+    pub(crate) is_presence_unclear: Vec<bool>,
     /// Acknowledged since the world last looked.
     pub(crate) fresh_acks: Vec<u32>,
     /// Wills that arrived at the watcher, by line.
@@ -162,6 +164,8 @@ pub(crate) struct Checks {
     pub(crate) withheld: u64,
     /// Queues that were long for too long.
     pub(crate) stuck: u64,
+    /// Times that the power failed.
+    pub(crate) crashes: u64,
     /// Sessions that ended by themselves.
     pub(crate) sessions_expired: u64,
     /// Tables that were compared with the model at the end.
@@ -175,6 +179,7 @@ impl Oracle {
             published: Vec::new(),
             sessions: Vec::new(),
             current: Vec::new(),
+            is_presence_unclear: Vec::new(),
             fresh_acks: Vec::new(),
             wills: BTreeMap::new(),
             shared: BTreeMap::new(),
@@ -277,7 +282,7 @@ impl Oracle {
 }
 
 impl Checks {
-    fn fields(&mut self) -> [(&'static str, &mut u64); 22] {
+    fn fields(&mut self) -> [(&'static str, &mut u64); 23] {
         [
             ("delivered_qos1", &mut self.delivered_qos1),
             ("delivered_qos0", &mut self.delivered_qos0),
@@ -299,6 +304,7 @@ impl Checks {
             ("expired", &mut self.expired),
             ("withheld", &mut self.withheld),
             ("stuck", &mut self.stuck),
+            ("crashes", &mut self.crashes),
             ("sessions_expired", &mut self.sessions_expired),
             ("tables", &mut self.tables),
         ]

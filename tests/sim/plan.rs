@@ -33,6 +33,8 @@ pub(crate) struct Plan {
     pub(crate) store_delay_millis_max: u64,
     /// Whether there is a store.
     pub(crate) keeps: bool,
+    /// How often the power fails, percent of the changes of weather. All sessions are to outlive their connections then.
+    pub(crate) crash_percent: usize,
     /// Bytes that a socket holds in each direction.
     pub(crate) line_bytes_max: usize,
     /// How often clients come and go, per thousand acts.
@@ -46,7 +48,8 @@ pub(crate) struct Plan {
 impl Plan {
     pub(crate) fn of(seed: u64) -> Self {
         let mut random = Random::new(seed);
-        let is_tight = random.chance(30);
+        let crashes = seed % 4 == 2;
+        let is_tight = random.chance(30) && !crashes;
         let shards = random.pick(&[1, 2, 2, 3, 3, 4]);
         let mut limits = draw_limits(&mut random, is_tight);
         let clients = 3 + random.below(7);
@@ -74,6 +77,7 @@ impl Plan {
             store_delay_millis_max: random.pick(&[0, 0, 10, 100, 2000]),
             line_bytes_max: random.pick(&[100, 1000, 100_000]),
             keeps: seed % 4 != 3,
+            crash_percent: if crashes { random.pick(&[2, 10]) } else { 0 },
             churn_permille: random.pick(&[0, 10, 40]),
             traces: std::env::var_os("RINGMQ_SIM_TRACE").is_some(),
             swaps_batches: std::env::var_os("RINGMQ_SIM_SWAP_BATCHES").is_some(),

@@ -5,7 +5,8 @@
 use std::collections::VecDeque;
 
 use ringmq::id::Millis;
-use ringmq::store::Batch;
+use ringmq::store::record::Wall;
+use ringmq::store::{Batch, Stored};
 
 use crate::disk::Disk;
 use crate::oracle::Moment;
@@ -62,6 +63,13 @@ impl Store {
     /// Everything that a shard has given by then is safe.
     pub(crate) fn safe_until(&self, shard: usize) -> Moment {
         self.shards[shard].safe_until
+    }
+
+    /// A new process of so many shards: what was on its way is gone.
+    pub(crate) fn reopen(&mut self, shards: usize, time: (Millis, Wall)) -> Stored {
+        self.queue.clear();
+        self.shards = std::iter::repeat_with(Given::default).take(shards).collect();
+        self.disk.reopen(shards, time)
     }
 
     /// Whether nothing of a shard is on its way.

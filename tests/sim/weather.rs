@@ -25,6 +25,9 @@ impl World {
         if self.random.chance(self.plan.jump_percent) {
             self.now = self.now.after_millis(self.random.pick(&LEAPS_MILLIS));
         }
+        if self.random.chance(self.plan.crash_percent) {
+            self.crash();
+        }
         if self.random.chance(self.plan.crowd_percent) {
             self.gather_crowd();
         }

@@ -77,6 +77,7 @@ impl World {
         let index = self.clients.len();
         self.clients.push(Client::new(index, nature));
         self.oracle.current.push(None);
+        self.oracle.is_presence_unclear.push(false);
         index
     }
 
