@@ -6,9 +6,9 @@
 //!   clients never have.
 //! - `wire` (ground floor): bytes to packets and back.
 //! - `topic` (first floor): names, filters, the subscription trie, the retained trie.
-//! - `store` (below the second floor): what must outlive the process, as records.
 //! - `session` (second floor): what one client owes and is owed.
 //! - `auth` (second floor): who may connect, and who may do what.
+//! - `store` (second floor): what must outlive the process, as records.
 //! - `shard` (third floor): all state of one core; input goes in, an outbox of actions comes out.
 //! - `config`: what a broker is told to do, as one checked value.
 //! - `transport`: what may stand between a socket and MQTT: TLS, WebSocket, a PROXY header; bytes into bytes.

@@ -238,6 +238,7 @@ fn files_as_debian_has_them_start_the_broker() {
         ("mosquitto.conf", main),
         ("conf.d/README", "All files here that end in .conf are read.\n"),
         ("run/README", ""),
+        ("lib/README", ""),
         ("log/README", ""),
     ]);
     let mut process = folder.ringmq(&["-c", "mosquitto.conf", "-p", "0"]).spawn().unwrap();

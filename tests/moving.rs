@@ -3,6 +3,7 @@
 //! Duty: files that Mosquitto writes itself, the command lines, their exit codes. Must not: know the format. Neighbours: `cli/import` has
 //! tests of every chunk and version.
 #![cfg(feature = "runtime")]
+#![allow(clippy::disallowed_methods, reason = "tests of a process need threads")]
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -98,6 +99,24 @@ impl Drop for Mosquitto {
     }
 }
 
+/// A ringmq with a store, spoken to like Mosquitto.
+struct Ringmq(Mosquitto);
+
+impl Ringmq {
+    fn start(folder: &Folder, store: &str) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ringmq"));
+        command.args(["--bind", "127.0.0.1", "-p", "0", "--shards", "2", "--store", store]).current_dir(&folder.0);
+        let mut process = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(process.stderr.take().unwrap()).lines().map_while(Result::ok);
+        let line = lines.find(|line| line.contains(" listening on ")).unwrap();
+        let address = line.split([' ', ',', ';']).find(|word| word.starts_with("127.0.0.1:")).unwrap();
+        let port = address.rsplit_once(':').unwrap().1.parse().unwrap();
+        // It goes on to be read, so that the broker can write.
+        std::thread::spawn(move || lines.for_each(drop));
+        Self(Mosquitto { process, port })
+    }
+}
+
 /// A client that says bytes.
 struct Client(TcpStream);
 
@@ -182,24 +201,38 @@ fn what_mosquitto_keeps_is_read_from_its_own_file() {
     }
     assert_eq!(busy.ask(0x50, &[0, 1])[0], 0x62, "the first is released, the second waits for PUBREC");
     let lines = printed(&folder, mosquitto);
-    let first = r#"{"topic":"a/one","qos":2,"payload":{"text":"first"},?,"properties":{"content_type":"text/plain","correlation_data":{"base64":"AP8="},"user":[["k","v"]]}}"#;
+    let first = concat!(
+        r#"{"topic":"a/one","qos":2,"payload":{"text":"first"},?"#,
+        r#","properties":{"content_type":"text/plain","correlation_data":{"base64":"AP8="},"user":[["k""#,
+        r#","v"]]}}"#
+    );
     let second = r#"{"topic":"a/two","qos":2,"payload":{"text":"second"}}"#;
+    let away = r#"{"kind":"queued","client":"away","state":"queued","qos":2"#;
     let mut expected = [
         r#"{"kind":"session","client":"away","expiry_secs":3600,?}"#.to_owned(),
         r#"{"kind":"session","client":"old","expiry_secs":4294967295}"#.to_owned(),
         r#"{"kind":"session","client":"from","expiry_secs":4294967295}"#.to_owned(),
         r#"{"kind":"session","client":"busy","expiry_secs":60}"#.to_owned(),
-        r#"{"kind":"subscription","client":"away","filter":"a/#","qos":2,"retain_as_published":true,"id":7}"#.to_owned(),
+        r#"{"kind":"subscription","client":"away","filter":"a/#","qos":2,"retain_as_published":true,"id":7}"#
+            .to_owned(),
         r#"{"kind":"subscription","client":"old","filter":"a/#","qos":1}"#.to_owned(),
         r#"{"kind":"subscription","client":"busy","filter":"q","qos":2}"#.to_owned(),
         r#"{"kind":"received","client":"from","packet_id":9}"#.to_owned(),
-        format!(r#"{{"kind":"queued","client":"away","state":"queued","qos":2,"subscription_ids":[7],"message":{first}}}"#),
-        format!(r#"{{"kind":"queued","client":"away","state":"queued","qos":2,"subscription_ids":[7],"message":{second}}}"#),
+        format!(r#"{away},"subscription_ids":[7],"message":{first}}}"#),
+        format!(r#"{away},"subscription_ids":[7],"message":{second}}}"#),
         format!(r#"{{"kind":"queued","client":"old","state":"sent","packet_id":1,"qos":1,"message":{first}}}"#),
         format!(r#"{{"kind":"queued","client":"old","state":"queued","qos":1,"message":{second}}}"#),
         r#"{"kind":"queued","client":"busy","state":"released","packet_id":1,"qos":2}"#.to_owned(),
-        r#"{"kind":"queued","client":"busy","state":"sent","packet_id":2,"qos":2,"message":{"topic":"q","qos":2,"payload":{"text":"4"}}}"#.to_owned(),
-        r#"{"kind":"retained","message":{"topic":"r/x","qos":1,"retain":true,"payload":{"base64":"b27/"}},"source":{"client":"from"}}"#.to_owned(),
+        concat!(
+            r#"{"kind":"queued","client":"busy","state":"sent","packet_id":2,"qos":2,"message":{"topic":"q""#,
+            r#","qos":2,"payload":{"text":"4"}}}"#
+        )
+        .to_owned(),
+        concat!(
+            r#"{"kind":"retained","message":{"topic":"r/x","qos":1,"retain":true"#,
+            r#","payload":{"base64":"b27/"}},"source":{"client":"from"}}"#
+        )
+        .to_owned(),
     ];
     expected.sort();
     let mut found = timeless(&lines);
@@ -208,6 +241,53 @@ fn what_mosquitto_keeps_is_read_from_its_own_file() {
     assert!(found.iter().take(4).all(is_after_session), "{found:#?}");
     found.sort();
     assert_eq!(found, expected, "{found:#?}");
+}
+
+/// What Mosquitto has left is there for its clients when they come to ringmq: sessions, queues, packet ids, both halves of QoS 2, what is
+/// retained [MQTT-4.4.0-1] [MQTT-4.3.3-2].
+#[test]
+fn clients_of_mosquitto_go_on_with_ringmq() {
+    let folder = Folder::new("goes-on");
+    let mosquitto = Mosquitto::start(&folder);
+    let mut old = mosquitto.connect("old", None, None);
+    old.ask(0x82, &[&[0, 1][..], &string("a/#"), &[2]].concat());
+    let mut publisher = mosquitto.connect("from", None, None);
+    for id in [1, 2] {
+        publisher.ask(0x34, &[&string("a/b")[..], &[0, id, b'0' + id]].concat());
+        publisher.ask(0x62, &[0, id]);
+        assert_eq!(old.hear()[0], 0x34);
+    }
+    assert_eq!(old.ask(0x50, &[0, 1])[0], 0x62);
+    publisher.ask(0x33, &[&string("r")[..], &[0, 3], b"on"].concat());
+    assert_eq!(publisher.ask(0x34, &[&string("a/c")[..], &[0, 9], b"third"].concat())[0], 0x50);
+    mosquitto.stop();
+    let (code, _, told) = folder.ringmq(&["import", "m.db", "--store", "kept"]);
+    assert_eq!(code, Some(0), "{told}");
+    assert!(told.contains("2 sessions, 1 subscriptions, 3 waiting and 1 retained messages, into kept"), "{told}");
+    let (code, _, error) = folder.ringmq(&["import", "m.db", "--store", "kept"]);
+    assert!(code == Some(1) && error.contains("kept has sessions or messages already"), "{error}");
+    let (code, lines, error) = folder.ringmq(&["export", "--store", "kept"]);
+    assert!(code == Some(0) && error.is_empty() && lines.lines().count() == 8, "{error}{lines}");
+
+    let broker = Ringmq::start(&folder, "kept");
+    let mut old = broker.0.connect("old", None, None);
+    assert_eq!(old.hear(), [0x62, 2, 0, 1], "PUBREL, as the client has the first message");
+    let dup = [&[0x3C, 8][..], &string("a/b"), &[0, 2, b'2']].concat();
+    assert_eq!(old.hear(), dup, "with DUP and its own packet id");
+    let third = old.hear();
+    assert!(third.ends_with(b"third") && third[0] & 6 == 4, "{third:02x?}");
+    let mut publisher = broker.0.connect("from", None, None);
+    assert_eq!(publisher.ask(0x62, &[0, 9]), [0x70, 2, 0, 9]);
+    publisher.ask(0x82, &[&[0, 1][..], &string("r"), &[0]].concat());
+    assert_eq!(publisher.hear(), [&[0x31, 5][..], &string("r"), b"on"].concat());
+    broker.0.stop();
+
+    let (code, lines, error) = folder.ringmq(&["export", "--store", "kept"]);
+    assert_eq!(code, Some(0), "{error}");
+    fs::write(folder.path("lines"), &lines).unwrap();
+    let (code, _, error) = folder.ringmq(&["import", "lines", "--store", "again"]);
+    assert_eq!(code, Some(0), "{error}");
+    assert_eq!(folder.ringmq(&["export", "--store", "again"]).1, lines, "nothing is lost on the way");
 }
 
 /// Mosquitto 2.0.11 writes what lies in its memory where a client without a user name comes after one that has one.

@@ -1,7 +1,7 @@
 //! Clock: monotonic time since the start of the process.
 //!
-//! Duty: the only source of `Millis`; all shards share one origin; the time of day for tools. Must not: mix the two. Neighbours: `driver` reads
-//! it once per turn.
+//! Duty: the only source of `Millis`; all shards share one origin; the time of day for tools. Must not: mix the two.
+//! Neighbours: `driver` reads it once per turn.
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 

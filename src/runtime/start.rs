@@ -175,16 +175,15 @@ fn serve(
     // Dropped last: with it go the files of Unix sockets.
     let watch = start_watch(watched, &journal, &notify);
     let changing = Changing::new(bound, changes, caller.clone());
-    let (of_journal, of_window) = (journal.clone(), window.clone());
     let mut reloading = Reloading {
         config: config.clone(),
         policy,
         changing,
         desk,
         bench,
-        journal: of_journal,
+        journal: journal.clone(),
         watch,
-        window: of_window,
+        window: window.clone(),
     };
     let mut broker = Broker {
         shards: config.cpus.len(),

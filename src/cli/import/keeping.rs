@@ -395,13 +395,27 @@ mod tests {
     #[test]
     fn what_was_exported_is_imported_as_it_was() {
         let lines = [
-            r#"{"kind":"session","client":"a","user":"ann","is_user_proven":true,"listener":1,"expiry_secs":60,"ends_at_ms":1000500,"will":{"message":{"topic":"w","qos":1,"payload":{"text":"gone"}},"delay_secs":5,"due_at_ms":1000400}}"#,
-            r#"{"kind":"subscription","client":"a","filter":"$share/g/a/+","qos":1,"retain_as_published":true,"retain_handling":2,"id":9}"#,
+            concat!(
+                r#"{"kind":"session","client":"a","user":"ann","is_user_proven":true,"listener":1"#,
+                r#","expiry_secs":60,"ends_at_ms":1000500,"will":{"message":{"topic":"w","qos":1"#,
+                r#","payload":{"text":"gone"}},"delay_secs":5,"due_at_ms":1000400}}"#
+            ),
+            concat!(
+                r#"{"kind":"subscription","client":"a","filter":"$share/g/a/+","qos":1"#,
+                r#","retain_as_published":true,"retain_handling":2,"id":9}"#
+            ),
             r#"{"kind":"received","client":"a","packet_id":77}"#,
             r#"{"kind":"queued","client":"a","state":"released","packet_id":65535,"qos":2}"#,
-            r#"{"kind":"queued","client":"a","state":"queued","packet_id":1,"qos":1,"retain":true,"subscription_ids":[3,4],"message":{"topic":"a/b","qos":2,"payload":{"base64":"/w=="},"expires_at_ms":1000007,"properties":{"content_type":"x","user":[["k","v"]]}}}"#,
+            concat!(
+                r#"{"kind":"queued","client":"a","state":"queued","packet_id":1,"qos":1,"retain":true"#,
+                r#","subscription_ids":[3,4],"message":{"topic":"a/b","qos":2,"payload":{"base64":"/w=="}"#,
+                r#","expires_at_ms":1000007,"properties":{"content_type":"x","user":[["k","v"]]}}}"#
+            ),
             r#"{"kind":"session","client":"b","expiry_secs":4294967295}"#,
-            r#"{"kind":"retained","message":{"topic":"r","qos":0,"retain":true,"payload":{"text":"on"}},"source":{"client":"a","user":"ann","rules":1}}"#,
+            concat!(
+                r#"{"kind":"retained","message":{"topic":"r","qos":0,"retain":true,"payload":{"text":"on"}}"#,
+                r#","source":{"client":"a","user":"ann","rules":1}}"#
+            ),
         ];
         let (again, tally) = kept(&lines);
         assert_eq!(again, lines);
@@ -431,7 +445,10 @@ mod tests {
             r#"{"kind":"session","client":"b","expiry_secs":0}"#,
             r#"{"kind":"received","client":"b","packet_id":1}"#,
             r#"{"kind":"session","client":"c","expiry_secs":9}"#,
-            r#"{"kind":"queued","client":"c","state":"queued","qos":1,"message":{"topic":"t","qos":1,"payload":{"text":""},"expires_at_ms":999}}"#,
+            concat!(
+                r#"{"kind":"queued","client":"c","state":"queued","qos":1,"message":{"topic":"t","qos":1"#,
+                r#","payload":{"text":""},"expires_at_ms":999}}"#
+            ),
             r#"{"kind":"retained","message":{"topic":"r","qos":0,"payload":{"text":"on"},"expires_at_ms":999}}"#,
         ]);
         assert_eq!(lines, [r#"{"kind":"session","client":"c","expiry_secs":9}"#]);

@@ -21,7 +21,7 @@ use self::disk::Disk;
 use self::keeping::{Keeping, Tally, records};
 use self::record::Record;
 use super::load_again;
-use crate::config::{Arguments, File as ConfigFile};
+use crate::config::{Arguments, File as ConfigFile, Store};
 use crate::id::Millis;
 use crate::limits::Limits;
 use crate::runtime::{Failure, allowed_cpus, wall_millis};
@@ -111,6 +111,10 @@ pub fn import(order: &Import) -> Result<(), Failure> {
     let mut kept = Kept::new(wall_millis());
     read(&order.file, &mut say, &mut |record| kept.put(record))?;
     let (commits, tally) = kept.finish();
+    let place = Store { directory: directory.clone(), durability: Vec::new() };
+    if let Some(mistake) = place.mistake() {
+        return Err(Failure { exit_code: mistake.exit_code, text: mistake.to_string() });
+    }
     let mut disk = Disk::open(&directory)?;
     let shown = directory.display();
     if has_any(&mut disk)? {

@@ -266,8 +266,8 @@ impl Reading {
         is_kept.then(|| Retained { message: Arc::clone(message), source: source.clone() })
     }
 
-    /// Mosquitto gives a QoS 2 message to its receivers at PUBREL, ringmq at PUBLISH: who is to get one that has come and is not yet released
-    /// gets it now. A shared subscription is one receiver, the first of its group.
+    /// Mosquitto gives a QoS 2 message to its receivers at PUBREL, ringmq at PUBLISH: who is to get one that has come and is not yet
+    /// released gets it now. A shared subscription is one receiver, the first of its group.
     fn route(&self, stored: &Stored, publisher: &str, known: &HashSet<&str>) -> Vec<Queued> {
         let Ok(topic) = TopicName::new(&stored.message.topic, self.limits) else { return Vec::new() };
         let mut groups = HashSet::new();

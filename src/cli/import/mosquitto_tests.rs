@@ -120,12 +120,16 @@ fn whole(version: u32) -> File {
 #[test]
 fn the_newest_format_is_read_with_all_that_it_says() {
     let message = r#"{"topic":"a/b","qos":2,"payload":{"text":"one"},"expires_at_ms":2000000000000,"properties":{"content_type":"tx"}}"#;
+    let sent = r#"{"kind":"queued","client":"c","state":"sent""#;
     let retained = message.replace("a/b", "r").replace("\"qos\":2", "\"qos\":1,\"retain\":true");
     let retained = retained.replace(r#"{"text":"one"}"#, r#"{"base64":"/w=="}"#);
     let expected = [
         r#"{"kind":"session","client":"c","user":"ann","expiry_secs":60,"ends_at_ms":2000000000000}"#.to_owned(),
-        r#"{"kind":"subscription","client":"c","filter":"a/#","qos":2,"no_local":true,"retain_as_published":true,"retain_handling":2,"id":7}"#.to_owned(),
-        format!(r#"{{"kind":"queued","client":"c","state":"sent","packet_id":5,"qos":1,"retain":true,"subscription_ids":[128],"message":{message}}}"#),
+        concat!(
+            r#"{"kind":"subscription","client":"c","filter":"a/#","qos":2,"no_local":true"#,
+            r#","retain_as_published":true,"retain_handling":2,"id":7}"#
+        ).to_owned(),
+        format!(r#"{sent},"packet_id":5,"qos":1,"retain":true,"subscription_ids":[128],"message":{message}}}"#),
         r#"{"kind":"queued","client":"c","state":"released","packet_id":6,"qos":2,"retain":true,"subscription_ids":[128]}"#.to_owned(),
         format!(r#"{{"kind":"queued","client":"c","state":"queued","qos":2,"retain":true,"subscription_ids":[128],"message":{message}}}"#),
         format!(r#"{{"kind":"retained","message":{retained},"source":{{"client":"from","user":"ann"}}}}"#),

@@ -118,9 +118,9 @@ pub(super) const OFFER: &[Key<Offer>] = keys! {
 };
 
 pub(super) const STORE: &[Key<Wanted>] = keys! {
-    "path" "The directory, which belongs to this broker alone; `none` for no store. Unless set, systemd's StateDirectory= if there is one, else none."
+    "path" "The directory, of this broker alone; none for no store. Unless set, systemd's StateDirectory= if there is one."
         ("\"/var/lib/ringmq\"") = path;
-    "durability" "From when on a message is safe, by topic filter; the first that matches counts, what none matches is commit. commit: acknowledged when it is on the disk; write: on the disk within a second; memory: never written."
+    "durability" "Levels by topic filter, the first that matches counts: commit (for what none matches), write, memory."
         ("[{ filter = \"alarms/#\", level = \"commit\" }, { filter = \"#\", level = \"memory\" }]") = durability;
 };
 

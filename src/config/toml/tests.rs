@@ -124,7 +124,8 @@ fn a_judge_that_cannot_judge_is_a_mistake() {
 
 #[test]
 fn levels_are_of_topic_filters_and_the_first_counts() {
-    let text = "[store]\npath = \"/d \\\"e\"\ndurability = [{ level = \"write\", filter = \"a/+\" }, { filter = \"#\", level = \"memory\" }]\n";
+    let text = "[store]\npath = \"/d \\\"e\"\n\
+                durability = [{ level = \"write\", filter = \"a/+\" }, { filter = \"#\", level = \"memory\" }]\n";
     let durability = vec![("a/+".into(), Level::Write), ("#".into(), Level::Memory)];
     let told = config(text);
     assert_eq!(told.store, Some(Store { directory: "/d \"e".into(), durability }));
