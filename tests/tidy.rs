@@ -469,7 +469,7 @@ fn a_use_of_an_upper_room_or_a_neighbour_is_seen() {
         found("src/topic/trie.rs", "use crate::{\n    wire::QoS,\n    shard::{Shard, input::Input},\n};\n"),
         [3]
     );
-    assert_eq!(found("src/session/mod.rs", "fn f() -> crate::auth::Record {}"), [1]);
+    assert_eq!(found("src/session/mod.rs", "fn f() -> crate::store::Record {}"), [1]);
     assert_eq!(found("src/shard/mod.rs", "fn f() { super::runtime::run() }"), [1]);
     assert_eq!(found("src/shard/deliver.rs", "use super::super::runtime::run;"), [1]);
     assert_eq!(found("src/message.rs", "use crate::session::Session;"), [1]);

@@ -127,6 +127,8 @@ impl Keeping {
             due_at: will.due_at_ms.map(|at| self.moment(at).unwrap_or(Millis(0))),
         });
         let kept = stored::Session {
+            // Any may have been sent.
+            sent_through: None,
             client_id: &session.client,
             user_name: session.user.as_deref(),
             is_user_proven: session.is_user_proven,
