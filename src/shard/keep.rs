@@ -233,6 +233,7 @@ impl Shard {
             is_certified: session.is_certified,
             listener: session.listener,
             expiry_secs: session.expiry_secs,
+            last_sequence: kept.last_sequence(),
             sent_through: session.connection.is_none().then(|| session.outbound.sent_through(kept)),
             ends_at: (session.connection.is_none() && session.ends_at != Millis::NEVER).then_some(session.ends_at),
             last_will,

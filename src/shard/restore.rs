@@ -38,7 +38,8 @@ impl Shard {
         // What was sent at QoS 1 and not yet safe has had packet ids, which its client may still acknowledge.
         let unsafe_max =
             if was_connected { u64::from(self.config.limits.inflight_messages_max.min(UNSAFE_MAX)) } else { 0 };
-        let last_sequence = queue.last().map_or(0, |(sequence, _)| *sequence) + unsafe_max;
+        let last_stored = queue.last().map_or(0, |(sequence, _)| *sequence);
+        let last_sequence = last_stored.max(stored.last_sequence) + unsafe_max;
         session.kept = Some(Box::new(Kept::new(number, last_sequence)));
         session.ends_at = match stored.ends_at {
             Some(ends_at) => ends_at,

@@ -422,6 +422,8 @@ pub struct Session<'a> {
     pub expiry_secs: u32,
     /// When it ends; `None` while its client is connected.
     pub ends_at: Option<Millis>,
+    /// The sequence number that was given out last when this was written.
+    pub last_sequence: u64,
     /// The last of its messages that was sent, by sequence number; `None` while its client is connected.
     pub sent_through: Option<u64>,
     /// Its will, while it may be published.
@@ -469,6 +471,7 @@ pub fn put_session(number: u64, session: &Session<'_>, (now, wall): (Millis, Wal
     );
     out.extend_from_slice(&session.listener.to_be_bytes());
     out.extend_from_slice(&session.expiry_secs.to_be_bytes());
+    out.extend_from_slice(&session.last_sequence.to_be_bytes());
     if let Some(end) = session.ends_at {
         put_end(end, now, wall, out);
     }
@@ -505,6 +508,8 @@ pub struct StoredSession {
     pub expiry_secs: u32,
     /// When it ends; `None` if its client was connected.
     pub ends_at: Option<Millis>,
+    /// The sequence number that was given out last when this was written.
+    pub last_sequence: u64,
     /// The last of its messages that was sent; `None` if any may have been.
     pub sent_through: Option<u64>,
     /// Its will.
@@ -532,7 +537,7 @@ pub fn session(key: &[u8], value: &[u8], (now, wall): (Millis, Wall)) -> Result<
     let mut reader = open(Space::Session, key, value)?;
     let flags = reader.u8()?;
     let has = |flag: u8| flags & flag != 0;
-    let (listener, expiry_secs) = (reader.u16()?, reader.u32()?);
+    let (listener, expiry_secs, last_sequence) = (reader.u16()?, reader.u32()?, reader.u64()?);
     let ends_at = has(HAS_SESSION_END).then(|| end_of(&mut reader, now, wall)).transpose()?;
     let sent_through = has(HAS_SENT_THROUGH).then(|| reader.u64()).transpose()?;
     let (client_id, user_name) = (reader.text()?, reader.text()?);
@@ -552,6 +557,7 @@ pub fn session(key: &[u8], value: &[u8], (now, wall): (Millis, Wall)) -> Result<
         listener,
         expiry_secs,
         ends_at,
+        last_sequence,
         sent_through,
         last_will,
     })

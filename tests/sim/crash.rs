@@ -95,6 +95,8 @@ impl World {
 impl Oracle {
     /// All connections end, without a word; of sessions that their clients were not told of nothing is certain.
     fn crash(&mut self, lines: &mut [Line]) {
+        // A retained message that was seen need not have been safe: an older one may be back.
+        self.sessions.iter_mut().for_each(|session| session.newest_retained.clear());
         for client in 0..self.current.len() {
             // A session that was ended on purpose may come back, if nobody was told that it is gone.
             self.is_presence_unclear[client] = self.current[client].is_none();

@@ -142,3 +142,19 @@ fn every_promise_holds_under_every_seed() {
         all.checks.assert_all_fired();
     }
 }
+
+/// The control: of a disk that only says that it has synced, some seed notices what is lost.
+#[test]
+fn a_disk_that_lies_about_its_syncs_is_found_out() {
+    let loses = |seed: u64| {
+        let run = || {
+            let mut world = World::new(Plan::of(seed));
+            world.store.disk.is_honest = false;
+            world.run();
+            finale::end(&mut world);
+        };
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).is_err()
+    };
+    // Those in which the power fails.
+    assert!((0..100).map(|number| 4 * number + 2).any(loses), "nobody misses what was lost");
+}

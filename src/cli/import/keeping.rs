@@ -129,6 +129,7 @@ impl Keeping {
         let kept = stored::Session {
             // Any may have been sent.
             sent_through: None,
+            last_sequence: 0,
             client_id: &session.client,
             user_name: session.user.as_deref(),
             is_user_proven: session.is_user_proven,
