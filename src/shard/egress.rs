@@ -7,7 +7,8 @@
 //! A connection to which nothing is to be sent has no egress, and no buffer: both go to the next one that needs them. It
 //! gives them up at once if all that it was sent is control packets, and else when it was sent no message for a while.
 //!
-//! What may not be sent before the store has what it says is *held*: it waits here, with all that comes behind it, for a ticket.
+//! What may not be sent before the store has what it says is *held*, with all that comes behind it, for a ticket. The buffer is always
+//! the end of all that waits, so that whoever appends asks nothing; what stands before a hold waits beside it.
 
 use std::collections::VecDeque;
 
@@ -42,23 +43,23 @@ pub struct Egress {
     /// Whether messages were taken since the last [`EgressTable::cool_down`].
     was_used: bool,
     report_below_bytes: usize,
-    /// What waits for the store, by rising ticket; all that is appended goes behind it. Never empty.
-    held: Seldom<VecDeque<Held>>,
+    /// The ticket of the store that the buffer waits for; 0: none.
+    held_for: u64,
+    /// What waits before the buffer, in order, and its sizes.
+    earlier: Seldom<VecDeque<Earlier>>,
+    earlier_bytes: usize,
+    earlier_control_bytes: usize,
 }
 
-/// Packets that wait until a ticket of the store is answered.
-#[derive(Debug, Default)]
-struct Held {
-    ticket: u64,
+/// Packets that wait before the buffer. Their number does not change.
+#[derive(Debug)]
+struct Earlier {
+    /// The ticket that they wait for; 0: none.
+    held_for: u64,
     bytes: Vec<u8>,
     splices: Vec<Splice>,
+    splice_bytes: usize,
     control_bytes: usize,
-}
-
-impl Held {
-    fn len(&self) -> usize {
-        self.bytes.len() + self.splices.iter().map(|splice| splice.payload.len()).sum::<usize>()
-    }
 }
 
 impl Empty for Egress {
@@ -75,7 +76,10 @@ impl Empty for Egress {
         is_lasting: false,
         was_used: false,
         report_below_bytes: 0,
-        held: Seldom::new(),
+        held_for: 0,
+        earlier: Seldom::new(),
+        earlier_bytes: 0,
+        earlier_control_bytes: 0,
     };
 }
 
@@ -124,39 +128,41 @@ impl Flush {
 impl Egress {
     /// Bytes not yet sent: queued here or taken by the sender.
     pub fn backlog_bytes(&self) -> usize {
-        let held = if self.held.is_made() { self.held_bytes() } else { 0 };
-        self.bytes.len() + self.splice_bytes + self.taken_bytes + held
-    }
-
-    /// Bytes that wait for the store.
-    fn held_bytes(&self) -> usize {
-        self.held.iter().map(Held::len).sum()
+        self.bytes.len() + self.splice_bytes + self.taken_bytes + self.earlier_bytes
     }
 
     /// Bytes of control packets not yet sent.
     pub fn control_backlog_bytes(&self) -> usize {
-        let held = self.held.iter().map(|held| held.control_bytes).sum::<usize>();
-        self.control_bytes + self.taken_control_bytes + held
+        self.control_bytes + self.taken_control_bytes + self.earlier_control_bytes
     }
 
     /// Whether there is something to take.
     pub fn has_queued(&self) -> bool {
+        if self.held_for > 0 {
+            return self.earlier.front().is_some_and(|first| first.held_for == 0);
+        }
+        self.has_end()
+    }
+
+    /// Whether the buffer has something, held or not.
+    fn has_end(&self) -> bool {
         !self.bytes.is_empty() || !self.splices.is_empty()
     }
 
     /// Whether there is nothing to send or to remember.
     fn is_idle(&self) -> bool {
         let is_listed = self.is_dirty || self.is_lasting;
-        !self.has_queued()
-            && !is_listed
-            && !self.held.is_made()
-            && self.taken_bytes + self.counted_bytes + self.report_below_bytes == 0
+        let is_empty = !self.has_end() && self.held_for == 0;
+        is_empty && !is_listed && self.taken_bytes + self.counted_bytes + self.report_below_bytes == 0
     }
 
     /// Takes what is queued into `flush`, which must be empty; its buffers are kept for the next queue.
     /// One flush at a time: the next may be taken only when [`EgressTable::sent`] has accounted for this one.
     pub fn take(&mut self, flush: &mut Flush) {
         debug_assert!(flush.is_empty() && self.taken_bytes == 0, "one flush at a time");
+        if self.held_for > 0 {
+            return self.take_earlier(flush);
+        }
         std::mem::swap(&mut self.bytes, &mut flush.bytes);
         std::mem::swap(&mut self.splices, &mut flush.splices);
         self.taken_bytes = flush.bytes.len() + self.splice_bytes;
@@ -165,6 +171,20 @@ impl Egress {
         self.taken_buffer_bytes = flush.bytes.len();
         self.splice_bytes = 0;
         self.control_bytes = 0;
+    }
+
+    /// Takes what waits for nothing, while the buffer does.
+    #[cold]
+    fn take_earlier(&mut self, flush: &mut Flush) {
+        while let Some(first) = self.earlier.pop_front_if(|first| first.held_for == 0) {
+            self.earlier_bytes -= first.bytes.len() + first.splice_bytes;
+            self.earlier_control_bytes -= first.control_bytes;
+            self.taken_control_bytes += first.control_bytes;
+            first.append_to(&mut flush.bytes, &mut flush.splices);
+        }
+        self.taken_bytes = flush.len();
+        self.was_used |= self.taken_bytes > self.taken_control_bytes;
+        self.taken_buffer_bytes = flush.bytes.len();
     }
 
     /// Accounts for `sent_bytes` of the taken flush. True once when the shard asked to hear that the backlog is low again.
@@ -184,8 +204,7 @@ impl Egress {
 
     /// Counts its buffer bytes in the sum of all connections; returns the new sum.
     fn count(&mut self, sum: usize) -> usize {
-        let held = self.held.iter().map(|held| held.bytes.len()).sum::<usize>();
-        let unsent = self.bytes.len() + self.taken_buffer_bytes + held;
+        let unsent = self.bytes.len() + self.taken_buffer_bytes + self.earlier_bytes;
         if unsent < COUNTED_BYTES_MIN && self.counted_bytes == 0 {
             return sum;
         }
@@ -194,52 +213,104 @@ impl Egress {
 
     /// Takes out a packet that is not whole at the end of what is queued. Whether there was one.
     fn cut_unfinished(&mut self) -> bool {
-        let mut is_cut = cut_unfinished(&mut self.bytes, &mut self.splices);
+        let (bytes, splices) = self.whole_packets();
+        let is_cut = bytes < self.bytes.len() || splices < self.splices.len();
+        self.bytes.truncate(bytes);
+        self.splices.truncate(splices);
         self.splice_bytes = self.splices.iter().map(|splice| splice.payload.len()).sum();
-        if !self.held.is_made() {
-            return is_cut;
-        }
-        for held in self.held.iter_mut() {
-            is_cut |= cut_unfinished(&mut held.bytes, &mut held.splices);
-        }
         is_cut
+    }
+
+    /// How much of the buffer, and how many splices, the whole packets at the start of the queue are. A queue begins with a
+    /// packet, as a flush takes all of it; a spliced payload ends its packet.
+    fn whole_packets(&self) -> (usize, usize) {
+        let (mut at, mut spliced) = (0, 0);
+        while let Ok(Framed::Whole(wire::Frame { len, .. }) | Framed::Partial { needed: Some(len) }) =
+            wire::frame(&self.bytes[at..], u32::MAX)
+        {
+            let end = at + len;
+            match self.splices.get(spliced) {
+                Some(splice) if splice.at < end => {
+                    if splice.at + splice.payload.len() != end {
+                        break;
+                    }
+                    at = splice.at;
+                    spliced += 1;
+                }
+                _ if end <= self.bytes.len() => at = end,
+                _ => break,
+            }
+        }
+        (at, spliced)
     }
 
     /// Holds all that is appended from now on until `ticket` is answered.
     fn hold(&mut self, ticket: u64) {
-        let held = &mut self.held;
-        if held.back().is_none_or(|last| last.ticket < ticket) {
-            held.push_back(Held { ticket, ..Held::default() });
+        if self.held_for == ticket {
+            return;
         }
+        if self.has_end() {
+            let before = Earlier {
+                held_for: self.held_for,
+                bytes: std::mem::take(&mut self.bytes),
+                splices: std::mem::take(&mut self.splices),
+                splice_bytes: std::mem::take(&mut self.splice_bytes),
+                control_bytes: std::mem::take(&mut self.control_bytes),
+            };
+            self.earlier_bytes += before.bytes.len() + before.splice_bytes;
+            self.earlier_control_bytes += before.control_bytes;
+            self.earlier.push_back(before);
+        }
+        self.held_for = ticket;
     }
 
-    /// The store has answered: what waited for that may be sent. Whether there is something now.
+    /// The store has answered: what waited for that may be taken. Whether nothing waits any more.
     fn release(&mut self, through: u64) -> bool {
-        if !self.held.is_made() {
+        if self.earlier.is_made() {
+            let answered = self.earlier.iter_mut().filter(|earlier| earlier.held_for <= through);
+            answered.for_each(|earlier| earlier.held_for = 0);
+        }
+        if self.held_for > through {
             return false;
         }
-        while self.held.front().is_some_and(|first| first.ticket <= through) {
-            let Some(released) = self.held.pop_front() else { break };
-            let from = self.bytes.len();
-            self.bytes.extend_from_slice(&released.bytes);
-            self.splice_bytes += released.splices.iter().map(|splice| splice.payload.len()).sum::<usize>();
-            self.splices.extend(released.splices.into_iter().map(|splice| Splice { at: from + splice.at, ..splice }));
-            self.control_bytes += released.control_bytes;
+        self.held_for = 0;
+        let (mut bytes, mut splices) = (Vec::new(), Vec::new());
+        for earlier in self.earlier.give_up().drain(..) {
+            self.splice_bytes += earlier.splice_bytes;
+            self.control_bytes += earlier.control_bytes;
+            earlier.append_to(&mut bytes, &mut splices);
         }
-        if self.held.is_empty() {
-            self.held.give_up();
+        (self.earlier_bytes, self.earlier_control_bytes) = (0, 0);
+        if !bytes.is_empty() || !splices.is_empty() {
+            let from = bytes.len();
+            bytes.append(&mut self.bytes);
+            splices.extend(self.splices.drain(..).map(|splice| Splice { at: from + splice.at, ..splice }));
+            (self.bytes, self.splices) = (bytes, splices);
         }
-        self.has_queued()
+        true
     }
 
-    /// Where packets are appended: buffer, payloads between, count of control bytes.
-    fn end(&mut self) -> (&mut Vec<u8>, &mut Vec<Splice>, &mut usize) {
-        if self.held.is_made()
-            && let Some(held) = self.held.back_mut()
-        {
-            return (&mut held.bytes, &mut held.splices, &mut held.control_bytes);
+    /// Forgets all that is held, as the connection ends. The first byte of it, if there was anything.
+    fn forget_held(&mut self) -> Option<u8> {
+        if self.held_for == 0 {
+            return None;
         }
-        (&mut self.bytes, &mut self.splices, &mut self.control_bytes)
+        let held = self.earlier.iter().find(|earlier| earlier.held_for > 0);
+        let first = held.map_or(&self.bytes, |earlier| &earlier.bytes).first().copied();
+        if self.earlier.is_made() {
+            self.earlier.retain(|earlier| earlier.held_for == 0);
+        }
+        self.bytes.clear();
+        self.splices.clear();
+        (self.splice_bytes, self.control_bytes) = (0, 0);
+        self.release(u64::MAX);
+        first
+    }
+
+    /// The first ticket that something waits for.
+    fn first_ticket(&self) -> Option<u64> {
+        let tickets = self.earlier.iter().map(|earlier| earlier.held_for).chain([self.held_for]);
+        tickets.into_iter().find(|ticket| *ticket > 0)
     }
 
     /// Asks that the sender reports (`Input::Drained`) when the backlog has fallen below `bytes`.
@@ -248,36 +319,16 @@ impl Egress {
     }
 }
 
-/// Takes out a packet that is not whole at the end. Whether there was one.
-fn cut_unfinished(bytes: &mut Vec<u8>, splices: &mut Vec<Splice>) -> bool {
-    let (whole_bytes, whole_splices) = whole_packets(bytes, splices);
-    let is_cut = whole_bytes < bytes.len() || whole_splices < splices.len();
-    bytes.truncate(whole_bytes);
-    splices.truncate(whole_splices);
-    is_cut
-}
-
-/// How much of the buffer, and how many splices, the whole packets at the start of the queue are. A queue begins with a
-/// packet, as a flush takes all of it; a spliced payload ends its packet.
-fn whole_packets(bytes: &[u8], splices: &[Splice]) -> (usize, usize) {
-    let (mut at, mut spliced) = (0, 0);
-    while let Ok(Framed::Whole(wire::Frame { len, .. }) | Framed::Partial { needed: Some(len) }) =
-        wire::frame(&bytes[at..], u32::MAX)
-    {
-        let end = at + len;
-        match splices.get(spliced) {
-            Some(splice) if splice.at < end => {
-                if splice.at + splice.payload.len() != end {
-                    break;
-                }
-                at = splice.at;
-                spliced += 1;
-            }
-            _ if end <= bytes.len() => at = end,
-            _ => break,
+impl Earlier {
+    fn append_to(self, bytes: &mut Vec<u8>, splices: &mut Vec<Splice>) {
+        let from = bytes.len();
+        if from == 0 {
+            *bytes = self.bytes;
+        } else {
+            bytes.extend_from_slice(&self.bytes);
         }
+        splices.extend(self.splices.into_iter().map(|splice| Splice { at: from + splice.at, ..splice }));
     }
-    (at, spliced)
 }
 
 /// The egress of every connection of a shard, and which of them have something new.
@@ -332,14 +383,13 @@ impl EgressTable {
         if !self.by_slot[slot as usize].is_dirty {
             self.begin(slot);
         }
-        let egress = &mut *self.by_slot[slot as usize];
-        if egress.held.is_made() { egress.end().0 } else { &mut egress.bytes }
+        &mut self.by_slot[slot as usize].bytes
     }
 
     /// Holds all that is appended to a connection from now on until the store has answered `ticket`.
     pub(super) fn hold(&mut self, slot: u32, ticket: u64) {
         let egress = &mut *self.by_slot[slot as usize];
-        if !egress.held.is_made() {
+        if egress.held_for == 0 {
             self.holding.push(slot);
         }
         egress.hold(ticket);
@@ -347,44 +397,38 @@ impl EgressTable {
 
     /// The store has answered: what waited for tickets up to `through` is queued to be sent. Whose that is.
     pub(super) fn release(&mut self, through: u64) -> Vec<u32> {
-        let mut holding = std::mem::take(&mut self.holding);
         let mut released = Vec::new();
+        let mut holding = std::mem::take(&mut self.holding);
         holding.retain(|&slot| {
             let place = &mut self.by_slot[slot as usize];
-            if !place.is_made() {
-                return false;
-            }
-            if place.release(through) {
+            let is_over = !place.is_made() || place.held_for == 0 || place.release(through);
+            if place.has_queued() {
                 released.push(slot);
                 if !place.is_dirty {
                     self.begin(slot);
                 }
             }
-            self.by_slot[slot as usize].held.is_made()
+            !is_over
         });
         self.holding = holding;
         released
     }
 
     /// The store could not take it: connections that wait for tickets up to `through` can never be sent what waits.
-    pub(super) fn forsaken(&mut self, through: u64) -> Vec<u32> {
-        let first = |slot: &u32| self.by_slot[*slot as usize].held.front();
-        let is_forsaken = |slot: &u32| first(slot).is_some_and(|first| first.ticket <= through);
-        self.holding.iter().copied().filter(is_forsaken).collect()
+    pub(super) fn forsaken(&self, through: u64) -> Vec<u32> {
+        let first = |slot: &u32| self.by_slot[*slot as usize].first_ticket();
+        self.holding.iter().copied().filter(|slot| first(slot).is_some_and(|ticket| ticket <= through)).collect()
     }
 
     /// Whether something for the connection waits for the store.
     pub fn is_holding(&self, slot: u32) -> bool {
-        self.by_slot[slot as usize].held.is_made()
+        self.by_slot[slot as usize].held_for > 0
     }
 
     /// Forgets what waits for the store, as the connection ends. The first byte of it, if there was anything.
     pub(super) fn forget_held(&mut self, slot: u32) -> Option<u8> {
         let place = &mut self.by_slot[slot as usize];
-        if !place.is_made() || !place.held.is_made() {
-            return None;
-        }
-        place.held.give_up().front()?.bytes.first().copied()
+        if place.is_made() { place.forget_held() } else { None }
     }
 
     /// The first that is queued since the last turn.
@@ -468,13 +512,13 @@ impl EgressTable {
     pub(super) fn control(&mut self, slot: u32, encode: impl FnOnce(&mut Vec<u8>)) {
         let added = Unfinished::begin(self.buffer(slot)).write(encode);
         self.control_packets += 1;
-        *self.by_slot[slot as usize].end().2 += added;
+        self.by_slot[slot as usize].control_bytes += added;
     }
 
     /// Appends a control packet of four bytes.
     pub(super) fn short_control(&mut self, slot: u32, packet: [u8; 4]) {
         self.buffer(slot).extend_from_slice(&packet);
-        *self.by_slot[slot as usize].end().2 += packet.len();
+        self.by_slot[slot as usize].control_bytes += packet.len();
         self.control_packets += 1;
     }
 
@@ -486,11 +530,9 @@ impl EgressTable {
     /// Appends a payload by reference, after what is in the buffer.
     pub(super) fn splice(&mut self, slot: u32, payload: Bytes) {
         let at = self.buffer(slot).len();
-        let egress = &mut *self.by_slot[slot as usize];
-        if !egress.held.is_made() {
-            egress.splice_bytes += payload.len();
-        }
-        egress.end().1.push(Splice { at, payload });
+        let egress = &mut self.by_slot[slot as usize];
+        egress.splice_bytes += payload.len();
+        egress.splices.push(Splice { at, payload });
     }
 
     /// After a panic: takes out packets that it left unfinished. The slots whose connections lack one now.
