@@ -106,11 +106,16 @@ impl Inbound {
 
     /// Notes a QoS 2 packet id. False if it was there already [MQTT-4.3.3-10].
     pub fn receive(&mut self, packet_id: u16) -> bool {
-        let is_new = !self.received.contains_key(&packet_id);
-        let receipt = self.received.entry(packet_id).or_default();
-        self.received_here += u32::from(!receipt.is_here);
-        receipt.is_here = true;
-        is_new
+        let fresh = Receipt { is_here: true, is_stored: false };
+        let Some(known) = self.received.insert(packet_id, fresh) else {
+            self.received_here += 1;
+            return true;
+        };
+        self.received_here += u32::from(!known.is_here);
+        if known.is_stored {
+            self.note_stored(packet_id);
+        }
+        false
     }
 
     /// Puts back a packet id that was there when the process ended.

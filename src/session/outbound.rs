@@ -132,7 +132,7 @@ impl Outbound {
         self.queue.is_empty()
             && self.inflight.has_room()
             && self.inflight.account.admits(0)
-            && self.inflight.reaches(place)
+            && (place.is_none() || self.inflight.reaches(place))
     }
 
     /// Whether the queue has more than one of `parts` parts of what it may have, by number, bytes, or what is left of the

@@ -318,7 +318,7 @@ impl Shard {
             }
             (session_id, was_there) = self.obtain_session(connect.client_id);
         }
-        if !was_there && granted_expiry_secs(connect, &self.config.limits) > 0 {
+        if self.keep.is_on() && !was_there && granted_expiry_secs(connect, &self.config.limits) > 0 {
             self.begin_to_keep(session_id);
         }
         let limits = &self.config.limits;

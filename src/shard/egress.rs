@@ -127,24 +127,31 @@ impl Flush {
 
 impl Egress {
     /// Bytes not yet sent: queued here or taken by the sender.
+    #[inline]
     pub fn backlog_bytes(&self) -> usize {
         self.bytes.len() + self.splice_bytes + self.taken_bytes + self.earlier_bytes
     }
 
     /// Bytes of control packets not yet sent.
+    #[inline]
     pub fn control_backlog_bytes(&self) -> usize {
         self.control_bytes + self.taken_control_bytes + self.earlier_control_bytes
     }
 
     /// Whether there is something to take.
+    #[inline]
     pub fn has_queued(&self) -> bool {
-        if self.held_for > 0 {
-            return self.earlier.front().is_some_and(|first| first.held_for == 0);
-        }
-        self.has_end()
+        if self.held_for == 0 { self.has_end() } else { self.has_earlier() }
+    }
+
+    /// Whether something before a buffer that is held waits for nothing.
+    #[cold]
+    fn has_earlier(&self) -> bool {
+        self.earlier.front().is_some_and(|first| first.held_for == 0)
     }
 
     /// Whether the buffer has something, held or not.
+    #[inline]
     fn has_end(&self) -> bool {
         !self.bytes.is_empty() || !self.splices.is_empty()
     }
@@ -432,6 +439,7 @@ impl EgressTable {
     }
 
     /// The first that is queued since the last turn.
+    #[inline(always)]
     fn begin(&mut self, slot: u32) {
         if self.by_slot[slot as usize].bytes.capacity() == 0 {
             self.equip(slot);

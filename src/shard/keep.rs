@@ -97,6 +97,7 @@ impl Keep {
         }
     }
 
+    #[inline]
     pub(super) fn is_on(&self) -> bool {
         self.terms.is_some()
     }
@@ -126,6 +127,7 @@ impl Keep {
     }
 
     /// How many sessions have taken the message on its way.
+    #[inline]
     pub(super) fn taken(&self) -> usize {
         self.taken.len()
     }
@@ -141,6 +143,7 @@ impl Keep {
 }
 
 /// A message of a kept session is done: its record goes.
+#[inline]
 pub(super) fn forget(kept: Option<&Kept>, place: Place, changes: &mut Changes) {
     if let Some(kept) = kept.filter(|_| place.is_stored()) {
         changes.delete(Space::Queue, &queue_key(kept.number, kept.sequence_of(place)));
@@ -186,7 +189,7 @@ impl Shard {
 
     /// As [`Self::hold`], for what is said of a session that is kept.
     pub(super) fn hold_if_kept(&mut self, session: SessionId, connection: ConnectionId, outbox: &mut Outbox) {
-        if self.sessions.get_mut(session).is_some_and(|session| session.kept.is_some()) {
+        if self.keep.is_on() && self.sessions.get_mut(session).is_some_and(|session| session.kept.is_some()) {
             self.hold(connection, outbox);
         }
     }
@@ -216,7 +219,14 @@ impl Shard {
     }
 
     /// Writes a session as it is now, if it is kept.
+    #[inline]
     pub(super) fn keep_session(&mut self, now: Millis, id: SessionId, outbox: &mut Outbox) {
+        if self.keep.is_on() {
+            self.write_session(now, id, outbox);
+        }
+    }
+
+    fn write_session(&mut self, now: Millis, id: SessionId, outbox: &mut Outbox) {
         let wall = self.keep.wall();
         let Some(session) = self.sessions.get_mut(id) else { return };
         let Some(kept) = &session.kept else { return };
@@ -250,6 +260,9 @@ impl Shard {
         subscription: Option<Subscription>,
         outbox: &mut Outbox,
     ) {
+        if !self.keep.is_on() {
+            return;
+        }
         let Some(kept) = self.sessions.get_mut(id).and_then(|session| session.kept.as_ref()) else { return };
         let key = subscription_key(kept.number, filter);
         let changes = &mut outbox.records.changes;
@@ -264,6 +277,9 @@ impl Shard {
 
     /// A kept session has ended: nothing of it stays.
     pub(super) fn forget_session(&mut self, id: SessionId, outbox: &mut Outbox) {
+        if !self.keep.is_on() {
+            return;
+        }
         let Some(session) = self.sessions.get_mut(id) else { return };
         let Some(kept) = &session.kept else { return };
         let changes = &mut outbox.records.changes;
@@ -281,6 +297,7 @@ impl Shard {
     }
 
     /// Writes the message for the sessions that have taken it since `from`: once, whoever gets it. With an operation it is staged.
+    #[inline]
     pub(super) fn keep_message(
         &mut self,
         now: Millis,
@@ -289,9 +306,19 @@ impl Shard {
         operation: Option<OperationId>,
         outbox: &mut Outbox,
     ) {
-        if self.keep.taken.len() == from {
-            return;
+        if self.keep.taken.len() > from {
+            self.write_message(now, from, carrier, operation, outbox);
         }
+    }
+
+    fn write_message(
+        &mut self,
+        now: Millis,
+        from: usize,
+        carrier: &mut Carrier<'_>,
+        operation: Option<OperationId>,
+        outbox: &mut Outbox,
+    ) {
         let time = (now, self.keep.wall());
         // Also where no publisher waits, as for a will: a QoS 2 message is held until it is safe.
         outbox.records.must_sync |= self.level(carrier) == Level::Commit;

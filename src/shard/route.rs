@@ -123,6 +123,10 @@ impl Shard {
         outbox: &mut Outbox,
     ) -> Routed {
         let mut routed = Routed::default();
+        if !self.keep.is_on() {
+            self.spread(now, matches, carrier, waiter, &mut routed, outbox);
+            return routed;
+        }
         let from = self.keep.taken();
         self.begin_operation(waiter, carrier, &mut routed);
         self.spread(now, matches, carrier, waiter, &mut routed, outbox);
@@ -172,7 +176,7 @@ impl Shard {
 
     /// A QoS 2 message of a kept session may go to several shards, which is one operation then.
     fn begin_operation(&mut self, waiter: Option<Waiter>, carrier: &mut Carrier<'_>, routed: &mut Routed) {
-        if !self.keep.is_on() || !self.keeps_publisher(carrier.view().qos, waiter) {
+        if !self.keeps_publisher(carrier.view().qos, waiter) {
             return;
         }
         routed.keeps_receipt = self.level(carrier) > Level::Memory;
