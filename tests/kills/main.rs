@@ -1,0 +1,51 @@
+//! kill -9 in the middle of load, again and again, against the real binary: what was acknowledged is there afterwards.
+//!
+//! Duty: the whole promise of the store, end to end: QoS 1 and 2, sessions that are away and that are not, fan-out, what is retained,
+//! subscriptions; another number of shards in each life. Must not: simulate; `tests/sim` does. Neighbours: `campaign` runs it.
+//!
+//! `RINGMQ_KILLS` (`scripts/soak kills`) gives it its full size, in kills; `RINGMQ_KILLS_MESSAGES` how many acknowledged messages
+//! there have to be, `RINGMQ_KILLS_SEED` another seed.
+#![cfg(feature = "runtime")]
+#![allow(clippy::disallowed_methods, reason = "tests of a process need threads and clocks")]
+
+mod campaign;
+mod churn;
+mod load;
+mod publisher;
+mod subscriber;
+mod verdict;
+mod wire;
+
+use std::path::{Path, PathBuf};
+
+use campaign::{Outcome, Terms};
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|value| value.parse().expect("a number"))
+}
+
+fn campaign(name: &str, kills: u64, messages: u64, faults: Option<&'static str>) -> Outcome {
+    let folder = std::env::var_os("RINGMQ_KILLS_FOLDER").map_or_else(|| Path::new(env!("CARGO_TARGET_TMPDIR")).to_owned(), PathBuf::from);
+    let terms = Terms {
+        binary: std::env::var_os("RINGMQ").map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_ringmq")), PathBuf::from),
+        folder: folder.join(format!("kills-{name}-{}", std::process::id())),
+        kills,
+        messages,
+        seed: number("RINGMQ_KILLS_SEED").unwrap_or(1),
+        faults,
+    };
+    let outcome = campaign::run(&terms);
+    println!("{}", outcome.told());
+    outcome.verdict.complaints.iter().for_each(|complaint| println!("  {complaint}"));
+    if !outcome.verdict.is_good() {
+        println!("  store and log of the broker: {}", terms.folder.display());
+    }
+    outcome
+}
+
+#[test]
+fn what_was_acknowledged_survives_kill_9() {
+    let kills = number("RINGMQ_KILLS");
+    let outcome = campaign("good", kills.unwrap_or(6), number("RINGMQ_KILLS_MESSAGES").unwrap_or(0), None);
+    assert!(outcome.verdict.is_good() && outcome.acknowledged > 0 && outcome.verdict.delivered > 0);
+}
