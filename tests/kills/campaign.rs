@@ -33,8 +33,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const VISIT_EVERY: u64 = 3;
 
 /// How a broker is told to divide itself.
-const SHARDS: [&[&str]; 4] =
-    [&["--cpus", "0,1"], &["--shards", "1"], &["--shards", "4"], &["--cpus", "0,1"]];
+const SHARDS: [&[&str]; 4] = [&["--cpus", "0,1"], &["--shards", "1"], &["--shards", "4"], &["--cpus", "0,1"]];
 
 const SETTINGS: [&str; 4] = [
     "receive_maximum=1000",
@@ -54,7 +53,12 @@ const HABITS: [Habit; 7] = [
         filters: &["k/07/#", "k/00/01", "k/01/01", "k/02/01", "k/05/01", "k/06/01"],
     },
     Habit { version: Version::V5, qos: 2, is_offline: false, filters: &["k/07/#", "k/06/#", "k/03/#"] },
-    Habit { version: Version::V311, qos: 2, is_offline: false, filters: &["k/+/01", "k/04/00", "k/04/02", "k/04/03", "k/04/04"] },
+    Habit {
+        version: Version::V311,
+        qos: 2,
+        is_offline: false,
+        filters: &["k/+/01", "k/04/00", "k/04/02", "k/04/03", "k/04/04"],
+    },
     Habit { version: Version::V311, qos: 1, is_offline: true, filters: &["k/+/02", "k/+/05", "r/#"] },
 ];
 
@@ -113,7 +117,8 @@ pub(crate) fn run(terms: &Terms) -> Outcome {
     let begun = Instant::now();
     let _ = fs::remove_dir_all(&terms.folder);
     fs::create_dir_all(&terms.folder).expect("a folder for the store");
-    let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| listener.local_addr()).expect("a free port");
+    let port =
+        TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| listener.local_addr()).expect("a free port");
     let mut campaign = Campaign {
         terms,
         address: port,
@@ -167,7 +172,7 @@ impl Campaign<'_> {
             return;
         }
         // Else its clients are there before it listens.
-        if self.random.below(2) == 0 {
+        if self.kills == 1 || self.random.below(3) > 0 {
             self.compare_retained();
         }
         let load_ms = LOAD_MS.0 + self.random.below(LOAD_MS.1);
@@ -189,7 +194,12 @@ impl Campaign<'_> {
         self.kills += 1;
         self.gather();
         if self.kills.is_multiple_of(10) {
-            println!("  {} kills, {} acknowledged, {}", self.kills, self.board.acknowledged_in_all(), self.verdict.told());
+            println!(
+                "  {} kills, {} acknowledged, {}",
+                self.kills,
+                self.board.acknowledged_in_all(),
+                self.verdict.told()
+            );
         }
     }
 
@@ -200,8 +210,11 @@ impl Campaign<'_> {
         let (address, board) = (self.address, &self.board);
         board.is_ending.store(true, Ordering::Release);
         thread::scope(|scope| {
-            let publishers =
-                self.publishers.iter_mut().map(|publisher| scope.spawn(|| publisher.run(address, board))).collect::<Vec<_>>();
+            let publishers = self
+                .publishers
+                .iter_mut()
+                .map(|publisher| scope.spawn(|| publisher.run(address, board)))
+                .collect::<Vec<_>>();
             for subscriber in &mut self.subscribers {
                 scope.spawn(|| subscriber.run(address, board));
             }

@@ -128,7 +128,9 @@ pub(crate) fn compare_retained(address: SocketAddr, board: &Board, verdict: &mut
     let (mut link, _) = Link::open(address, "collector", Version::V5, true)?;
     put_filters(Version::V5, 1, &["r/#".to_owned()], Some(1), &mut link.out);
     let acknowledged = |topic: usize| board.acknowledged[topic].load(Ordering::Relaxed);
-    let mut awaited = (0..TOPICS_IN_ALL).filter(|topic| load::is_retained(*topic) && acknowledged(*topic) > 0).collect::<HashSet<_>>();
+    let mut awaited = (0..TOPICS_IN_ALL)
+        .filter(|topic| load::is_retained(*topic) && acknowledged(*topic) > 0)
+        .collect::<HashSet<_>>();
     let until = Instant::now() + PATIENCE;
     let mut spare = Vec::new();
     while !awaited.is_empty() && Instant::now() < until {

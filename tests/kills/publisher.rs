@@ -52,7 +52,7 @@ impl Publisher {
     pub(crate) fn new(number: usize) -> Self {
         Self {
             number,
-            version: if number % 2 == 0 { Version::V311 } else { Version::V5 },
+            version: if number.is_multiple_of(2) { Version::V311 } else { Version::V5 },
             qos: if number < load::QOS_2_FROM { 1 } else { 2 },
             window: if number < load::QOS_2_FROM { 400 } else { 300 },
             has_connected: false,
@@ -143,7 +143,7 @@ impl Publisher {
         loop {
             self.last_id = self.last_id % (self.window as u16 + 8) + 1;
             let id = self.last_id;
-            if !self.released.contains(&id) && !(self.qos == 1 && self.is_sent(id)) && !(self.qos == 2 && self.is_sent(id)) {
+            if !self.released.contains(&id) && !self.is_sent(id) {
                 return id;
             }
         }

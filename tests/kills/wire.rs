@@ -159,7 +159,8 @@ impl Link {
         let stream = dial(address)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(READ_WAIT))?;
-        let mut link = Self { stream, inbox: vec![0; 2 * READ_BYTES], from: 0, to: 0, has_rest: false, out: Vec::new() };
+        let mut link =
+            Self { stream, inbox: vec![0; 2 * READ_BYTES], from: 0, to: 0, has_rest: false, out: Vec::new() };
         let mut body = b"\0\x04MQTT".to_vec();
         body.extend_from_slice(&[version as u8, if is_clean { 2 } else { 0 }, 0, 0]);
         if version.is_5() {
