@@ -14,6 +14,7 @@
 mod campaign;
 mod churn;
 mod load;
+mod order;
 mod publisher;
 mod subscriber;
 mod verdict;
@@ -31,12 +32,20 @@ fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|value| value.parse().expect("a number"))
 }
 
+fn path(name: &str, usual: &str) -> PathBuf {
+    std::env::var_os(name).map_or_else(|| PathBuf::from(usual), PathBuf::from)
+}
+
+/// The broker that is killed.
+fn binary() -> PathBuf {
+    path("RINGMQ", env!("CARGO_BIN_EXE_ringmq"))
+}
+
 fn campaign(name: &str, kills: u64, messages: u64, faults: Option<&'static str>) -> Outcome {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-    let path = |name: &str, usual: &str| std::env::var_os(name).map_or_else(|| PathBuf::from(usual), PathBuf::from);
     let folder = path("RINGMQ_KILLS_FOLDER", env!("CARGO_TARGET_TMPDIR"));
     let terms = Terms {
-        binary: path("RINGMQ", env!("CARGO_BIN_EXE_ringmq")),
+        binary: binary(),
         folder: folder.join(format!("kills-{name}-{}", std::process::id())),
         kills,
         messages,
