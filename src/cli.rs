@@ -151,7 +151,7 @@ struct Serve {
     hash_seed: Option<u64>,
 }
 
-/// Set to 1, it lets clients cause faults on purpose, for tests.
+/// For tests. Set to 1, it lets clients cause faults on purpose; set to `nosync`, the store answers before it has written.
 const FAULTS: &str = "RINGMQ_FAULTS";
 
 /// Where systemd names the directories that it has made for a service (systemd.exec(5)), with colons between them.
@@ -243,6 +243,7 @@ fn arguments_of(serve: &Serve) -> Result<Arguments, Failure> {
         is_daemon: serve.daemon,
         hash_seed: serve.hash_seed,
         is_faulty: std::env::var_os(FAULTS).is_some_and(|value| value == "1"),
+        is_hasty: std::env::var_os(FAULTS).is_some_and(|value| value == "nosync"),
         allowed_cpus: allowed_cpus(),
     })
 }

@@ -66,6 +66,8 @@ pub struct Arguments {
     pub hash_seed: Option<u64>,
     /// Whether clients may cause faults on purpose.
     pub is_faulty: bool,
+    /// Whether the store answers before it has written.
+    pub is_hasty: bool,
     /// The cpus that this process may run on.
     pub allowed_cpus: Vec<usize>,
 }
@@ -124,6 +126,7 @@ pub fn load(arguments: &Arguments) -> Result<Config, Mistakes> {
     config.is_daemon = arguments.is_daemon;
     config.hash_seed = arguments.hash_seed;
     config.is_faulty = arguments.is_faulty;
+    config.is_hasty = arguments.is_hasty;
     Mistakes::of(mistakes)?;
     Ok(config)
 }

@@ -66,6 +66,8 @@ pub struct Config {
     pub hash_seed: Option<u64>,
     /// Whether clients may cause faults on purpose, for tests.
     pub is_faulty: bool,
+    /// Whether the store answers before it has written, for a test that has to see it lose.
+    pub is_hasty: bool,
     /// What was told but does nothing, a line each.
     pub warnings: Vec<String>,
 }
@@ -89,6 +91,7 @@ impl Config {
             is_daemon: false,
             hash_seed: None,
             is_faulty: false,
+            is_hasty: false,
             warnings: Vec::new(),
         }
     }

@@ -73,7 +73,8 @@ impl Listener {
 impl Driver {
     /// Accepts on every listener on which it does not yet, unless there is a reason not to.
     pub(super) fn arm_listeners(&mut self) {
-        if self.is_stopping() || self.accept_at.is_some() || !self.waiting.is_empty() {
+        // Who came before every shard is restored would publish to nobody.
+        if self.is_restoring || self.is_stopping() || self.accept_at.is_some() || !self.waiting.is_empty() {
             return;
         }
         for (index, listener) in self.listeners.iter_mut().enumerate() {

@@ -165,7 +165,7 @@ pub(super) struct Driver {
     asker: Asker,
     keeping: Option<Keeping>,
     /// Whether nobody is let in yet, as not every shard is restored.
-    is_restoring: bool,
+    pub(super) is_restoring: bool,
     is_stopping: Arc<AtomicBool>,
     stop_by: Option<Millis>,
     board: Arc<Board>,
@@ -233,9 +233,7 @@ impl Driver {
             keeping.restore(driver.now, &mut driver.shard, &mut driver.outbox);
         }
         driver.ring.await_wake(driver.mesh.eventfd().as_fd());
-        if !driver.is_restoring {
-            driver.arm_listeners();
-        }
+        driver.arm_listeners();
         driver.ring.submit()?;
         Ok(driver)
     }

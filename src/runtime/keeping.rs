@@ -132,7 +132,13 @@ impl Opened {
     }
 
     /// Starts the thread that writes; one end for each shard. The thread ends with the last of them.
-    pub(super) fn start(self, caller: &Caller, journal: &Journal) -> Result<(Vec<Keeping>, WriterEnd), Failure> {
+    /// `is_hasty`: it answers before it has written.
+    pub(super) fn start(
+        self,
+        caller: &Caller,
+        journal: &Journal,
+        is_hasty: bool,
+    ) -> Result<(Vec<Keeping>, WriterEnd), Failure> {
         let Self { engine, group, wall, epoch, sessions, retained, .. } = self;
         let (wake, journal) = (caller.clone(), journal.clone());
         let voice = Voice {
@@ -142,7 +148,7 @@ impl Opened {
             }),
         };
         let shards = sessions.len();
-        let (store, end) = store::start(engine, group, shards, voice)
+        let (store, end) = store::start(engine, group, shards, voice, is_hasty)
             .map_err(|error| Failure::system(format!("cannot start the thread of the store: {error}")))?;
         let unrestored = Arc::new(AtomicUsize::new(shards));
         let end_of = |(index, sessions): (usize, Vec<StoredState>)| Keeping {

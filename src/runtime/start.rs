@@ -208,6 +208,9 @@ fn serve(
         if config.is_faulty {
             broker.journal.line("RINGMQ_FAULTS=1: any client can cause a panic (PUBLISH to $fault/panic)".into());
         }
+        if config.is_hasty && config.store.is_some() {
+            broker.journal.line("RINGMQ_FAULTS=nosync: what is acknowledged is NOT safe".into());
+        }
         broker.await_end(&mut |what| match what {
             Again::Configuration => reloading.apply(reload()?),
             Again::Files => reloading.read_files(),
@@ -256,10 +259,11 @@ fn start_shards(
         .map(|store| Opened::open(store, &config.limits, clock, shards, seeds, &large_payloads, shared.journal));
     let opened = opened.transpose()?;
     let hash_seed = opened.as_ref().map_or(seeds.0.unwrap_or(seeds.1), |opened| opened.hash_seed);
-    let (keepings, writer) = match opened.map(|opened| opened.start(&caller, shared.journal)).transpose()? {
-        None => (Vec::new(), None),
-        Some((keepings, writer)) => (keepings, Some(writer)),
-    };
+    let (keepings, writer) =
+        match opened.map(|opened| opened.start(&caller, shared.journal, config.is_hasty)).transpose()? {
+            None => (Vec::new(), None),
+            Some((keepings, writer)) => (keepings, Some(writer)),
+        };
     let mut keepings = keepings.into_iter();
     let (desk, news) = news::open_desk(shards, caller.clone());
     let shard_secret = random_secret()?;

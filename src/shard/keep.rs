@@ -265,6 +265,8 @@ impl Shard {
         }
         let Some(kept) = self.sessions.get_mut(id).and_then(|session| session.kept.as_ref()) else { return };
         let key = subscription_key(kept.number, filter);
+        // SUBACK may leave in a later turn, when every shard knows the interest.
+        outbox.records.must_sync = true;
         let changes = &mut outbox.records.changes;
         let Some(Subscription { options, subscription_id }) = subscription else {
             return changes.delete(Space::Subscription, &key);

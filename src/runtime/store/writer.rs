@@ -26,6 +26,9 @@ const COMMIT_BYTES_MAX: usize = 4 << 20;
 /// Longest wait of what nobody waits for: it rides along with the next commit that is synced.
 const UNSYNCED_MAX: Duration = Duration::from_secs(1);
 
+/// How long before it has written a hasty store answers.
+const HASTE: Duration = Duration::from_millis(10);
+
 /// How often a commit for which there was no room is tried again, and whether there is room again is looked at.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
@@ -142,19 +145,27 @@ impl WriterEnd {
     }
 }
 
-/// Starts the thread. `group` knows what is in the store already.
+/// Starts the thread. `group` knows what is in the store already. `is_hasty`: it answers before it has written, for a test that has
+/// to see it lose.
 ///
 /// # Errors
 /// The system has no thread left.
-pub fn start(engine: Engine, group: Group, shards: usize, voice: Voice) -> io::Result<(Store, WriterEnd)> {
+pub fn start(
+    engine: Engine,
+    group: Group,
+    shards: usize,
+    voice: Voice,
+    is_hasty: bool,
+) -> io::Result<(Store, WriterEnd)> {
     let (batches, queue) = unbounded();
     let shared = Arc::new(Shared {
         answers: std::iter::repeat_with(Answer::default).take(shards).collect(),
         state: AtomicU8::new(State::Ok as u8),
         tally: Tally::default(),
     });
+    let shared_with_it = Arc::clone(&shared);
     let mut writer =
-        Writer { engine, group, voice, shared: Arc::clone(&shared), oldest: None, look: None, is_refused: false };
+        Writer { engine, group, voice, shared: shared_with_it, oldest: None, look: None, is_refused: false, is_hasty };
     let thread = thread::Builder::new().name("ringmq-store".into()).spawn(move || {
         signal::block_here();
         writer.serve(&queue);
@@ -174,6 +185,7 @@ struct Writer {
     look: Option<Instant>,
     /// Whether what is gathered was refused, and answered so.
     is_refused: bool,
+    is_hasty: bool,
 }
 
 impl Writer {
@@ -244,6 +256,10 @@ impl Writer {
         let is_old = self.oldest.is_some_and(|oldest| begun >= oldest + UNSYNCED_MAX);
         let must_sync = self.group.must_sync() || is_old || self.is_refused;
         let (changes, bytes) = (self.group.changes().len() as u64, self.group.bytes() as u64);
+        if self.is_hasty {
+            self.answer(true, false);
+            thread::sleep(HASTE);
+        }
         let result = self.engine.commit(self.group.changes(), must_sync);
         for line in self.engine.take_findings().lines() {
             (self.voice.tell)(false, line);

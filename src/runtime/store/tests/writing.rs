@@ -30,7 +30,7 @@ impl Scene {
             wake: Box::new(move |shard| wake.send(shard).unwrap_or_default()),
             tell: Box::new(move |is_error, line| tell.send((is_error, line)).unwrap_or_default()),
         };
-        let (store, end) = start(engine, Group::new(2), 2, voice).expect("started");
+        let (store, end) = start(engine, Group::new(2), 2, voice, false).expect("started");
         Self { store, end, woken, lines }
     }
 
