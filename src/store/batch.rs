@@ -44,6 +44,14 @@ impl Changes {
         self.bytes[at..at + 4].copy_from_slice(&len.to_ne_bytes());
     }
 
+    /// Adds a change.
+    pub fn add(&mut self, change: Change<'_>) {
+        match change.value {
+            Some(value) => self.put(change.space, change.key, value),
+            None => self.delete(change.space, change.key),
+        }
+    }
+
     /// Deletes a record, if it is there.
     pub fn delete(&mut self, space: Space, key: &[u8]) {
         self.begin(space as u8 | DELETION, key);

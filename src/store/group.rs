@@ -45,6 +45,8 @@ pub struct Group {
     changes: Changes,
     must_sync: bool,
     staged: HashMap<OperationId, Vec<Staged>, RandomState>,
+    /// Entries of queues that are staged. Their clients may have them already, and what they answer goes behind the entry.
+    staged_entries: HashMap<[u8; 16], OperationId, RandomState>,
     /// Of whose staged parts the commit that is gathered has some: (shard, ticket).
     closing: Vec<(ShardId, u64)>,
     shards: Vec<Waits>,
@@ -61,6 +63,7 @@ impl Group {
             changes: Changes::default(),
             must_sync: false,
             staged: HashMap::with_hasher(hasher.clone()),
+            staged_entries: HashMap::with_hasher(hasher.clone()),
             closing: Vec::new(),
             shards: std::iter::repeat_with(Waits::default).take(shards).collect(),
             references: HashMap::with_hasher(hasher.clone()),
@@ -78,19 +81,41 @@ impl Group {
     /// Adds a batch to the commit. Batches of one shard come in the order of their tickets.
     pub fn take(&mut self, shard: ShardId, batch: Batch) {
         self.must_sync |= batch.must_sync;
-        self.gather(&batch.changes);
         let open = u32::try_from(batch.staged.len()).expect("fewer than the messages of a turn");
         for (operation, changes) in batch.staged {
+            self.staged_entries.extend(changes.iter().filter_map(entry_of).map(|entry| (entry, operation)));
             let part = Staged { shard, ticket: batch.ticket, changes };
             self.staged.entry(operation).or_default().push(part);
         }
         self.shards[shard.index()].tickets.push_back(Ticket { number: batch.ticket, open, is_committed: false });
+        self.gather_free(&batch.changes);
         for operation in batch.closed {
             for part in self.staged.remove(&operation).unwrap_or_default() {
+                for entry in part.changes.iter().filter_map(entry_of) {
+                    self.staged_entries.remove(&entry);
+                }
                 self.gather(&part.changes);
                 self.closing.push((part.shard, part.ticket));
             }
         }
+    }
+
+    /// Gathers what belongs to no operation that is open.
+    fn gather_free(&mut self, changes: &Changes) {
+        if self.staged_entries.is_empty() {
+            return self.gather(changes);
+        }
+        let mut free = Changes::default();
+        for change in changes.iter() {
+            let operation = entry_of(change).and_then(|entry| self.staged_entries.get(&entry));
+            let parts = operation.and_then(|operation| self.staged.get_mut(operation));
+            // Its ticket comes after that of the entry, and so does its answer.
+            match parts.and_then(|parts| parts.last_mut()) {
+                Some(part) => part.changes.add(change),
+                None => free.add(change),
+            }
+        }
+        self.gather(&free);
     }
 
     fn gather(&mut self, changes: &Changes) {
@@ -176,6 +201,11 @@ impl Group {
     }
 }
 
+/// The key of an entry of a queue.
+fn entry_of(change: Change<'_>) -> Option<[u8; 16]> {
+    change.key.try_into().ok().filter(|_| change.space == Space::Queue)
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::record::{Manner, key_of, put_reference, put_released, queue_key};
@@ -244,6 +274,35 @@ mod tests {
         assert_eq!(group.changes().len(), 2);
         assert_eq!(commit(&mut group, true), [(A, 1, true), (B, 2, true)]);
         assert!(group.is_empty() && group.open_operations() == 0);
+    }
+
+    /// It may be sent before its operation is closed: the entry must not come back behind the acknowledgement.
+    #[test]
+    fn what_a_client_answers_to_a_message_that_is_staged_goes_behind_it() {
+        let mut group = Group::new(2);
+        let operation = OperationId { shard: A, number: 9 };
+        let mut part = Changes::default();
+        (5..=6).for_each(|session| reference(&mut part, session, 78));
+        group.take(B, Batch { ticket: 1, must_sync: true, staged: vec![(operation, part)], ..Batch::default() });
+        let mut answers = Batch { ticket: 2, must_sync: true, ..Batch::default() };
+        let key = queue_key(5, 1);
+        answers.changes.put_with(Space::Queue, &key, |out| put_released(&key, out));
+        answers.changes.delete(Space::Queue, &queue_key(6, 1));
+        answers.changes.put(Space::Meta, b"free", b"");
+        group.take(B, answers);
+        assert_eq!(group.changes().iter().map(|change| change.key.to_vec()).collect::<Vec<_>>(), [b"free"]);
+        assert_eq!(commit(&mut group, true), [], "the answer of the client is not safe yet");
+        group.take(A, Batch { ticket: 1, must_sync: true, closed: vec![operation], ..Batch::default() });
+        let last = |session: u64| {
+            let key = queue_key(session, 1);
+            group.changes().iter().filter(|change| change.key == key).last().map(|change| change.value.is_some())
+        };
+        assert_eq!((last(5), last(6)), (Some(true), Some(false)), "released, and done");
+        let value = group.changes().iter().filter(|change| change.key == key).last().and_then(|change| change.value);
+        assert_eq!(value.and_then(record::reference_of), None, "what is left is no message");
+        assert_eq!(deleted_messages(&group), [key_of(78).to_vec()], "nobody refers to it");
+        assert_eq!(commit(&mut group, true), [(A, 1, true), (B, 2, true)]);
+        assert!(group.staged_entries.is_empty());
     }
 
     #[test]
