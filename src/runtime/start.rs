@@ -27,7 +27,7 @@ use super::failure::Failure;
 use super::inherited::Inherited;
 use super::journal::Journal;
 use super::judges::Bench;
-use super::keeping::Opened;
+use super::keeping::{Keeping, Opened};
 use super::listener::{self, Listeners};
 use super::memory::{Memory, fit_held_bytes, join_what_is_freed};
 use super::mesh::{self, Caller};
@@ -205,12 +205,7 @@ fn serve(
         if let Some(starter) = starter.take() {
             starter.tell_ready();
         }
-        if config.is_faulty {
-            broker.journal.line("RINGMQ_FAULTS=1: any client can cause a panic (PUBLISH to $fault/panic)".into());
-        }
-        if config.is_hasty && config.store.is_some() {
-            broker.journal.line("RINGMQ_FAULTS=nosync: what is acknowledged is NOT safe".into());
-        }
+        tell_faults(config, &broker.journal);
         broker.await_end(&mut |what| match what {
             Again::Configuration => reloading.apply(reload()?),
             Again::Files => reloading.read_files(),
@@ -219,6 +214,16 @@ fn serve(
         broker.journal.line("ringmq has stopped".into());
     }
     Ok(())
+}
+
+/// Says what tests have asked for, in case nobody meant to.
+fn tell_faults(config: &Config, journal: &Journal) {
+    if config.is_faulty {
+        journal.line("RINGMQ_FAULTS=1: any client can cause a panic (PUBLISH to $fault/panic)".into());
+    }
+    if config.is_hasty && config.store.is_some() {
+        journal.line("RINGMQ_FAULTS=nosync: what is acknowledged is NOT safe".into());
+    }
 }
 
 /// What all shards have of the main thread.
@@ -252,18 +257,7 @@ fn start_shards(
     let clock = Clock::start();
     let large_payloads = LargePayloads::default();
     let (ends, caller) = mesh::connect_shards(shards).map_err(|error| cannot_start(&error))?;
-    let seeds = (config.hash_seed, random_seed()?);
-    let opened = config
-        .store
-        .as_ref()
-        .map(|store| Opened::open(store, &config.limits, clock, shards, seeds, &large_payloads, shared.journal));
-    let opened = opened.transpose()?;
-    let hash_seed = opened.as_ref().map_or(seeds.0.unwrap_or(seeds.1), |opened| opened.hash_seed);
-    let (keepings, writer) =
-        match opened.map(|opened| opened.start(&caller, shared.journal, config.is_hasty)).transpose()? {
-            None => (Vec::new(), None),
-            Some((keepings, writer)) => (keepings, Some(writer)),
-        };
+    let (keepings, writer, hash_seed) = open_store(config, clock, &caller, &large_payloads, shared.journal)?;
     let mut keepings = keepings.into_iter();
     let (desk, news) = news::open_desk(shards, caller.clone());
     let shard_secret = random_secret()?;
@@ -311,6 +305,22 @@ fn start_shards(
         builder.spawn(move || run_shard(cpu, parts, &notify)).map_err(|error| cannot_start(&error))?;
     }
     Ok(Ways { caller, desk, changes, hash_seed, writer })
+}
+
+/// The shards' ends of the store, its thread, and by which seed client ids are given to shards.
+fn open_store(
+    config: &Config,
+    clock: Clock,
+    caller: &Caller,
+    large_payloads: &LargePayloads,
+    journal: &Journal,
+) -> Result<(Vec<Keeping>, Option<WriterEnd>, u64), Failure> {
+    let seeds = (config.hash_seed, random_seed()?);
+    let Some(store) = &config.store else { return Ok((Vec::new(), None, seeds.0.unwrap_or(seeds.1))) };
+    let opened = Opened::open(store, &config.limits, clock, config.cpus.len(), seeds, large_payloads, journal)?;
+    let hash_seed = opened.hash_seed;
+    let (keepings, writer) = opened.start(caller, journal, config.is_hasty)?;
+    Ok((keepings, Some(writer), hash_seed))
 }
 
 /// The life of a shard's thread.

@@ -22,6 +22,9 @@ use ringmq::wire::{Connect, ProtocolVersion};
 use super::disk::Disk;
 use super::peer::Peer;
 
+#[path = "revival.rs"]
+mod revival;
+
 /// What the clock on the wall says when the broker's is at 0.
 const WALL: Wall = Wall(1_700_000_000_000);
 
@@ -61,28 +64,11 @@ impl Broker {
 
     /// A broker of so many shards with rules.
     pub(crate) fn under(shards: usize, limits: Limits, policy: Policy) -> Self {
-        let policy = Arc::new(policy);
-        let hash_seed = hash_seed();
-        let large_payloads = LargePayloads::default();
+        let terms = Terms { limits, policy: Arc::new(policy), large_payloads: LargePayloads::default() };
         let disk = Disk::new(shards);
-        let shard = |index| {
-            let config = ShardConfig {
-                shard: ShardId(index as u16),
-                shards,
-                hash_seed,
-                id_seed: index as u64,
-                secret: ringmq::auth::scram::Secret::new([9; 32]),
-                limits: limits.clone(),
-                large_payloads: large_payloads.clone(),
-                is_faulty: false,
-                store: Some(StoreTerms { wall: WALL, first_number: disk.first_number(index) }),
-                policy: Arc::clone(&policy),
-            };
-            Core { shard: Shard::new(config), outbox: Outbox::new(shards), slots: Vec::new() }
-        };
         let world = World {
             now: Millis(0),
-            cores: (0..shards).map(shard).collect(),
+            cores: (0..shards).map(|index| terms.core(index, shards, WALL, &disk)).collect(),
             in_transit: std::iter::repeat_with(VecDeque::new).take(shards).collect(),
             lines: Vec::new(),
             generations: 0,
@@ -91,6 +77,8 @@ impl Broker {
             are_checks_held: false,
             is_store_safe: true,
             disk,
+            wall: WALL,
+            terms,
         };
         Self { world: Rc::new(RefCell::new(world)) }
     }
@@ -327,6 +315,31 @@ impl Broker {
     }
 }
 
+/// What every shard is told, also the next one.
+struct Terms {
+    limits: Limits,
+    policy: Arc<Policy>,
+    large_payloads: LargePayloads,
+}
+
+impl Terms {
+    fn core(&self, index: usize, shards: usize, wall: Wall, disk: &Disk) -> Core {
+        let config = ShardConfig {
+            shard: ShardId(index as u16),
+            shards,
+            hash_seed: hash_seed(),
+            id_seed: index as u64,
+            secret: ringmq::auth::scram::Secret::new([9; 32]),
+            limits: self.limits.clone(),
+            large_payloads: self.large_payloads.clone(),
+            is_faulty: false,
+            store: Some(StoreTerms { wall, first_number: disk.first_number(index) }),
+            policy: Arc::clone(&self.policy),
+        };
+        Core { shard: Shard::new(config), outbox: Outbox::new(shards), slots: Vec::new() }
+    }
+}
+
 /// One shard and what is asked of its surroundings.
 struct Core {
     shard: Shard,
@@ -367,6 +380,9 @@ pub(super) struct World {
     are_checks_held: bool,
     is_store_safe: bool,
     disk: Disk,
+    /// What the clock on the wall said when the broker's was at 0.
+    wall: Wall,
+    terms: Terms,
 }
 
 impl World {
@@ -622,10 +638,13 @@ impl World {
         let mut is_busy = false;
         for line in 0..self.lines.len() {
             let Line { shard, is_open, next, ref unread, .. } = self.lines[line];
+            if !is_open {
+                continue;
+            }
             let core = &self.cores[shard];
             if next == Next::AwaitMesh && core.shard.takes_publishes(&core.outbox) {
                 self.lines[line].next = Next::Read { needed: None };
-            } else if !matches!(next, Next::Read { needed: None }) || unread.is_empty() || !is_open {
+            } else if !matches!(next, Next::Read { needed: None }) || unread.is_empty() {
                 continue;
             }
             let before = self.lines[line].unread.len();

@@ -19,6 +19,7 @@ mod capabilities;
 mod connect;
 mod counters;
 mod disconnect;
+mod durable;
 mod egress;
 mod events;
 mod expiry;

@@ -66,7 +66,8 @@ impl Broker {
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut process = command.spawn().unwrap();
         let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
-        let first = lines.next().unwrap().unwrap();
+        // What the store held is told before.
+        let first = lines.by_ref().map(Result::unwrap).find(|line| !line.starts_with("store: ")).unwrap();
         let address = first.split([' ', ',', ';']).find_map(|word| word.strip_prefix("127.0.0.1:"));
         let port = address.unwrap_or_else(|| panic!("{first}")).parse().unwrap();
         let log = Arc::new(Mutex::new(vec![first]));

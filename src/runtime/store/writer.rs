@@ -65,6 +65,23 @@ pub struct Tally {
     pub broken: AtomicU64,
 }
 
+impl Tally {
+    /// What was done, for the log.
+    fn told(&self) -> String {
+        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let (commits, all_micros) = (load(&self.commits), load(&self.commit_micros));
+        format!(
+            "store: {commits} commits ({} synced) of {} changes, {} bytes; a commit took {} us, {} at most; full {} times",
+            load(&self.synced_commits),
+            load(&self.changes),
+            load(&self.bytes),
+            all_micros.checked_div(commits).unwrap_or(0),
+            load(&self.commit_micros_max),
+            load(&self.full)
+        )
+    }
+}
+
 /// How far a shard is answered.
 #[derive(Debug, Default)]
 struct Answer {
@@ -360,5 +377,6 @@ impl Writer {
         {
             (self.voice.tell)(true, format!("store: at the end: {error}"));
         }
+        (self.voice.tell)(false, self.shared.tally.told());
     }
 }
