@@ -20,6 +20,9 @@ use crate::wire::QoS;
 /// Packet ids in the circle.
 const PACKET_IDS: usize = 65_535;
 
+/// Packet ids from the first to the last that may be put back.
+const RESTORED_SPAN_MAX: usize = PACKET_IDS / 2;
+
 /// A message in the window.
 #[derive(Clone, Debug)]
 pub struct Sent {
@@ -141,9 +144,12 @@ impl Inflight {
         if place.is_none() || self.ring.is_empty() {
             return true;
         }
-        let end = in_circle(self.first + self.ring.len());
-        let passed_over = in_circle(usize::from(place.packet_id() - 1) + PACKET_IDS - end);
-        passed_over + self.ring.len() < self.span_max()
+        self.passed_over(usize::from(place.packet_id() - 1)) + self.ring.len() < self.span_max()
+    }
+
+    /// Places that are left empty if the next one is this, counted from 0.
+    fn passed_over(&self, next: usize) -> usize {
+        if self.ring.is_empty() { 0 } else { in_circle(next + PACKET_IDS - in_circle(self.first + self.ring.len())) }
     }
 
     fn span_max(&self) -> usize {
@@ -176,13 +182,14 @@ impl Inflight {
         }
     }
 
-    /// Puts back a message that was in flight, or may have been, when the process ended. Whether there was room.
+    /// Puts back a message that was in flight, or may have been, when the process ended: also more than the window has, as the client
+    /// may still acknowledge each, and some that it has may be back. Whether there was room.
     pub fn restore(&mut self, sent: Sent) -> bool {
-        let is_full = self.ring.len() >= self.span_max() || !self.reaches(sent.place);
-        if is_full || sent.message.is_some() && self.held >= self.window {
+        let next = usize::from(sent.place.packet_id() - 1);
+        if self.passed_over(next) + self.ring.len() >= RESTORED_SPAN_MAX {
             return false;
         }
-        self.pass_over(usize::from(sent.place.packet_id() - 1));
+        self.pass_over(next);
         if let Some(message) = &sent.message {
             self.account.charge_message(message);
         }

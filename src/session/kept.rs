@@ -17,7 +17,13 @@ pub struct Kept {
     pub number: u64,
     /// The sequence number that was given out last.
     last_sequence: u64,
+    /// How far they may be given out by what the store knows.
+    reserved: u64,
 }
+
+/// Sequence numbers that are reserved at a time, of which half are in use before more are: more than a window has, so that the store
+/// knows of each before it is sent, and less than half of all packet ids.
+pub const RESERVED_AT_ONCE: u64 = 4096;
 
 /// The place of a message among those of its session: its sequence number, shortened, and whether there is a record of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -50,7 +56,7 @@ impl Place {
 impl Kept {
     /// A session that has had no message yet, or none after that one.
     pub fn new(number: u64, last_sequence: u64) -> Self {
-        Self { number, last_sequence }
+        Self { number, last_sequence, reserved: last_sequence.max(RESERVED_AT_ONCE) }
     }
 
     /// The sequence number that was given out last.
@@ -73,6 +79,15 @@ impl Kept {
     pub fn take(&mut self) -> u64 {
         self.last_sequence = self.next_sequence();
         self.last_sequence
+    }
+
+    /// How far the store must be told that they may be given out, if it must be told now.
+    pub fn reserve(&mut self) -> Option<u64> {
+        if self.last_sequence + RESERVED_AT_ONCE / 2 < self.reserved {
+            return None;
+        }
+        self.reserved = self.last_sequence + RESERVED_AT_ONCE;
+        Some(self.reserved)
     }
 
     /// The sequence number of a place that was given out and is still in use.

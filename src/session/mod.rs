@@ -17,7 +17,7 @@ use std::sync::Arc;
 pub use account::{Account, Budget, LargePayloads, cost_of};
 pub use inbound::{Inbound, Owed, Receipt};
 pub use inflight::{AckError, Inflight, Sent, Stage};
-pub use kept::{Kept, Place};
+pub use kept::{Kept, Place, RESERVED_AT_ONCE};
 pub use outbound::{Admission, Outbound, Pressure, Queued, SubscriptionIds};
 pub use replay::{NextReplay, Replays, Search};
 pub use user_name::UserName;

@@ -408,7 +408,11 @@ impl EgressTable {
         let mut holding = std::mem::take(&mut self.holding);
         holding.retain(|&slot| {
             let place = &mut self.by_slot[slot as usize];
-            let is_over = !place.is_made() || place.held_for == 0 || place.release(through);
+            if !place.is_made() || place.held_for == 0 {
+                // Whoever held has gone.
+                return false;
+            }
+            let is_over = place.release(through);
             if place.has_queued() {
                 released.push(slot);
                 if !place.is_dirty {

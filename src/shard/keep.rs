@@ -77,6 +77,8 @@ pub(super) struct Keep {
     /// The last ticket that the store has answered.
     answered: u64,
     taken: Vec<Taken>,
+    /// Sequence numbers of which the store must know: (session, through).
+    reserved: Vec<(u64, u64)>,
     operations: BTreeMap<NonZeroU64, Operation>,
     last_operation: u64,
     /// Who waits, by ticket.
@@ -91,6 +93,7 @@ impl Keep {
             numbered: 0,
             answered: 0,
             taken: Vec::new(),
+            reserved: Vec::new(),
             operations: BTreeMap::new(),
             last_operation: 0,
             waits: VecDeque::new(),
@@ -136,6 +139,7 @@ impl Keep {
     #[inline]
     pub(super) fn take(&mut self, kept: &mut Kept, place: Place, (qos, retain, ids): (QoS, bool, &SubscriptionIds)) {
         let sequence = kept.take();
+        self.reserved.extend(kept.reserve().map(|through| (kept.number, through)));
         if place.is_stored() {
             self.taken.push(Taken { session: kept.number, sequence, qos, retain, subscription_ids: ids.clone() });
         }
@@ -286,6 +290,7 @@ impl Shard {
         let Some(kept) = &session.kept else { return };
         let changes = &mut outbox.records.changes;
         changes.delete(Space::Session, &key_of(kept.number));
+        changes.delete(Space::Sequence, &key_of(kept.number));
         session.outbound.places().for_each(|place| forget(Some(kept), place, changes));
         for packet_id in session.inbound.stored() {
             changes.delete(Space::Received, &received_key(kept.number, packet_id));
@@ -308,6 +313,10 @@ impl Shard {
         operation: Option<OperationId>,
         outbox: &mut Outbox,
     ) {
+        for (session, through) in self.keep.reserved.drain(..) {
+            let write = |out: &mut Vec<u8>| record::put_sequence(session, through, out);
+            outbox.records.changes.put_with(Space::Sequence, &key_of(session), write);
+        }
         if self.keep.taken.len() > from {
             self.write_message(now, from, carrier, operation, outbox);
         }

@@ -12,18 +12,15 @@ use super::timers::Timer;
 use super::{Outbox, Shard, Stamp};
 use crate::id::{Millis, SessionId, ShardId};
 use crate::message::Message;
-use crate::session::{Kept, LastWill, Queued, Sent, Session, Stage, Subscription, SubscriptionIds};
+use crate::session::{Kept, LastWill, Queued, RESERVED_AT_ONCE, Sent, Session, Stage, Subscription, SubscriptionIds};
 use crate::store::record::{self, What};
 use crate::store::{Space, StoredState};
 use crate::topic::{SubscriptionFilter, TopicLimits};
 
-/// Packet ids that are passed over for a client that was connected, at most: half of all.
-const UNSAFE_MAX: u16 = 1 << 15;
-
 impl Shard {
     /// Puts back a session of this shard. Its interests go to the other shards; see [`Self::is_restored`].
     pub fn restore(&mut self, now: Millis, state: StoredState, outbox: &mut Outbox) {
-        let StoredState { number, session: stored, subscriptions, queue, received } = state;
+        let StoredState { number, session: stored, subscriptions, queue, received, reserved } = state;
         let was_connected = stored.ends_at.is_none();
         if was_connected && stored.expiry_secs == 0 || self.sessions.by_client_id(&stored.client_id).is_some() {
             // It was to end with its connection.
@@ -36,10 +33,9 @@ impl Shard {
         session.listener = if usize::from(stored.listener) < self.policy.listeners.len() { stored.listener } else { 0 };
         session.expiry_secs = stored.expiry_secs;
         // What was sent at QoS 1 and not yet safe has had packet ids, which its client may still acknowledge.
-        let unsafe_max =
-            if was_connected { u64::from(self.config.limits.inflight_messages_max.min(UNSAFE_MAX)) } else { 0 };
+        let in_use = if was_connected { reserved.max(RESERVED_AT_ONCE) } else { 0 };
         let last_stored = queue.last().map_or(0, |(sequence, _)| *sequence);
-        let last_sequence = last_stored.max(stored.last_sequence) + unsafe_max;
+        let last_sequence = last_stored.max(stored.last_sequence).max(in_use);
         session.kept = Some(Box::new(Kept::new(number, last_sequence)));
         session.ends_at = match stored.ends_at {
             Some(ends_at) => ends_at,

@@ -31,12 +31,22 @@ pub enum Space {
     Received = 5,
     /// Retained messages, by topic.
     Retained = 6,
+    /// How far the sequence numbers of a session may have been given out, by session.
+    Sequence = 7,
 }
 
 impl Space {
     /// All of them.
-    pub const ALL: [Self; 7] =
-        [Self::Meta, Self::Session, Self::Subscription, Self::Queue, Self::Message, Self::Received, Self::Retained];
+    pub const ALL: [Self; 8] = [
+        Self::Meta,
+        Self::Session,
+        Self::Subscription,
+        Self::Queue,
+        Self::Message,
+        Self::Received,
+        Self::Retained,
+        Self::Sequence,
+    ];
 
     /// Its name, as a table is called.
     pub fn name(self) -> &'static str {
@@ -48,6 +58,7 @@ impl Space {
             Self::Message => "message",
             Self::Received => "received",
             Self::Retained => "retained",
+            Self::Sequence => "sequence",
         }
     }
 }

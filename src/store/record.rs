@@ -163,6 +163,14 @@ pub fn put_number(key: &str, number: u64, out: &mut Vec<u8>) {
     seal(Space::Meta, key.as_bytes(), from, out);
 }
 
+/// Writes how far the sequence numbers of a session may have been given out.
+pub fn put_sequence(session: u64, through: u64, out: &mut Vec<u8>) {
+    let from = out.len();
+    out.push(RECORD_VERSION);
+    out.extend_from_slice(&through.to_be_bytes());
+    seal(Space::Sequence, &key_of(session), from, out);
+}
+
 /// When something ends, and how much was left of it when that was written.
 fn put_end(end: Millis, now: Millis, wall: Wall, out: &mut Vec<u8>) {
     out.extend_from_slice(&wall.at(end).to_be_bytes());

@@ -26,6 +26,8 @@ pub struct StoredState {
     pub queue: Vec<(u64, Queued)>,
     /// QoS 2 packet ids between PUBLISH and PUBREL.
     pub received: Vec<u16>,
+    /// How far its sequence numbers may have been given out; 0: no further than those of a new session.
+    pub reserved: u64,
 }
 
 /// What a store held.
@@ -82,8 +84,15 @@ impl Reading {
     }
 
     /// The order of tables in which records are taken.
-    pub const ORDER: [Space; 6] =
-        [Space::Session, Space::Subscription, Space::Message, Space::Queue, Space::Received, Space::Retained];
+    pub const ORDER: [Space; 7] = [
+        Space::Session,
+        Space::Subscription,
+        Space::Message,
+        Space::Queue,
+        Space::Received,
+        Space::Retained,
+        Space::Sequence,
+    ];
 
     /// Takes one record; tables come in [`Self::ORDER`].
     pub fn take(&mut self, space: Space, key: &[u8], value: &[u8]) {
@@ -95,6 +104,7 @@ impl Reading {
             Space::Queue => self.queued(key, value),
             Space::Received => self.received(key, value),
             Space::Retained => self.retained(key, value),
+            Space::Sequence => self.sequence(key, value),
         };
         match taken {
             Ok(true) => return,
@@ -112,7 +122,14 @@ impl Reading {
     fn session(&mut self, key: &[u8], value: &[u8]) -> Result<bool, Damage> {
         let number = number_of(key)?;
         let session = record::session(key, value, self.time)?;
-        let state = StoredState { number, session, subscriptions: Vec::new(), queue: Vec::new(), received: Vec::new() };
+        let state = StoredState {
+            number,
+            session,
+            subscriptions: Vec::new(),
+            queue: Vec::new(),
+            received: Vec::new(),
+            reserved: 0,
+        };
         self.sessions.insert(number, state);
         Ok(true)
     }
@@ -122,6 +139,13 @@ impl Reading {
         let Some(state) = self.sessions.get_mut(&number_of(key)?) else { return Ok(false) };
         let filter = subscription.filter.into();
         state.subscriptions.push((filter, subscription.options, subscription.subscription_id));
+        Ok(true)
+    }
+
+    fn sequence(&mut self, key: &[u8], value: &[u8]) -> Result<bool, Damage> {
+        let through = record::open(Space::Sequence, key, value)?.u64()?;
+        let Some(state) = self.sessions.get_mut(&number_of(key)?) else { return Ok(false) };
+        state.reserved = through;
         Ok(true)
     }
 

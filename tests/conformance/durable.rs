@@ -98,10 +98,14 @@ fn a_qos_2_message_is_taken_once_before_and_after_a_crash() {
         for name in ["bob", "cat"] {
             let client = broker.rejoin(lasting(V5, name, FOREVER));
             for expected in ["once", "another"] {
-                client.hear_packet(|packet| {
+                let packet_id = client.hear_packet(|packet| {
                     let Packet::Publish(publish) = packet else { panic!("{packet:?}") };
                     assert_eq!(publish.payload, expected.as_bytes());
+                    publish.packet_id
                 });
+                client.send(pubrec(packet_id));
+                client.expect(pubrel(packet_id));
+                client.send(pubcomp(packet_id));
             }
             client.expect_nothing();
         }

@@ -114,6 +114,10 @@ impl Client {
         } else {
             self.forget_session();
         }
+        if self.nature.keep_alive_secs > 0 && desk.now.0 - self.spoke_at.0 > 500 {
+            // CONNACK took its time.
+            crate::habits::ping(self, desk);
+        }
     }
 
     fn take_publish(&mut self, publish: &Publish<'_>, desk: &mut Desk<'_>) {
