@@ -71,6 +71,8 @@ pub(crate) struct Terms {
     /// Acknowledged messages; more kills until there were so many.
     pub(crate) messages: u64,
     pub(crate) seed: u64,
+    /// How long what does not come is waited for.
+    pub(crate) patience: Duration,
     /// What `RINGMQ_FAULTS` is for the broker.
     pub(crate) faults: Option<&'static str>,
 }
@@ -123,7 +125,7 @@ pub(crate) fn run(terms: &Terms) -> Outcome {
         terms,
         address: port,
         random: Random(terms.seed),
-        board: Board::new(),
+        board: Board::new(terms.patience),
         publishers: (0..PUBLISHERS).map(Publisher::new).collect(),
         subscribers: HABITS.iter().enumerate().map(|(number, habit)| Subscriber::new(number, *habit)).collect(),
         churn: Churn::default(),

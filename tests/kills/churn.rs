@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::load::{self, Board, TOPICS_IN_ALL};
 use super::verdict::Verdict;
@@ -16,9 +16,6 @@ use super::wire::{Link, Publish, Version, put_ack, put_filters, put_publish};
 /// Made in one life of the broker.
 const SESSIONS_MAX: usize = 40;
 const FILTERS_MAX: usize = 200;
-
-/// For what must come.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 const NAME: &str = "churn";
 
@@ -51,7 +48,7 @@ impl Churn {
         let (mut link, is_present) = Link::open(address, NAME, Version::V311, false)?;
         self.verdict.note_session(self.has_connected, is_present, NAME);
         self.has_connected = true;
-        self.ask_for_all(&mut link)?;
+        self.ask_for_all(&mut link, board)?;
         for filters in std::mem::take(&mut self.filters).chunks(100) {
             put_filters(Version::V311, 2, filters, None, &mut link.out);
             await_kind(&mut link, 11)?;
@@ -72,14 +69,14 @@ impl Churn {
     }
 
     /// Publishes to each topic that it has subscribed to: all have to come back.
-    fn ask_for_all(&mut self, link: &mut Link) -> io::Result<()> {
+    fn ask_for_all(&mut self, link: &mut Link, board: &Board) -> io::Result<()> {
         self.asked += 1;
         let question = self.asked.to_be_bytes();
         let mut awaited = self.filters.iter().cloned().collect::<HashSet<_>>();
         for filter in &self.filters {
             put_publish(0, Version::V311, filter.as_bytes(), 0, &question, &mut link.out);
         }
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + board.patience;
         while !awaited.is_empty() && Instant::now() < until {
             link.flush()?;
             link.read()?;
@@ -131,7 +128,7 @@ pub(crate) fn compare_retained(address: SocketAddr, board: &Board, verdict: &mut
     let mut awaited = (0..TOPICS_IN_ALL)
         .filter(|topic| load::is_retained(*topic) && acknowledged(*topic) > 0)
         .collect::<HashSet<_>>();
-    let until = Instant::now() + PATIENCE;
+    let until = Instant::now() + board.patience;
     let mut spare = Vec::new();
     while !awaited.is_empty() && Instant::now() < until {
         link.flush()?;

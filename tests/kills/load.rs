@@ -3,6 +3,7 @@
 //! Duty: names and payloads by number; the figures that publishers and subscribers share. Must not: know a socket. Neighbours: all.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 /// Publishers; those from [`QOS_2_FROM`] on send QoS 2.
 pub(crate) const PUBLISHERS: usize = 8;
@@ -61,16 +62,19 @@ pub(crate) struct Board {
     pub(crate) is_ending: AtomicBool,
     /// No publisher has anything left.
     pub(crate) is_all_sent: AtomicBool,
+    /// How long what does not come is waited for.
+    pub(crate) patience: Duration,
 }
 
 impl Board {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(patience: Duration) -> Self {
         let zeros = || std::iter::repeat_with(AtomicU64::default).take(TOPICS_IN_ALL).collect();
         Self {
             sent: zeros(),
             acknowledged: zeros(),
             is_ending: AtomicBool::new(false),
             is_all_sent: AtomicBool::new(false),
+            patience,
         }
     }
 

@@ -13,9 +13,8 @@ use super::load::{self, Board, TOPICS_IN_ALL};
 use super::verdict::Verdict;
 use super::wire::{Link, Packet, Publish, Version, put_ack, put_filters};
 
-/// After the last message that is awaited, so long for what comes too much; and for a message that does not come.
+/// After the last message that is awaited, so long for what comes too much.
 const SETTLE: Duration = Duration::from_millis(300);
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What a subscriber is.
 #[derive(Clone, Copy, Debug)]
@@ -100,7 +99,7 @@ impl Subscriber {
                 link.flush()?;
             } else if board.is_all_sent.load(Ordering::Acquire) {
                 let is_done = self.missing.is_empty() && self.behind(board) == 0;
-                if heard.elapsed() > if is_done { SETTLE } else { PATIENCE } {
+                if heard.elapsed() > if is_done { SETTLE } else { board.patience } {
                     return Ok(());
                 }
             }
