@@ -54,9 +54,10 @@ impl Place {
 }
 
 impl Kept {
-    /// A session that has had no message yet, or none after that one.
-    pub fn new(number: u64, last_sequence: u64) -> Self {
-        Self { number, last_sequence, reserved: last_sequence.max(RESERVED_AT_ONCE) }
+    /// A session that has had no message yet, or none after that one. `reserved`: how far numbers may be given out by what the store
+    /// knows; of a session that it has no such record of, as far as of a new one.
+    pub fn new(number: u64, last_sequence: u64, reserved: u64) -> Self {
+        Self { number, last_sequence, reserved: reserved.max(RESERVED_AT_ONCE) }
     }
 
     /// The sequence number that was given out last.
@@ -110,7 +111,7 @@ mod tests {
     #[test]
     fn a_place_stands_for_its_sequence_number() {
         for start in [0, 65_530, (1 << 31) - 3, (1 << 40) - 3, u64::from(u32::MAX) - 2] {
-            let mut kept = Kept::new(1, start);
+            let mut kept = Kept::new(1, start, 0);
             let places = (0..10)
                 .map(|_| {
                     let place = kept.next(true);

@@ -218,7 +218,22 @@ impl Shard {
         }
         let number = self.keep.number();
         if let Some(session) = self.sessions.get_mut(id) {
-            session.kept = Some(Box::new(Kept::new(number, 0)));
+            session.kept = Some(Box::new(Kept::new(number, 0, 0)));
+        }
+    }
+
+    /// Has the store told how far sequence numbers of a session may be given out, if it must be told.
+    pub(super) fn reserve(&mut self, id: SessionId, outbox: &mut Outbox) {
+        let Some(kept) = self.sessions.get_mut(id).and_then(|session| session.kept.as_mut()) else { return };
+        let reserved = kept.reserve().map(|through| (kept.number, through));
+        self.keep.reserved.extend(reserved);
+        self.write_reserved(outbox);
+    }
+
+    fn write_reserved(&mut self, outbox: &mut Outbox) {
+        for (session, through) in self.keep.reserved.drain(..) {
+            let write = |out: &mut Vec<u8>| record::put_sequence(session, through, out);
+            outbox.records.changes.put_with(Space::Sequence, &key_of(session), write);
         }
     }
 
@@ -313,9 +328,8 @@ impl Shard {
         operation: Option<OperationId>,
         outbox: &mut Outbox,
     ) {
-        for (session, through) in self.keep.reserved.drain(..) {
-            let write = |out: &mut Vec<u8>| record::put_sequence(session, through, out);
-            outbox.records.changes.put_with(Space::Sequence, &key_of(session), write);
+        if !self.keep.reserved.is_empty() {
+            self.write_reserved(outbox);
         }
         if self.keep.taken.len() > from {
             self.write_message(now, from, carrier, operation, outbox);

@@ -36,7 +36,7 @@ impl Shard {
         let in_use = if was_connected { reserved.max(RESERVED_AT_ONCE) } else { 0 };
         let last_stored = queue.last().map_or(0, |(sequence, _)| *sequence);
         let last_sequence = last_stored.max(stored.last_sequence).max(in_use);
-        session.kept = Some(Box::new(Kept::new(number, last_sequence)));
+        session.kept = Some(Box::new(Kept::new(number, last_sequence, reserved)));
         session.ends_at = match stored.ends_at {
             Some(ends_at) => ends_at,
             None if stored.expiry_secs == u32::MAX => Millis::NEVER,
@@ -73,6 +73,8 @@ impl Shard {
         if was_connected {
             self.keep_session(now, id, outbox);
         }
+        // Before its client is sent anything, as its CONNACK waits for what is written here.
+        self.reserve(id, outbox);
     }
 
     fn restore_subscription(&mut self, id: SessionId, text: &str, subscription: Subscription, outbox: &mut Outbox) {
