@@ -11,7 +11,7 @@ mod cases;
 use cases::Case;
 
 /// The cases that matter most; few, because each takes seconds to count.
-const CHOSEN: [&str; 21] = [
+const CHOSEN: [&str; 23] = [
     "decode/PUBLISH 3.1.1 QoS 0",
     "decode/PUBLISH 5.0 QoS 1, two properties",
     "encode outgoing/PUBLISH 3.1.1 QoS 0",
@@ -25,6 +25,8 @@ const CHOSEN: [&str; 21] = [
     "publish/QoS 0, 1 to 1, 100 at a time",
     "publish/QoS 1, 1 to 1, 100 at a time",
     "publish/QoS 2, 1 to 1, 100 at a time",
+    "publish/QoS 1, 1 to 1, 100 at a time, kept at memory",
+    "publish/QoS 1, 1 to 1, 100 at a time, kept at commit",
     "publish/QoS 0, 1 to 1000, 1 at a time",
     "publish/QoS 1, 1 to 1000, 1 at a time",
     "publish/QoS 2, 1 to 1000, 1 at a time",

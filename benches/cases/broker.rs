@@ -11,7 +11,12 @@ use ringmq::id::{ConnectionId, Millis, ShardId};
 use ringmq::limits::Limits;
 use ringmq::session::LargePayloads;
 use ringmq::shard::{Counters, Flush, Input, MeshBatch, Next, Outbox, Received, Shard, ShardConfig, owner_of};
-use ringmq::store::Batch;
+use std::sync::Arc;
+
+use ringmq::auth::Policy;
+use ringmq::shard::StoreTerms;
+use ringmq::store::record::Wall;
+use ringmq::store::{Batch, Level};
 use ringmq::wire::ProtocolVersion;
 
 use super::{HASH_SEED, packets};
@@ -61,8 +66,19 @@ struct Line {
 }
 
 impl Broker {
-    /// So many shards without clients.
+    /// So many shards without clients, and without a store.
     pub(crate) fn new(shards: usize, carry: Carry) -> Self {
+        Self::of(shards, carry, None)
+    }
+
+    /// One shard with a store in which everything is kept at that level.
+    pub(crate) fn keeping(level: Level) -> Self {
+        Self::of(1, carry_directly(), Some(level))
+    }
+
+    fn of(shards: usize, carry: Carry, kept: Option<Level>) -> Self {
+        let durability = kept.map(|level| ("#".into(), level)).into_iter().collect();
+        let policy = Arc::new(Policy { durability, ..Policy::default() });
         let large_payloads = LargePayloads::default();
         let core = |index| {
             let shard = ShardId(index as u16);
@@ -76,8 +92,8 @@ impl Broker {
                 limits,
                 large_payloads: large_payloads.clone(),
                 is_faulty: false,
-                store: None,
-                policy: std::sync::Arc::default(),
+                store: kept.map(|_| StoreTerms { wall: Wall(0), first_number: 1 }),
+                policy: Arc::clone(&policy),
             };
             Core {
                 shard: Shard::new(config),
@@ -93,10 +109,19 @@ impl Broker {
 
     /// A 3.1.1 client that was admitted by this shard; its id begins with `name`.
     pub(crate) fn connect(&mut self, shard: usize, name: &str) -> Client {
+        self.connect_to_session(shard, name, true)
+    }
+
+    /// The same, with a session that outlives its connection.
+    pub(crate) fn connect_kept(&mut self, shard: usize, name: &str) -> Client {
+        self.connect_to_session(shard, name, false)
+    }
+
+    fn connect_to_session(&mut self, shard: usize, name: &str, is_clean: bool) -> Client {
         let lives_there = |client_id: &String| owner_of(client_id, HASH_SEED, self.cores.len()).index() == shard;
         let client_id = (0..).map(|n| format!("{name}-{n}")).find(lives_there).expect("one of many ids fits");
         let client = self.open(shard);
-        self.send(client, &packets::connect(ProtocolVersion::V311, &client_id));
+        self.send(client, &packets::connect_to_session(ProtocolVersion::V311, &client_id, is_clean));
         self.settle();
         client
     }

@@ -25,7 +25,12 @@ fn bytes_of(packet: &Packet<'_>, version: ProtocolVersion) -> Vec<u8> {
 
 /// CONNECT with a clean start.
 pub(crate) fn connect(version: ProtocolVersion, client_id: &str) -> Vec<u8> {
-    bytes_of(&Packet::Connect(Connect::new(version, client_id)), version)
+    connect_to_session(version, client_id, true)
+}
+
+/// CONNECT, with a clean start or to a session that outlives its connection.
+pub(crate) fn connect_to_session(version: ProtocolVersion, client_id: &str, is_clean: bool) -> Vec<u8> {
+    bytes_of(&Packet::Connect(Connect { clean_start: is_clean, ..Connect::new(version, client_id) }), version)
 }
 
 /// PUBLISH of the small payload; `packet_id` counts only above QoS 0.

@@ -1,5 +1,6 @@
 //! Turns of one shard from received bytes to bytes that are ready to send; the clients reply at once.
 
+use ringmq::store::Level;
 use ringmq::wire::{ProtocolVersion, QoS};
 
 use super::broker::{Broker, carry_directly};
@@ -14,6 +15,9 @@ pub(crate) fn all() -> Vec<Case> {
     let mut cases = Vec::new();
     for (subscribers, batch) in [(1, 1), (1, 100), (10, 1), (1000, 1)] {
         cases.extend(QUALITIES.map(|qos| publishing(qos, subscribers, batch)));
+    }
+    for level in [Level::Memory, Level::Commit] {
+        cases.push(keeping(level));
     }
     cases.push(Case::new("connect and disconnect", 1, connecting));
     cases.push(Case::new("subscribe and unsubscribe", 1, subscribing));
@@ -31,6 +35,19 @@ fn publishing(qos: QoS, subscribers: usize, batch: u16) -> Case {
         }
         broker.settle();
         published(broker, qos, batch, u64::from(batch) * subscribers as u64)
+    })
+}
+
+/// As [`publishing`], to a session that is kept in a store; the batch of the turn is made and not written.
+fn keeping(level: Level) -> Case {
+    let batch = 100;
+    let name = format!("publish/QoS 1, 1 to 1, {batch} at a time, kept at {}", level.name());
+    Case::new(name, u32::from(batch), move || {
+        let mut broker = Broker::keeping(level);
+        let subscriber = broker.connect_kept(0, "subscriber");
+        broker.send(subscriber, &packets::subscribe(ProtocolVersion::V311, "plant/+/line/#", QoS::AtLeastOnce));
+        broker.settle();
+        published(broker, QoS::AtLeastOnce, batch, u64::from(batch))
     })
 }
 

@@ -8,14 +8,16 @@ import subprocess
 from .brokers import FLOOR
 from .failure import CannotStart
 
-BUILT = {"ringmq": "target/release/ringmq", "loadgen": "target/release/ringmq-loadgen"}
+BUILT = {"ringmq": "release/ringmq", "loadgen": "release/ringmq-loadgen"}
 # Debian keeps daemons off a user's PATH.
 DAEMON_FOLDERS = ":/usr/sbin:/usr/local/sbin"
 
 
 def find(root, names, warn):
     """Paths of what will be started. CannotStart where something is missing that cannot be built here."""
-    paths = {name: os.environ.get(name.upper()) or os.path.join(root, path) for name, path in BUILT.items()}
+    # Where cargo builds, so that what was built is what is measured.
+    target = os.environ.get("CARGO_TARGET_DIR") or os.path.join(root, "target")
+    paths = {name: os.environ.get(name.upper()) or os.path.join(target, path) for name, path in BUILT.items()}
     needed = [name for name in BUILT if name == "loadgen" or name in names]
     build_if_missing(root, [paths[name] for name in needed if not os.environ.get(name.upper())], warn)
     for name in needed:
