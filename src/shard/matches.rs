@@ -5,14 +5,14 @@
 //! `topic` below; `route` and `run` ask, `subscribe`, `interest` and `group` change the trie.
 
 use std::borrow::Borrow;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
 use std::hash::{Hash, Hasher};
 use std::rc::Rc;
 
 use super::rights::PUBLISHERS_MAX;
 use crate::id::{SessionId, ShardId};
-use crate::limits::Limits;
+use crate::limits::{Level, Limits};
 use crate::session::SubscriptionIds;
 use crate::topic::{SubscriptionTrie, TopicFilter, TopicName};
 use crate::wire::{QoS, SubscriptionOptions};
@@ -111,6 +111,8 @@ pub(super) struct Matches {
     pub(super) is_too_wide: bool,
     /// Sessions here that may publish to the topic, as far as they were asked for and it is not said of all.
     publishers: RefCell<Vec<SessionId>>,
+    /// How safe messages of the topic are kept, once that was asked for.
+    pub(super) level: Cell<Option<Level>>,
 }
 
 impl Matches {

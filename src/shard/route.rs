@@ -128,9 +128,11 @@ impl Shard {
             return routed;
         }
         let from = self.keep.taken();
+        carrier.level = matches.level.get();
         self.begin_operation(waiter, carrier, &mut routed);
         self.spread(now, matches, carrier, waiter, &mut routed, outbox);
         self.settle(now, from, carrier, waiter, &mut routed, outbox);
+        matches.level.set(carrier.level);
         routed
     }
 
