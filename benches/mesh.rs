@@ -54,7 +54,7 @@ fn main() {
 fn carry_by_channel() -> Carry {
     let (mut ends, _caller) = mesh::connect_shards(2).expect("two descriptors are free");
     Box::new(move |from, batches, arrived| {
-        ends[from].push(batches);
+        ends[from].push(batches, 0);
         let to = 1 - from;
         while let Some(item) = ends[to].take(from) {
             arrived.push((to, item.batch));

@@ -218,7 +218,7 @@ impl World {
     fn check(&self) {
         for (shard, _) in &self.shards {
             let (counters, sizes) = (shard.counters(), shard.sizes());
-            let known = counters.delivered + counters.dropped.iter().sum::<u64>() + sizes.queued_messages as u64;
+            let known = counters.delivered.sum() + counters.dropped.iter().sum::<u64>() + sizes.queued_messages as u64;
             assert_eq!(counters.matches, known, "the ledger does not add up: {counters:?} {sizes:?}");
         }
     }

@@ -7,6 +7,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::report::Tally;
 use crate::message::Message;
 use crate::shard::{Counters, Gauges};
 
@@ -19,16 +20,29 @@ pub(super) enum Order {
 
 /// What a shard and its driver have counted.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Figures {
-    pub(super) counters: Counters,
-    pub(super) gauges: Gauges,
+pub struct Figures {
+    /// Of the shard.
+    pub counters: Counters,
+    /// Of the shard.
+    pub gauges: Gauges,
     /// Packets other than PUBLISH that were sent.
-    pub(super) control_packets_sent: u64,
-    /// Bytes of all packets.
-    pub(super) bytes_received: u64,
-    pub(super) bytes_sent: u64,
+    pub control_packets_sent: u64,
+    /// Bytes of all packets received.
+    pub bytes_received: u64,
+    /// Bytes of all packets sent.
+    pub bytes_sent: u64,
     /// Connections accepted.
-    pub(super) accepted: u64,
+    pub accepted: u64,
+    /// How often the driver met a bound.
+    pub tally: Tally,
+    /// Turns.
+    pub turns: u64,
+    /// Batches from other shards.
+    pub batches_received: u64,
+    /// Batches to other shards.
+    pub batches_sent: u64,
+    /// Batches from other shards that wait to be taken.
+    pub batches_waiting: usize,
 }
 
 /// The places of all shards.

@@ -21,8 +21,18 @@ impl Clock {
 
     /// Whole milliseconds since the start.
     pub(super) fn now(self) -> Millis {
-        Millis(u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(u64::MAX))
+        millis_of(self.nanos())
     }
+
+    /// Nanoseconds since the start; 584 years of them.
+    pub(super) fn nanos(self) -> u64 {
+        self.origin.elapsed().as_nanos() as u64
+    }
+}
+
+/// Whole milliseconds.
+pub(super) fn millis_of(nanos: u64) -> Millis {
+    Millis(nanos / 1_000_000)
 }
 
 /// The time of day, milliseconds since 1970.

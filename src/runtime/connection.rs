@@ -7,6 +7,7 @@ use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use super::carry::Carry;
+use super::measure::IS_METERED;
 use super::peer::{Origin, Peer};
 use super::ring::FirstBurst;
 use super::wrapping::Sealed;
@@ -22,6 +23,8 @@ pub(super) struct Connection {
     line: Line,
     /// When it was accepted, here or by another shard.
     pub(super) accepted_at: Millis,
+    /// What it has carried.
+    pub(super) traffic: Traffic,
     /// Received bytes that the shard has not used up.
     pub(super) carry: Seldom<Carry>,
     /// The send that the kernel has.
@@ -52,6 +55,15 @@ pub(super) struct Connection {
     pub(super) is_put_off: bool,
     /// Whether the kernel was asked to end what it has of it.
     pub(super) is_ending: bool,
+}
+
+/// What a connection has carried.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Traffic {
+    pub(super) bytes_received: u64,
+    pub(super) bytes_sent: u64,
+    /// Wraps.
+    pub(super) messages_received: u32,
 }
 
 /// Where it comes from. Most come by plain TCP, from a short address.
@@ -171,6 +183,7 @@ impl Connection {
             socket,
             line,
             accepted_at,
+            traffic: Traffic::default(),
             carry: Seldom::new(),
             sending: None,
             fed_in_turn: 0,
@@ -247,6 +260,9 @@ impl Connection {
             self.turn_bytes = 0;
         }
         self.turn_bytes = self.turn_bytes.saturating_add(received as u32);
+        if IS_METERED {
+            self.traffic.bytes_received += received as u64;
+        }
     }
 
     /// Whether received bytes must wait: the connection had its part of the turn, or earlier ones wait already.

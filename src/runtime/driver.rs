@@ -18,10 +18,12 @@ use super::accepting::{Entrance, Listener, Waiting};
 use super::address_rates::AddressRates;
 use super::board::{Board, Figures, Order};
 use super::changing::Change;
-use super::clock::Clock;
+use super::clock::{Clock, millis_of};
 use super::keeping::{Keeping, RESTORE_PAUSE_MILLIS};
+use super::looking::Look;
+use super::measure::{Measure, sent_at_once};
 use super::mesh::Mesh;
-use super::news::{News, WhoIs};
+use super::news::News;
 use super::operation::Operation;
 use super::phrase::connection_of;
 use super::report::Report;
@@ -29,7 +31,6 @@ use super::ring::{Completion, Ring};
 use super::slots::Slots;
 use super::spin::SpinRecord;
 use super::verifier::Asker;
-use super::window::SessionUser;
 use super::wrapping::Wrapping;
 use crate::id::{ConnectionId, Millis, ShardId};
 use crate::limits::{Limits, MESH_BATCHES_MAX};
@@ -172,6 +173,7 @@ pub(super) struct Driver {
     /// What of the board's news was seen.
     news_seen: u64,
     id: ShardId,
+    measure: Measure,
     /// Bytes of all packets.
     pub(super) bytes_received: u64,
     pub(super) bytes_sent: u64,
@@ -225,6 +227,7 @@ impl Driver {
             board: parts.board,
             news_seen: 0,
             id: parts.id,
+            measure: Measure::default(),
             bytes_received: 0,
             bytes_sent: 0,
             accepted: 0,
@@ -268,7 +271,9 @@ impl Driver {
 
     /// Handles what is there and drains the outbox. Whether there was anything.
     fn turn(&mut self) -> bool {
-        self.now = self.clock.now();
+        let nanos = self.clock.nanos();
+        self.now = millis_of(nanos);
+        self.measure.begin(nanos);
         self.turn_number = self.turn_number.wrapping_add(1);
         self.open_waiting();
         let had_completions = self.complete_operations();
@@ -286,8 +291,11 @@ impl Driver {
             keeping.send(&mut self.outbox);
         }
         // Before the sends, so that the other shards begin while this one is in the kernel.
-        self.mesh.push(&mut self.outbox.mesh);
+        self.mesh.push(&mut self.outbox.mesh, self.measure.began());
         self.flush_egress();
+        if self.measure.has_any(self.shard.counters()) {
+            self.measure.end(self.clock.nanos(), self.shard.counters());
+        }
         self.rearm_receives();
         self.report_events();
         self.release_slots();
@@ -366,7 +374,9 @@ impl Driver {
                 has_taken = true;
                 let from = ShardId(from as u16);
                 if !item.batch.is_empty() {
+                    let before = sent_at_once(self.shard.counters());
                     self.shard.handle(self.now, Input::Mesh { from, batch: item.batch }, &mut self.outbox);
+                    self.measure.note_crossed(item.since, before, sent_at_once(self.shard.counters()));
                 }
                 item.handoffs.into_iter().for_each(|handoff| self.take_over(handoff));
                 self.close_finished();
@@ -408,20 +418,29 @@ impl Driver {
             return;
         }
         self.news_seen = news;
-        let figures = Figures {
-            counters: *self.shard.counters(),
-            gauges: self.shard.gauges(),
-            control_packets_sent: self.outbox.egress.control_packets(),
-            bytes_received: self.bytes_received,
-            bytes_sent: self.bytes_sent,
-            accepted: self.accepted,
-        };
+        let figures = self.figures();
         for order in self.board.exchange(self.id.index(), news, figures) {
             match order {
                 Order::Announce(message) => {
                     self.shard.handle(self.now, Input::Announce(message), &mut self.outbox);
                 }
             }
+        }
+    }
+
+    fn figures(&self) -> Figures {
+        Figures {
+            counters: *self.shard.counters(),
+            gauges: self.shard.gauges(),
+            control_packets_sent: self.outbox.egress.control_packets(),
+            bytes_received: self.bytes_received,
+            bytes_sent: self.bytes_sent,
+            accepted: self.accepted,
+            tally: self.report.tally,
+            turns: self.measure.turns,
+            batches_received: self.mesh.taken,
+            batches_sent: self.mesh.sent,
+            batches_waiting: self.mesh.waiting(),
         }
     }
 
@@ -437,14 +456,12 @@ impl Driver {
                     self.report.change(tone);
                     Input::Limits(limits)
                 }
-                News::WhoIs(WhoIs { client_id, answer }) => {
-                    let user = match self.shard.session_user(&client_id) {
-                        None => SessionUser::NoSession,
-                        Some(None) => SessionUser::Nobody,
-                        Some(Some(user)) => SessionUser::User(user.into()),
-                    };
-                    // Whoever asked may have gone.
-                    let _ = answer.send(user);
+                News::Question(question) => {
+                    let figures = self.figures();
+                    let (shard, outbox, slots) = (&mut self.shard, &mut self.outbox, &mut self.slots);
+                    let latency = &self.measure.latency;
+                    question.ask(&mut Look { shard, outbox, slots, now: self.now, figures, latency });
+                    self.close_finished();
                     continue;
                 }
             };

@@ -39,6 +39,8 @@ pub(super) struct MeshItem {
     pub(super) batch: MeshBatch,
     /// Connections that go with it.
     pub(super) handoffs: Vec<Handoff>,
+    /// When the oldest of it was taken, nanoseconds.
+    pub(super) since: u64,
 }
 
 /// What others need in order to wake a shard.
@@ -102,6 +104,11 @@ pub(super) struct Mesh {
     leaving: Vec<Vec<Handoff>>,
     /// Shards whose channel was full at the last push.
     full: Vec<usize>,
+    /// In order of shard: since when a batch waits, nanoseconds; 0: none does.
+    waiting_since: Vec<u64>,
+    /// Items sent and taken.
+    pub(super) sent: u64,
+    pub(super) taken: u64,
 }
 
 /// The mesh of a broker: one end per shard.
@@ -135,6 +142,9 @@ impl Mesh {
             receivers: vec![None; shards],
             leaving: std::iter::repeat_with(Vec::new).take(shards).collect(),
             full: Vec::new(),
+            waiting_since: vec![0; shards],
+            sent: 0,
+            taken: 0,
         }
     }
 
@@ -154,21 +164,27 @@ impl Mesh {
         self.leaving[to.index()].push(handoff);
     }
 
-    /// Sends what is gathered for each peer. What meets a full channel stays where it is.
-    pub(super) fn push(&mut self, batches: &mut [MeshBatch]) {
+    /// Sends what is gathered for each peer since `since`, nanoseconds. What meets a full channel stays where it is.
+    pub(super) fn push(&mut self, batches: &mut [MeshBatch], since: u64) {
         self.full.clear();
         for (to, batch) in batches.iter_mut().enumerate() {
             if batch.is_empty() && self.leaving[to].is_empty() {
                 continue;
             }
             let Some(sender) = &self.senders[to] else { continue };
-            let item = MeshItem { batch: std::mem::take(batch), handoffs: std::mem::take(&mut self.leaving[to]) };
+            let since = Some(self.waiting_since[to]).filter(|since| *since > 0).unwrap_or(since);
+            let handoffs = std::mem::take(&mut self.leaving[to]);
+            let item = MeshItem { batch: std::mem::take(batch), handoffs, since };
             match self.try_send(sender, to, item) {
                 // The peer has stopped, so all of the broker stops.
-                Ok(()) | Err(TrySendError::Disconnected(_)) => {}
+                Ok(()) | Err(TrySendError::Disconnected(_)) => {
+                    self.sent += 1;
+                    self.waiting_since[to] = 0;
+                }
                 Err(TrySendError::Full(item)) => {
                     *batch = item.batch;
                     self.leaving[to] = item.handoffs;
+                    self.waiting_since[to] = item.since;
                     self.full.push(to);
                 }
             }
@@ -193,7 +209,14 @@ impl Mesh {
 
     /// The next item from a peer. After the last one of a turn, [`Mesh::unblock`] is due.
     pub(super) fn take(&mut self, from: usize) -> Option<MeshItem> {
-        self.receivers[from].as_ref()?.try_recv().ok()
+        let item = self.receivers[from].as_ref()?.try_recv().ok()?;
+        self.taken += 1;
+        Some(item)
+    }
+
+    /// Items that wait to be taken.
+    pub(super) fn waiting(&self) -> usize {
+        self.receivers.iter().flatten().map(Receiver::len).sum()
     }
 
     /// Wakes a peer that waits for room in its channel to this shard.
@@ -257,7 +280,7 @@ mod tests {
         let mut one = ends.pop().unwrap();
         for clock in 0..=MESH_BATCHES_MAX as u64 {
             let mut batches = [MeshBatch::default(), batch(clock)];
-            one.push(&mut batches);
+            one.push(&mut batches, 0);
             let is_last = clock == MESH_BATCHES_MAX as u64;
             assert_eq!(one.is_full(), is_last);
             assert_eq!(batches[1].is_empty(), !is_last);
@@ -289,7 +312,7 @@ mod tests {
                         batches[peer] = batch(sent);
                         sent += 1;
                     }
-                    mesh.push(&mut batches);
+                    mesh.push(&mut batches, 0);
                     let has_work = batches[peer].is_empty() && sent < BATCHES;
                     let is_done = seen == BATCHES && sent == BATCHES && batches[peer].is_empty();
                     if !has_work && !is_done {
@@ -310,7 +333,7 @@ mod tests {
         let unread = b"CONNECT".to_vec();
         let origin = Origin::plain(peer, 0);
         ends[0].hand_over(ShardId(1), Handoff { socket: socket.into(), origin, accepted_at: Millis(1), unread });
-        ends[0].push(&mut [MeshBatch::default(), MeshBatch::default()]);
+        ends[0].push(&mut [MeshBatch::default(), MeshBatch::default()], 0);
         drop(ends);
         assert_eq!(std::io::Read::read(&mut client, &mut [0; 8]).unwrap(), 0);
     }

@@ -13,6 +13,7 @@
 //!   shards tell them.
 //! - `report`, `phrase`, `line`, `journal`: what the operator reads; `census`, `announcer`, `sys`: what can be asked of the broker.
 //!   `window`, `beside`: what a room that is no shard sees and needs (`admin`).
+//!   `looking`: what is asked of a shard from there; `measure`: how long messages are inside.
 //!   `board`: words between the main thread and the shards. `process`, `watchdog`: what a daemon does with itself and for systemd.
 //!   `clock`.
 //! - `store`: what must outlive the process, on a disk. `keeping`: what it held goes to the shards. `durability`: what is said of it.
@@ -46,6 +47,8 @@ mod judges;
 mod keeping;
 mod line;
 mod listener;
+mod looking;
+mod measure;
 mod memory;
 mod mesh;
 mod news;
@@ -77,10 +80,14 @@ mod wrapping;
 mod writing;
 
 pub use beside::{Door, DoorFile, open_door, start_beside};
+pub use board::Figures;
 pub use clock::wall_millis;
 pub use failure::{EXIT_CONFIG, EXIT_INTERNAL, EXIT_SYSTEM, EXIT_USAGE, Failure};
+pub use looking::{LineState, Look, ShardFigures};
+pub use measure::Latency;
 pub use placement::allowed_cpus;
 pub use policy_files::{check_files, policy_for_questions, policy_of_acl_file};
+pub use report::Tally;
 pub use start::{Open, Reload, Rooms, run};
 pub use window::{Phase, SessionUser, Shown, Window};
 

@@ -5,19 +5,17 @@
 
 use std::sync::Arc;
 
-use crossbeam_channel::{Receiver, Sender, unbounded};
-use tokio::sync::mpsc::UnboundedSender;
-
+use super::looking::Question;
 use super::mesh::Caller;
 use super::report::Tone;
-use super::window::SessionUser;
 use crate::auth::Policy;
 use crate::id::{ConnectionId, ShardId};
 use crate::limits::Limits;
 use crate::shard::Verdict;
+use crossbeam_channel::{Receiver, Sender, unbounded};
 
 /// Something for a shard.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) enum News {
     /// A password was checked. As many at once as questions may wait, and as shards were told before.
     Verdict {
@@ -32,16 +30,8 @@ pub(super) enum News {
     Rules(Arc<Policy>),
     /// Limits have changed, or what is told.
     Bounds(Arc<Limits>, Tone),
-    /// Somebody wants to know whose a session is.
-    WhoIs(WhoIs),
-}
-
-/// Whose session a client id is.
-#[derive(Clone, Debug)]
-pub(super) struct WhoIs {
-    pub(super) client_id: Arc<str>,
-    /// Where to say it.
-    pub(super) answer: UnboundedSender<SessionUser>,
+    /// Somebody wants to know something.
+    Question(Question),
 }
 
 /// Where news for the shards is told.
@@ -66,7 +56,7 @@ impl NewsDesk {
     }
 
     /// Tells all shards the same.
-    pub(super) fn tell_all(&self, news: &News) {
-        (0..self.shards.len() as u16).for_each(|shard| self.tell(ShardId(shard), news.clone()));
+    pub(super) fn tell_all(&self, news: impl Fn() -> News) {
+        (0..self.shards.len() as u16).for_each(|shard| self.tell(ShardId(shard), news()));
     }
 }

@@ -6,6 +6,7 @@
 
 use super::connection::{Connection, Pause, Phase, Receiving};
 use super::driver::Driver;
+use super::measure::IS_METERED;
 use super::mesh::Handoff;
 use super::operation::Operation;
 use super::panic_policy;
@@ -246,7 +247,7 @@ fn take_unpaused(
     connection: &mut Connection,
     mut new: &[u8],
 ) -> Next {
-    let Connection { carry, is_settled, .. } = connection;
+    let Connection { carry, is_settled, traffic, .. } = connection;
     while !new.is_empty() || carry.is_ready() {
         let is_in_place = carry.is_empty();
         let received = if is_in_place {
@@ -261,7 +262,12 @@ fn take_unpaused(
             }
             carry.front()
         };
+        let before = shard.counters().publishes_received;
         let taken = shard.receive(now, id, received, outbox);
+        if IS_METERED {
+            let messages = shard.counters().publishes_received.sum() - before.sum();
+            traffic.messages_received = traffic.messages_received.wrapping_add(messages as u32);
+        }
         *is_settled |= taken.consumed > 0;
         let needed = if let Next::Read { needed } = taken.next { needed } else { None };
         if is_in_place {

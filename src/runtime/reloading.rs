@@ -59,11 +59,12 @@ impl Reloading {
         }
         self.policy = Arc::new(fresh.at(&changed.places, &self.policy));
         self.bench.seat(judges);
-        self.desk.tell_all(&News::Rules(Arc::clone(&self.policy)));
+        self.desk.tell_all(|| News::Rules(Arc::clone(&self.policy)));
         let (limits, fixed_limits) = change_limits(&self.config.limits, &wanted.limits, wanted.is_held_bytes_set);
         let is_bounded_otherwise = limits != self.config.limits;
         if is_bounded_otherwise || is_logged_otherwise {
-            self.desk.tell_all(&News::Bounds(Arc::new(limits.clone()), Tone::from(&wanted.logging)));
+            let (limits, tone) = (Arc::new(limits.clone()), Tone::from(&wanted.logging));
+            self.desk.tell_all(|| News::Bounds(Arc::clone(&limits), tone));
         }
         if let Some(writing) = writing {
             self.journal.change(writing);

@@ -22,25 +22,42 @@ const LACK_MILLIS: u64 = 60_000;
 
 /// How often the driver met a bound.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Tally {
+pub struct Tally {
     /// Connections that waited for a later turn (`accepts_per_turn_max`).
-    pub(super) accepts_put_off: u64,
+    pub accepts_put_off: u64,
     /// Connections closed at once (`accepts_per_address_per_sec_max`).
-    pub(super) refused_addresses: u64,
+    pub refused_addresses: u64,
     /// Connections closed at once, as their listener does not take their address.
-    pub(super) denied_addresses: u64,
+    pub denied_addresses: u64,
     /// Connections closed at once, as they came from no trusted proxy and a PROXY header was to follow.
-    pub(super) untrusted_proxies: u64,
+    pub untrusted_proxies: u64,
     /// Connections closed at once, as their listener had as many as it takes.
-    pub(super) refused_listener_connections: u64,
+    pub refused_listener_connections: u64,
     /// Connections closed as they broke the rules of TLS, WebSocket or the PROXY protocol.
-    pub(super) transport_faults: u64,
+    pub transport_faults: u64,
     /// Turns that left TLS handshakes for the next (`tls_handshakes_per_turn_max`).
-    pub(super) handshakes_put_off: u64,
+    pub handshakes_put_off: u64,
     /// Connections closed at once (`connections_per_shard_max`).
-    pub(super) refused_connections: u64,
+    pub refused_connections: u64,
     /// Turns that had served others while received bytes waited for the next (`turn_bytes_per_connection_max`).
-    pub(super) turns_over_budget: u64,
+    pub turns_over_budget: u64,
+}
+
+impl Tally {
+    /// What was put off, refused or closed, by name.
+    pub fn troubles(&self) -> [(&'static str, u64); 9] {
+        [
+            ("accepts_put_off", self.accepts_put_off),
+            ("refused_addresses", self.refused_addresses),
+            ("denied_addresses", self.denied_addresses),
+            ("untrusted_proxies", self.untrusted_proxies),
+            ("refused_at_accept", self.refused_connections),
+            ("refused_listener_connections", self.refused_listener_connections),
+            ("transport_faults", self.transport_faults),
+            ("handshakes_put_off", self.handshakes_put_off),
+            ("turns_over_budget", self.turns_over_budget),
+        ]
+    }
 }
 
 /// How much is told, and in which words.
@@ -232,29 +249,8 @@ impl Report {
 
     /// Tells at the end which bounds have bitten, if any.
     pub(super) fn sum_up(&self, counters: &Counters) {
-        let Tally {
-            accepts_put_off,
-            refused_addresses,
-            denied_addresses,
-            untrusted_proxies,
-            refused_listener_connections,
-            transport_faults,
-            handshakes_put_off,
-            refused_connections,
-            turns_over_budget,
-        } = self.tally;
-        let bitten = [
-            ("accepts_put_off", accepts_put_off),
-            ("refused_addresses", refused_addresses),
-            ("denied_addresses", denied_addresses),
-            ("untrusted_proxies", untrusted_proxies),
-            ("refused_at_accept", refused_connections),
-            ("refused_listener_connections", refused_listener_connections),
-            ("transport_faults", transport_faults),
-            ("handshakes_put_off", handshakes_put_off),
-            ("turns_over_budget", turns_over_budget),
-        ];
-        let bitten = bitten.map(|(name, times)| (name.to_owned(), times)).into_iter().chain(counters.troubles());
+        let bitten =
+            self.tally.troubles().map(|(name, times)| (name.to_owned(), times)).into_iter().chain(counters.troubles());
         let bitten: Vec<_> =
             bitten.filter(|(_, times)| *times > 0).map(|(name, times)| format!("{name} {times}")).collect();
         if !bitten.is_empty() {

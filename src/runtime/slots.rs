@@ -48,6 +48,18 @@ impl Slots {
         if entry.generation == id.generation { entry.connection.as_mut() } else { None }
     }
 
+    /// Behind the last slot.
+    pub(super) fn end(&self) -> u32 {
+        self.entries.len() as u32
+    }
+
+    /// The present user of a slot, and how many bytes were received of it.
+    pub(super) fn heard_of(&self, slot: u32) -> Option<(ConnectionId, u64)> {
+        let Entry { generation, connection } = self.entries.get(slot as usize)?;
+        let bytes = connection.as_ref()?.traffic.bytes_received;
+        Some((ConnectionId { slot, generation: *generation }, bytes))
+    }
+
     /// The present user of a slot.
     pub(super) fn user_of(&self, slot: u32) -> Option<ConnectionId> {
         let entry = self.entries.get(slot as usize)?;

@@ -52,7 +52,7 @@ struct Sums {
 impl Sums {
     fn of(figures: &[Figures]) -> Self {
         let mut sums = Self::default();
-        for Figures { counters, gauges, control_packets_sent, bytes_received, bytes_sent, accepted } in figures {
+        for Figures { counters, gauges, control_packets_sent, bytes_received, bytes_sent, accepted, .. } in figures {
             sums.sessions += gauges.sessions;
             sums.connected += gauges.connected;
             sums.connections += gauges.connections;
@@ -66,12 +66,12 @@ impl Sums {
             sums.connects += counters.connects;
             sums.accepted += accepted;
             sums.packets_received += counters.packets_received;
-            sums.packets_sent += counters.delivered + counters.resent + control_packets_sent;
-            sums.publishes_received += counters.publishes_received;
-            sums.publishes_sent += counters.delivered + counters.resent;
+            sums.packets_sent += counters.delivered.sum() + counters.resent + control_packets_sent;
+            sums.publishes_received += counters.publishes_received.sum();
+            sums.publishes_sent += counters.delivered.sum() + counters.resent;
             sums.publishes_dropped += DropReason::ALL.map(|reason| counters.dropped_for(reason)).iter().sum::<u64>();
-            sums.publish_bytes_received += counters.payload_bytes_received;
-            sums.publish_bytes_sent += counters.payload_bytes_sent;
+            sums.publish_bytes_received += counters.payload_bytes_received.sum();
+            sums.publish_bytes_sent += counters.payload_bytes_sent.sum();
             sums.bytes_received += bytes_received;
             sums.bytes_sent += bytes_sent;
         }
@@ -173,6 +173,7 @@ mod tests {
     use crate::shard::{Counters, Gauges};
 
     fn figures(publishes_received: u64, sessions: usize) -> Figures {
+        let publishes_received = [publishes_received, 0, 0].into();
         let counters = Counters { publishes_received, ..Counters::default() };
         let gauges = Gauges { sessions, connected: 1, ..Gauges::default() };
         Figures { counters, gauges, ..Figures::default() }

@@ -6,12 +6,14 @@
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use tokio::sync::mpsc;
+use tokio::sync::oneshot;
 
 use super::journal::Journal;
-use super::news::{News, NewsDesk, WhoIs};
+use super::looking::{Look, Question, ShardFigures};
+use super::news::{News, NewsDesk};
 use crate::auth::{Policy, Token};
 use crate::config::LogType;
+use crate::id::ShardId;
 use crate::limits::Limits;
 use crate::shard::owner_of;
 
@@ -104,13 +106,49 @@ impl Window {
         Arc::clone(&self.lock())
     }
 
+    /// How many shards there are; 0 before they start.
+    pub fn shards(&self) -> usize {
+        self.0.shards.get().map_or(0, |shards| shards.number)
+    }
+
+    /// The shard that has the session of a client id, if there is one.
+    pub fn shard_of(&self, client_id: &str) -> ShardId {
+        let owner = self.0.shards.get().map(|shards| owner_of(client_id, shards.hash_seed, shards.number));
+        owner.unwrap_or(ShardId(0))
+    }
+
+    /// Asks a shard; `None` if it does not answer any more. The shard stands still for as long as the question takes.
+    pub async fn ask<T: Send + 'static>(
+        &self,
+        shard: ShardId,
+        question: impl FnOnce(&mut Look<'_>) -> T + Send + 'static,
+    ) -> Option<T> {
+        let desk = &self.0.shards.get()?.desk;
+        let (answer, answered) = oneshot::channel();
+        // Whoever asked may have gone.
+        let question = Question::new(|look| drop(answer.send(question(look))));
+        desk.tell(shard, News::Question(question));
+        answered.await.ok()
+    }
+
+    /// What all shards have counted, in their order; `None` if one does not answer any more.
+    pub async fn figures(&self) -> Option<Vec<ShardFigures>> {
+        let mut figures = Vec::new();
+        for shard in 0..self.shards() {
+            figures.push(self.ask(ShardId(shard as u16), |look| look.figures()).await?);
+        }
+        Some(figures)
+    }
+
     /// Asks the shard that has the sessions of this client id; `None` if it does not answer any more.
     pub async fn user_of(&self, client_id: &str) -> Option<SessionUser> {
-        let Shards { desk, number, hash_seed } = self.0.shards.get()?;
-        let (answer, mut answers) = mpsc::unbounded_channel();
-        let question = WhoIs { client_id: client_id.into(), answer };
-        desk.tell(owner_of(client_id, *hash_seed, *number), News::WhoIs(question));
-        answers.recv().await
+        let wanted: Box<str> = client_id.into();
+        let user = move |look: &mut Look<'_>| match look.shard().0.session_user(&wanted) {
+            None => SessionUser::NoSession,
+            Some(None) => SessionUser::Nobody,
+            Some(Some(user)) => SessionUser::User(user.into()),
+        };
+        self.ask(self.shard_of(client_id), user).await
     }
 
     /// Writes a warning to the log soon.

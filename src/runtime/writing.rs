@@ -12,6 +12,7 @@ use socket2::SockRef;
 
 use super::connection::{Connection, Phase, Sending};
 use super::driver::Driver;
+use super::measure::IS_METERED;
 use super::ring::Ring;
 use crate::id::{ConnectionId, Millis};
 use crate::shard::{Flush, Input};
@@ -129,6 +130,9 @@ impl Driver {
         self.bytes_sent += sent as u64;
         let is_low = self.outbox.egress.sent(id.slot, sent);
         let Some(connection) = self.slots.get(id) else { return };
+        if IS_METERED {
+            connection.traffic.bytes_sent += sent as u64;
+        }
         if is_low && connection.phase == Phase::Open {
             self.drained.push(id);
         }

@@ -67,6 +67,8 @@ struct Parts {
     charged: Cell<usize>,
     /// Unsent on connections, and this shard's part of the large payloads, as of the last look.
     elsewhere: Cell<usize>,
+    /// Messages in all windows.
+    in_flight: Cell<usize>,
     large: LargePayloads,
     /// Shards among which large payloads are divided.
     shards: usize,
@@ -75,7 +77,14 @@ struct Parts {
 impl Budget {
     /// A budget of which nothing is held.
     pub fn new(bytes_max: usize, large: LargePayloads, shards: usize) -> Self {
-        let parts = Parts { bytes_max, charged: Cell::new(0), elsewhere: Cell::new(0), large, shards: shards.max(1) };
+        let parts = Parts {
+            bytes_max,
+            charged: Cell::new(0),
+            elsewhere: Cell::new(0),
+            in_flight: Cell::new(0),
+            large,
+            shards: shards.max(1),
+        };
         Self(Rc::new(parts))
     }
 
@@ -104,6 +113,11 @@ impl Budget {
             0 => 0,
             bytes => bytes / self.0.shards,
         }
+    }
+
+    /// Messages that were sent and are not yet acknowledged, of all clients.
+    pub fn in_flight(&self) -> usize {
+        self.0.in_flight.get()
     }
 
     /// The count of large payloads.
@@ -150,6 +164,20 @@ impl Account {
         self.charged -= bytes;
         let charged = &self.budget.0.charged;
         charged.set(charged.get() - bytes);
+    }
+
+    /// One more message is in flight.
+    #[inline]
+    pub(super) fn enter_flight(&self) {
+        let in_flight = &self.budget.0.in_flight;
+        in_flight.set(in_flight.get() + 1);
+    }
+
+    /// So many are in flight no more.
+    #[inline]
+    pub(super) fn leave_flight(&self, messages: usize) {
+        let in_flight = &self.budget.0.in_flight;
+        in_flight.set(in_flight.get() - messages);
     }
 
     /// Takes a message.

@@ -168,6 +168,7 @@ impl Inflight {
         }
         self.ring.push_back(Some(sent));
         self.held += 1;
+        self.account.enter_flight();
         self.outstanding += 1;
         id
     }
@@ -195,7 +196,23 @@ impl Inflight {
         }
         self.ring.push_back(Some(sent));
         self.held += 1;
+        self.account.enter_flight();
         true
+    }
+
+    /// What is in flight, in order.
+    pub fn sent(&self) -> impl Iterator<Item = &Sent> {
+        self.ring.iter().flatten()
+    }
+
+    /// Messages that may be in flight on this connection.
+    pub fn window(&self) -> usize {
+        self.window
+    }
+
+    /// Bytes that the session holds, its queue included.
+    pub fn held_bytes(&self) -> usize {
+        self.account.weight()
     }
 
     /// Places of all that is in flight.
@@ -274,6 +291,7 @@ impl Inflight {
             self.account.release_message(&message);
         }
         self.held -= 1;
+        self.account.leave_flight(1);
         // An id that is still to be sent again was not counted on this connection, and must not keep the window shut.
         match self.waiting_to_resend(id) {
             Some(at) => drop(self.resend.remove(at)),
@@ -309,6 +327,12 @@ fn packet_id(counted: usize) -> u16 {
 fn in_circle(counted: usize) -> usize {
     debug_assert!(counted < 2 * PACKET_IDS);
     if counted < PACKET_IDS { counted } else { counted - PACKET_IDS }
+}
+
+impl Drop for Inflight {
+    fn drop(&mut self) {
+        self.account.leave_flight(self.held);
+    }
 }
 
 #[cfg(test)]

@@ -112,6 +112,16 @@ impl Outbound {
         self.queue.len()
     }
 
+    /// Bytes of the queue.
+    pub fn queue_bytes(&self) -> usize {
+        self.queue_bytes
+    }
+
+    /// What is in the queue, in order.
+    pub fn waiting(&self) -> impl Iterator<Item = &Queued> {
+        self.queue.iter()
+    }
+
     /// Rights have changed: what is in the queue is looked at again before it is sent.
     pub fn doubt(&mut self) {
         self.is_doubted |= !self.queue.is_empty();

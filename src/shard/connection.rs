@@ -94,6 +94,11 @@ impl Connection {
         self.silence_millis_max = in_millis(millis);
     }
 
+    /// How long it may be silent, milliseconds; `None`: for ever.
+    pub(super) fn silence_allowed(&self) -> Option<u64> {
+        (self.silence_millis_max != u32::MAX).then_some(self.silence_millis_max.into())
+    }
+
     /// When it has been silent for too long.
     pub(super) fn silent_at(&self) -> Millis {
         match self.silence_millis_max {
@@ -182,6 +187,11 @@ impl Connections {
     /// Connections whose CONNECT was accepted.
     pub(super) fn admitted(&self) -> usize {
         self.admitted
+    }
+
+    /// A connection, to look at.
+    pub(super) fn get(&self, id: ConnectionId) -> Option<&Connection> {
+        self.by_slot.get(id.slot as usize)?.as_ref().filter(|connection| connection.id == id)
     }
 
     pub(super) fn get_mut(&mut self, id: ConnectionId) -> Option<&mut Connection> {

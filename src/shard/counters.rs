@@ -3,6 +3,8 @@
 //! Duty: name and hold them, and keep the drop ledger: `matches` = `delivered` + sum of `dropped` + what is queued. Must not:
 //! print. Neighbours: every room of the shard adds; `runtime` reads.
 
+use crate::wire::QoS;
+
 /// Why a message did not reach a session that it was for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DropReason {
@@ -51,6 +53,34 @@ impl DropReason {
     }
 }
 
+/// A figure for each QoS.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ByQos([u64; 3]);
+
+impl From<[u64; 3]> for ByQos {
+    fn from(each: [u64; 3]) -> Self {
+        Self(each)
+    }
+}
+
+impl ByQos {
+    /// So many more of a QoS.
+    #[inline]
+    pub(super) fn add(&mut self, qos: QoS, more: u64) {
+        self.0[qos as usize] += more;
+    }
+
+    /// Of QoS 0, 1 and 2.
+    pub fn each(self) -> [u64; 3] {
+        self.0
+    }
+
+    /// Of all together.
+    pub fn sum(self) -> u64 {
+        self.0.iter().sum()
+    }
+}
+
 /// What has happened on a shard since its start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
@@ -61,18 +91,20 @@ pub struct Counters {
     /// Packets received of clients that are connected, CONNECT included.
     pub packets_received: u64,
     /// PUBLISH packets received.
-    pub publishes_received: u64,
+    pub publishes_received: ByQos,
     /// Bytes of their payloads.
-    pub payload_bytes_received: u64,
+    pub payload_bytes_received: ByQos,
     /// Bytes of the payloads sent in PUBLISH packets.
-    pub payload_bytes_sent: u64,
+    pub payload_bytes_sent: ByQos,
     /// Sessions that ended because their client stayed away for too long.
     pub sessions_expired: u64,
     /// Pairs of a message and a session that it is for: a matching subscription, one for all members of a shared subscription,
     /// or a retained message whose turn has come. Counted on the session's shard.
     pub matches: u64,
     /// Pairs of which the message was sent.
-    pub delivered: u64,
+    pub delivered: ByQos,
+    /// Pairs of which the message was sent, or was to be, after it had waited in a queue or was retained.
+    pub delivered_late: ByQos,
     /// Pairs of which the message will not be sent, by reason (`DropReason`).
     pub dropped: [u64; DropReason::COUNT],
     /// Messages sent again on a new connection [MQTT-4.4.0-1].
@@ -164,7 +196,7 @@ impl Counters {
 
     /// Messages in the queues of sessions: what the ledger leaves.
     pub fn queued(&self) -> u64 {
-        self.matches - self.delivered - self.dropped.iter().sum::<u64>()
+        self.matches - self.delivered.sum() - self.dropped.iter().sum::<u64>()
     }
 
     /// A message was for a session, which does not get it.

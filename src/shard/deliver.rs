@@ -128,8 +128,8 @@ impl Shard {
         }
         carrier.put_encoded(packet_id, outbox.egress.buffer(id.slot));
         self.counters.matches += 1;
-        self.counters.delivered += 1;
-        self.counters.payload_bytes_sent += carrier.view().payload.len() as u64;
+        self.counters.delivered.add(qos, 1);
+        self.counters.payload_bytes_sent.add(qos, carrier.view().payload.len() as u64);
         Some(Delivered { outcome: Outcome::Taken, needs_store })
     }
 
@@ -243,8 +243,8 @@ impl Shard {
             self.forget_message(session_id, manner.place, outbox);
             return;
         }
-        self.counters.delivered += 1;
-        self.counters.payload_bytes_sent += carrier.view().payload.len() as u64;
+        self.counters.delivered.add(manner.qos, 1);
+        self.counters.payload_bytes_sent.add(manner.qos, carrier.view().payload.len() as u64);
         let mut packet_id = 0;
         if manner.qos != QoS::AtMostOnce {
             let is_new = manner.place.is_none();

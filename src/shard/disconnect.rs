@@ -153,6 +153,24 @@ impl Shard {
         self.keep_session(now, id, outbox);
     }
 
+    /// An operator ends the connection of a client, and its session too if that is wanted.
+    pub(super) fn kick(&mut self, now: Millis, client_id: &str, ends_session: bool, outbox: &mut Outbox) {
+        let Some(id) = self.sessions.by_client_id(client_id) else { return };
+        let Some(session) = self.sessions.get_mut(id) else { return };
+        if let Some(connection) = session.connection {
+            self.close(
+                now,
+                connection,
+                ReasonCode::AdministrativeAction,
+                "an operator has ended the connection",
+                outbox,
+            );
+        }
+        if ends_session {
+            self.end_session(now, id, outbox);
+        }
+    }
+
     /// The broker stops.
     pub(super) fn stop(&mut self, now: Millis, outbox: &mut Outbox) {
         for id in self.connections.ids() {

@@ -385,6 +385,11 @@ impl EgressTable {
         &mut self.by_slot[slot as usize]
     }
 
+    /// Bytes of a connection that are not yet sent.
+    pub fn backlog_bytes(&self, slot: u32) -> usize {
+        self.by_slot.get(slot as usize).map_or(0, |egress| egress.backlog_bytes())
+    }
+
     /// Buffer to append packets to; the connection is sent to at the end of the turn.
     pub(super) fn buffer(&mut self, slot: u32) -> &mut Vec<u8> {
         if !self.by_slot[slot as usize].is_dirty {

@@ -102,6 +102,12 @@ impl Groups {
         self.slots[slot as usize].as_mut()
     }
 
+    /// The name of a group, and how many members it has in the broker.
+    pub(super) fn described(&self, slot: u32) -> Option<(Box<str>, usize)> {
+        let group = self.slots.get(slot as usize)?.as_ref()?;
+        Some(((*group.name).into(), group.members.len()))
+    }
+
     fn insert(&mut self, group: Group) -> u32 {
         let slot = self.free.pop().unwrap_or_else(|| {
             self.slots.push(None);

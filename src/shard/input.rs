@@ -79,6 +79,13 @@ pub enum Input {
     Store(StoreState),
     /// The broker itself publishes, as it does for `$SYS`.
     Announce(Message),
+    /// An operator ends the connection of a client (0x98), and the session too if that is wanted.
+    Kick {
+        /// Whose.
+        client_id: Box<str>,
+        /// Whether the session ends with it.
+        ends_session: bool,
+    },
     /// The broker stops: tell the clients (0x8B) and close.
     Stop,
 }

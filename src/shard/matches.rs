@@ -6,7 +6,8 @@
 
 use std::borrow::Borrow;
 use std::cell::{Cell, RefCell};
-use std::collections::HashSet;
+use std::cmp::Reverse;
+use std::collections::{HashMap, HashSet};
 use std::hash::{Hash, Hasher};
 use std::rc::Rc;
 
@@ -23,6 +24,11 @@ const BYTES_PER_TOPIC: usize = 1024;
 /// Topics that were asked for once and are known to have been: eight bits each.
 const NEWCOMERS_MAX: usize = 16_384;
 const NEWCOMER_BITS: usize = NEWCOMERS_MAX * 8;
+
+/// A topic of that many messages is one of those whose number outlives the answer.
+const HOT_MIN: u64 = 16;
+/// So many topics of which that is kept.
+const HOT_TOPICS_MAX: usize = 1024;
 
 /// Who subscribes to a filter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -113,6 +119,8 @@ pub(super) struct Matches {
     publishers: RefCell<Vec<SessionId>>,
     /// How safe messages of the topic are kept, once that was asked for.
     pub(super) level: Cell<Option<Level>>,
+    /// Messages that were published here since the topic is remembered.
+    published: Cell<u64>,
 }
 
 impl Matches {
@@ -140,6 +148,19 @@ impl Matches {
         if let Err(place) = publishers.binary_search(&id) {
             publishers.insert(place, id);
         }
+    }
+
+    /// So many more messages were published here.
+    #[inline]
+    pub(super) fn note_published(&self, messages: usize) {
+        if !cfg!(feature = "unmetered") {
+            self.published.set(self.published.get() + messages as u64);
+        }
+    }
+
+    /// Messages published here since the topic is remembered.
+    pub(super) fn published(&self) -> u64 {
+        self.published.get()
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -186,6 +207,8 @@ pub(super) struct Subscribers {
     /// Bytes that the remembered answers have together.
     remembered_bytes: usize,
     newcomers: Newcomers,
+    /// Messages published here by topic, of topics that were remembered before and had many.
+    published_before: HashMap<Box<str>, u64, ahash::RandomState>,
     topics_max: usize,
     nodes_max: usize,
     /// Whether overlapping subscriptions of a session get a copy each.
@@ -223,12 +246,14 @@ impl Newcomers {
 impl Subscribers {
     pub(super) fn new(hash_seed: u64, limits: &Limits) -> Self {
         let hasher = ahash::RandomState::with_seeds(hash_seed, !hash_seed, 0x5bd1_e995, 3);
+        let published_before = HashMap::with_hasher(hasher.clone());
         Self {
             trie: SubscriptionTrie::new(hash_seed),
             remembered: HashSet::with_hasher(hasher),
             remembered_generation: 0,
             remembered_bytes: 0,
             newcomers: Newcomers::default(),
+            published_before,
             topics_max: limits.match_cache_topics_max,
             nodes_max: limits.match_nodes_max,
             gives_copies: false,
@@ -291,8 +316,45 @@ impl Subscribers {
         self.remembered.get(topic).map(|known| Rc::clone(&known.0))
     }
 
+    /// Topics with the most messages published here, most first; so many at most. Only of those that are asked for again and again.
+    pub(super) fn hottest(&self, most: usize) -> Vec<(Box<str>, u64, usize)> {
+        let before = |topic: &str| self.published_before.get(topic).copied().unwrap_or(0);
+        let now = self.remembered.iter().map(|Remembered(matches)| {
+            let receivers = matches.deliveries.len() + matches.groups.len() + matches.shards.count_ones() as usize;
+            (&*matches.topic, matches.published.get() + before(&matches.topic), receivers)
+        });
+        let gone = self.published_before.iter().filter(|(topic, _)| !self.remembered.contains(topic.as_bytes()));
+        let mut all: Vec<_> = now.chain(gone.map(|(topic, published)| (&**topic, *published, 0))).collect();
+        all.retain(|(_, published, _)| *published > 0);
+        if all.len() > most {
+            all.select_nth_unstable_by_key(most, |(_, published, _)| Reverse(*published));
+            all.truncate(most);
+        }
+        all.sort_unstable_by_key(|(_, published, _)| Reverse(*published));
+        all.into_iter().map(|(topic, published, receivers)| (topic.into(), published, receivers)).collect()
+    }
+
+    /// Keeps how much was published to the topics that have the most, before all answers are forgotten.
+    fn note_published(&mut self) {
+        let Self { remembered, published_before, .. } = self;
+        for Remembered(matches) in remembered.iter().filter(|known| known.0.published.get() >= HOT_MIN) {
+            let published = matches.published.get();
+            match published_before.get_mut(&matches.topic) {
+                Some(before) => *before += published,
+                None => drop(published_before.insert(matches.topic.clone(), published)),
+            }
+        }
+        if published_before.len() > HOT_TOPICS_MAX {
+            let mut counts: Vec<u64> = published_before.values().copied().collect();
+            let (_, least, _) = counts.select_nth_unstable_by_key(HOT_TOPICS_MAX / 2, |count| Reverse(*count));
+            let least = *least;
+            published_before.retain(|_, published| *published > least);
+        }
+    }
+
     /// Forgets all answers.
     pub(super) fn forget(&mut self) {
+        self.note_published();
         self.remembered.clear();
         self.remembered_bytes = 0;
     }

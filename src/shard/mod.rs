@@ -27,6 +27,7 @@ mod input;
 mod interest;
 mod isolate;
 mod keep;
+mod look;
 mod matches;
 mod mesh;
 mod mesh_message;
@@ -48,10 +49,14 @@ mod timers;
 
 pub use authenticate::{Applicant, Court, CredentialCheck, Verdict};
 pub use connect::owner_of;
-pub use counters::{Counters, DropReason};
+pub use counters::{ByQos, Counters, DropReason};
 pub use egress::{Egress, EgressTable, Flush, Splice};
 pub use input::{Input, Next, Received, Taken};
 pub use keep::{StoreState, StoreTerms};
+pub use look::{
+    Audience, ClientChoice, ClientDetail, ClientPage, ClientState, HotTopic, LOOK_LISTED_MAX, LOOK_NODES_MAX,
+    LOOK_SESSIONS_MAX, RetainedPage, WaitingMessage, WillState,
+};
 pub use mesh_message::{
     Answer, Cursor, GroupOrigin, MemberChange, MeshAck, MeshBatch, MeshMessage, Outcome, Run, Stamp,
 };
@@ -170,6 +175,7 @@ impl Shard {
             Input::Stored { through, is_safe } => self.stored(now, through, is_safe, outbox),
             Input::Store(state) => self.keep.set_state(state),
             Input::Announce(message) => drop(self.route(now, &message.view(), None, None, outbox)),
+            Input::Kick { client_id, ends_session } => self.kick(now, &client_id, ends_session, outbox),
             Input::Stop => self.stop(now, outbox),
         }
         self.finish_turn(now, outbox);
@@ -215,6 +221,7 @@ impl Shard {
             retained_messages: self.retained.messages(),
             retained_tombstones: self.retained.tombstones(),
             queued_messages: self.sessions.queued_messages(),
+            in_flight: self.sessions.in_flight(),
             held_bytes: self.budget.kept_bytes(),
             subacks_waiting: self.interests.waiting(),
             searches_waiting: self.searches.waiting(),
@@ -233,6 +240,8 @@ impl Shard {
             subscriptions: self.subscriptions.0,
             shared_subscriptions: self.subscriptions.1,
             retained_messages: self.retained.messages(),
+            queued_messages: self.counters.queued() as usize,
+            in_flight: self.budget.in_flight(),
             held_bytes: self.budget.held_bytes(),
         }
     }
@@ -278,6 +287,10 @@ pub struct Gauges {
     pub shared_subscriptions: usize,
     /// Retained messages of the broker.
     pub retained_messages: usize,
+    /// Messages that wait in queues.
+    pub queued_messages: usize,
+    /// Messages that were sent and are not acknowledged.
+    pub in_flight: usize,
     /// Bytes held for clients, unsent ones included.
     pub held_bytes: usize,
 }
@@ -297,6 +310,8 @@ pub struct Sizes {
     pub retained_tombstones: usize,
     /// Messages in the queues of sessions.
     pub queued_messages: usize,
+    /// Messages in the windows of sessions.
+    pub in_flight: usize,
     /// Bytes held for clients, of `held_bytes_per_shard_max`, without those unsent (`EgressTable::unsent_bytes`).
     pub held_bytes: usize,
     /// SUBACK packets, and barriers, that wait for other shards.

@@ -38,8 +38,8 @@ impl Shard {
         if publish.qos != QoS::AtMostOnce && self.stop_if_owed_too_much(source.session, outbox) {
             return Step::AwaitAnswers;
         }
-        self.counters.publishes_received += 1;
-        self.counters.payload_bytes_received += publish.payload.len() as u64;
+        self.counters.publishes_received.add(publish.qos, 1);
+        self.counters.payload_bytes_received.add(publish.qos, publish.payload.len() as u64);
         match self.check_and_route(now, source, publish, outbox) {
             Ok(()) => Step::Done,
             Err((reason, what)) => self.close(now, source.connection, reason, what, outbox),

@@ -71,6 +71,7 @@ impl Shard {
             } else {
                 return;
             };
+            self.counters.delivered_late.add(manner.qos, 1);
             self.send_owned(now, connection, session_id, message, manner, outbox);
         }
     }
@@ -98,7 +99,7 @@ impl Shard {
                 let buffer = outbox.egress.buffer(id.slot);
                 let packet_id_at = publish.encode_head(connection.version, buffer);
                 buffer.extend_from_slice(view.payload);
-                self.counters.payload_bytes_sent += view.payload.len() as u64;
+                self.counters.payload_bytes_sent.add(manner.qos, view.payload.len() as u64);
                 if let Some(at) = packet_id_at {
                     let packet_id = session.outbound.inflight.insert(Sent {
                         message: Some(message),
@@ -109,7 +110,7 @@ impl Shard {
                     });
                     buffer[at..at + 2].copy_from_slice(&packet_id.to_be_bytes());
                 }
-                self.counters.delivered += 1;
+                self.counters.delivered.add(manner.qos, 1);
                 return;
             }
         }
@@ -147,7 +148,7 @@ impl Shard {
         };
         if may_be_sent {
             self.counters.resent += 1;
-            self.counters.payload_bytes_sent += carrier.view().payload.len() as u64;
+            self.counters.payload_bytes_sent.add(manner.qos, carrier.view().payload.len() as u64);
             self.encode(now, connection, &manner, Sending { packet_id, dup: true }, &mut carrier, outbox);
         } else {
             self.give_up(connection, session_id, packet_id, manner.qos, outbox);

@@ -195,6 +195,11 @@ impl Retained {
         (self.trie.place(topic), message.filter(|message| !message.view().is_expired(now)).cloned())
     }
 
+    /// Whether something is retained of a topic.
+    pub(super) fn has(&self, topic: TopicName<'_>) -> bool {
+        self.trie.get(topic).is_some_and(|entry| entry.message.is_some())
+    }
+
     /// Whether a filter may match anything, as far as `nodes_max` nodes say, and how many nodes it took.
     pub(super) fn has_match(&self, filter: TopicFilter<'_>, nodes_max: usize) -> (bool, usize) {
         let mut has_any = false;

@@ -103,6 +103,7 @@ impl Shard {
             }
         }
         let matches = self.matches_of(topic);
+        matches.note_published(1);
         self.spread(now, &matches, &mut carrier, waiter, &mut routed, outbox);
         if let Some(stamp) = kept {
             // Only now: who still gets what was retained before has got it first.

@@ -97,9 +97,10 @@ impl Shard {
         let room = if matches.shards == 0 { usize::MAX } else { self.mesh_room(outbox) };
         let run = PlainRun::beginning_with(first, bytes, version, &self.config.limits, room);
         self.counters.packets_received += run.count as u64;
-        self.counters.publishes_received += run.count as u64;
-        self.counters.payload_bytes_received += run.payload_bytes as u64;
+        self.counters.publishes_received.add(QoS::AtMostOnce, run.count as u64);
+        self.counters.payload_bytes_received.add(QoS::AtMostOnce, run.payload_bytes as u64);
         self.counters.unmatched += if matches.is_empty() { run.count as u64 } else { 0 };
+        matches.note_published(run.count);
         self.give_run(now, &run, &matches, publisher, outbox);
         for peer in matches.peers() {
             self.send_packets(peer, &run, publisher, None, outbox);
@@ -185,9 +186,10 @@ impl Shard {
             let waiter = (packet.qos != QoS::AtMostOnce)
                 .then(|| Waiter { session: source.session, number: session.inbound.next_number() });
             self.counters.packets_received += 1;
-            self.counters.publishes_received += 1;
-            self.counters.payload_bytes_received += packet.payload.len() as u64;
+            self.counters.publishes_received.add(packet.qos, 1);
+            self.counters.payload_bytes_received.add(packet.qos, packet.payload.len() as u64);
             let mut carrier = self.carrier_of_packet(view_of(&packet, matches, publisher), &packet, source.version);
+            matches.note_published(1);
             let routed = self.route_known(now, matches, &mut carrier, waiter, outbox);
             self.give_back(carrier);
             self.owe_routed(now, source, (packet.packet_id, packet.qos), routed, outbox);
@@ -224,8 +226,8 @@ impl Shard {
             return false;
         }
         self.counters.matches += run.count as u64;
-        self.counters.delivered += run.count as u64;
-        self.counters.payload_bytes_sent += run.payload_bytes as u64;
+        self.counters.delivered.add(QoS::AtMostOnce, run.count as u64);
+        self.counters.payload_bytes_sent.add(QoS::AtMostOnce, run.payload_bytes as u64);
         outbox.egress.buffer(id.slot).extend_from_slice(run.bytes);
         true
     }
@@ -297,7 +299,7 @@ mod tests {
             assert_eq!(scene.run(&[&row[..], &next].concat()), row.len(), "{what}");
             assert_eq!(scene.run(&next), 0, "{what}");
             assert_eq!(scene.heard(SUBSCRIBER), row, "{what}");
-            assert_eq!((scene.shard.counters.publishes_received, scene.shard.counters.delivered), (3, 3));
+            assert_eq!((scene.shard.counters.publishes_received.sum(), scene.shard.counters.delivered.sum()), (3, 3));
         }
         // The first of another kind of run ends this one.
         let mut scene = Scene::usual(limits);
@@ -368,7 +370,7 @@ mod tests {
             assert_eq!(scene.run(&bytes), bytes.len(), "at the bound");
             scene.outbox.egress.control(PUBLISHER.slot, |out| out.extend_from_slice(&[0xd0, 0]));
             assert_eq!(scene.run(&bytes), 0);
-            assert_eq!((scene.run(&bytes), scene.shard.counters.publishes_received), (0, 1));
+            assert_eq!((scene.run(&bytes), scene.shard.counters.publishes_received.sum()), (0, 1));
         }
     }
 

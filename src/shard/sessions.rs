@@ -202,6 +202,16 @@ impl Sessions {
         self.slots.iter().flat_map(|slot| &slot.session).map(|session| session.outbound.queued()).sum()
     }
 
+    /// Messages in all windows; looks at every session.
+    pub(super) fn in_flight(&self) -> usize {
+        self.slots.iter().flat_map(|slot| &slot.session).map(|session| session.outbound.inflight.len()).sum()
+    }
+
+    /// Behind the last slot.
+    pub(super) fn slots_end(&self) -> u32 {
+        self.slots.len() as u32
+    }
+
     pub(super) fn len(&self) -> usize {
         self.by_client_id.len()
     }

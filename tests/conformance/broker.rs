@@ -223,6 +223,8 @@ impl Broker {
             subscriptions: sum.subscriptions + gauges.subscriptions,
             shared_subscriptions: sum.shared_subscriptions + gauges.shared_subscriptions,
             retained_messages: gauges.retained_messages,
+            queued_messages: sum.queued_messages + gauges.queued_messages,
+            in_flight: sum.in_flight + gauges.in_flight,
             held_bytes: sum.held_bytes + gauges.held_bytes,
         })
     }

@@ -13,7 +13,7 @@ use super::packets::*;
 /// What the ledger holds: matches, delivered, queued now, and the reasons that are not 0.
 fn ledger(broker: &Broker) -> (u64, u64, usize, Vec<(&'static str, u64)>) {
     let matches = broker.count(|counters| counters.matches);
-    let delivered = broker.count(|counters| counters.delivered);
+    let delivered = broker.count(|counters| counters.delivered.sum());
     let queued = broker.sizes().queued_messages;
     let dropped = DropReason::ALL.map(|reason| (reason.name(), broker.count(|counters| counters.dropped_for(reason))));
     let sum: u64 = dropped.iter().map(|(_, times)| times).sum();

@@ -60,8 +60,10 @@ impl World {
         assert_eq!(counters.connects, node.connects, "a CONNECT that was accepted is an event");
         assert_eq!(counters.broker_closes, node.broker_closes, "a connection that the broker closed is an event");
         let Counters { matches, delivered, dropped, .. } = *counters;
-        let accounted = delivered + dropped.iter().sum::<u64>() + sizes.queued_messages as u64;
+        let accounted = delivered.sum() + dropped.iter().sum::<u64>() + sizes.queued_messages as u64;
         assert_eq!(matches, accounted, "the drop ledger does not add up: {counters:?} {sizes:?}");
+        let gauges = node.shard.gauges();
+        assert_eq!((gauges.queued_messages, gauges.in_flight), (sizes.queued_messages, sizes.in_flight));
         assert!(sizes.connections <= self.plan.limits.connections_per_shard_max, "{sizes:?}");
         assert!(sizes.sessions <= self.plan.limits.sessions_per_shard_max, "{sizes:?}");
     }
