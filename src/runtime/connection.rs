@@ -57,13 +57,41 @@ pub(super) struct Connection {
     pub(super) is_ending: bool,
 }
 
-/// What a connection has carried.
+/// What a connection has carried, in 16 bytes: 48 bits for bytes in each direction, 32 for messages.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Traffic {
-    pub(super) bytes_received: u64,
-    pub(super) bytes_sent: u64,
-    /// Wraps.
+    received_low: u32,
+    sent_low: u32,
+    received_high: u16,
+    sent_high: u16,
+    /// Messages received; wraps.
     pub(super) messages_received: u32,
+}
+
+impl Traffic {
+    #[inline]
+    fn note_received(&mut self, bytes: usize) {
+        let (low, has_carried) = self.received_low.overflowing_add(bytes as u32);
+        self.received_low = low;
+        self.received_high = self.received_high.wrapping_add(u16::from(has_carried));
+    }
+
+    #[inline]
+    pub(super) fn note_sent(&mut self, bytes: usize) {
+        let (low, has_carried) = self.sent_low.overflowing_add(bytes as u32);
+        self.sent_low = low;
+        self.sent_high = self.sent_high.wrapping_add(u16::from(has_carried));
+    }
+
+    /// Bytes received; wraps at 2^48.
+    pub(super) fn bytes_received(self) -> u64 {
+        u64::from(self.received_high) << 32 | u64::from(self.received_low)
+    }
+
+    /// Bytes sent; wraps at 2^48.
+    pub(super) fn bytes_sent(self) -> u64 {
+        u64::from(self.sent_high) << 32 | u64::from(self.sent_low)
+    }
 }
 
 /// Where it comes from. Most come by plain TCP, from a short address.
@@ -261,7 +289,7 @@ impl Connection {
         }
         self.turn_bytes = self.turn_bytes.saturating_add(received as u32);
         if IS_METERED {
-            self.traffic.bytes_received += received as u64;
+            self.traffic.note_received(received);
         }
     }
 
@@ -304,6 +332,17 @@ mod tests {
         let payload = Bytes::from_static(b"PAYLOAD");
         let splices = (0..splices).map(|at| Splice { at: at * 2, payload: payload.clone() }).collect();
         Flush { bytes: vec![b'h'; 4000], splices }
+    }
+
+    #[test]
+    fn what_a_connection_has_carried_is_counted_beyond_four_gigabytes() {
+        let mut traffic = Traffic::default();
+        for _ in 0..5 {
+            traffic.note_received(1 << 31);
+            traffic.note_sent(3 << 30);
+        }
+        assert_eq!((traffic.bytes_received(), traffic.bytes_sent()), (5 << 31, 15 << 30));
+        assert_eq!(size_of::<Traffic>(), 16);
     }
 
     fn pointed_to(pieces: &Pieces) -> Vec<u8> {

@@ -89,8 +89,8 @@ impl Look<'_> {
         Some(LineState {
             address: connection.peer().to_string(),
             accepted_at: connection.accepted_at,
-            bytes_received: connection.traffic.bytes_received,
-            bytes_sent: connection.traffic.bytes_sent,
+            bytes_received: connection.traffic.bytes_received(),
+            bytes_sent: connection.traffic.bytes_sent(),
             messages_received: connection.traffic.messages_received,
         })
     }

@@ -176,12 +176,11 @@ impl Mesh {
             let handoffs = std::mem::take(&mut self.leaving[to]);
             let item = MeshItem { batch: std::mem::take(batch), handoffs, since };
             match self.try_send(sender, to, item) {
-                // The peer has stopped, so all of the broker stops.
-                Ok(()) | Err(TrySendError::Disconnected(_)) => {
+                None => {
                     self.sent += 1;
                     self.waiting_since[to] = 0;
                 }
-                Err(TrySendError::Full(item)) => {
+                Some(item) => {
                     *batch = item.batch;
                     self.leaving[to] = item.handoffs;
                     self.waiting_since[to] = item.since;
@@ -191,7 +190,8 @@ impl Mesh {
         }
     }
 
-    fn try_send(&self, sender: &Sender<MeshItem>, to: usize, item: MeshItem) -> Result<(), TrySendError<MeshItem>> {
+    /// Gives back what meets a full channel.
+    fn try_send(&self, sender: &Sender<MeshItem>, to: usize, item: MeshItem) -> Option<MeshItem> {
         let mut sent = sender.try_send(item);
         if let Err(TrySendError::Full(item)) = sent {
             let is_blocked = self.bells.is_blocked(self.me, to);
@@ -201,10 +201,13 @@ impl Mesh {
                 is_blocked.lower();
             }
         }
-        if sent.is_ok() {
-            self.bells.wake(to);
+        match sent {
+            Ok(()) => self.bells.wake(to),
+            Err(TrySendError::Full(item)) => return Some(item),
+            // The peer has stopped, so all of the broker stops.
+            Err(TrySendError::Disconnected(_)) => {}
         }
-        sent
+        None
     }
 
     /// The next item from a peer. After the last one of a turn, [`Mesh::unblock`] is due.

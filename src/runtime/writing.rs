@@ -131,7 +131,7 @@ impl Driver {
         let is_low = self.outbox.egress.sent(id.slot, sent);
         let Some(connection) = self.slots.get(id) else { return };
         if IS_METERED {
-            connection.traffic.bytes_sent += sent as u64;
+            connection.traffic.note_sent(sent);
         }
         if is_low && connection.phase == Phase::Open {
             self.drained.push(id);

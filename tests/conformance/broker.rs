@@ -183,6 +183,19 @@ impl Broker {
         world.cores.iter_mut().flat_map(|core| std::mem::take(&mut core.outbox.events)).collect()
     }
 
+    /// What a shard answers to a question.
+    pub(crate) fn look<T>(&self, shard: usize, question: impl FnOnce(&mut Shard, &Outbox) -> T) -> T {
+        let core = &mut self.world.borrow_mut().cores[shard];
+        question(&mut core.shard, &core.outbox)
+    }
+
+    /// Something else happens to a shard.
+    pub(crate) fn tell(&self, shard: usize, input: Input) {
+        let mut world = self.world.borrow_mut();
+        world.handle(shard, input);
+        world.settle();
+    }
+
     /// The passwords that wait to be checked, taken away.
     pub(crate) fn take_checks(&self) -> Vec<CredentialCheck> {
         let mut world = self.world.borrow_mut();
@@ -272,6 +285,7 @@ impl Broker {
         world.cores.iter().map(|core| core.shard.sizes()).fold(Sizes::default(), |sum, sizes| Sizes {
             connections: sum.connections + sizes.connections,
             queued_messages: sum.queued_messages + sizes.queued_messages,
+            in_flight: sum.in_flight + sizes.in_flight,
             sessions: sum.sessions + sizes.sessions,
             subscriptions: sum.subscriptions + sizes.subscriptions,
             retained_messages: sum.retained_messages + sizes.retained_messages,
