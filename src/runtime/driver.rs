@@ -30,6 +30,7 @@ use super::report::Report;
 use super::ring::{Completion, Ring};
 use super::slots::Slots;
 use super::spin::SpinRecord;
+use super::tracing::Tracing;
 use super::verifier::Asker;
 use super::wrapping::Wrapping;
 use crate::id::{ConnectionId, Millis, ShardId};
@@ -174,6 +175,7 @@ pub(super) struct Driver {
     news_seen: u64,
     id: ShardId,
     measure: Measure,
+    tracing: Tracing,
     /// Bytes of all packets.
     pub(super) bytes_received: u64,
     pub(super) bytes_sent: u64,
@@ -228,6 +230,7 @@ impl Driver {
             news_seen: 0,
             id: parts.id,
             measure: Measure::default(),
+            tracing: Tracing::default(),
             bytes_received: 0,
             bytes_sent: 0,
             accepted: 0,
@@ -295,6 +298,9 @@ impl Driver {
         self.flush_egress();
         if self.measure.has_any(self.shard.counters()) {
             self.measure.end(self.clock.nanos(), self.shard.counters());
+        }
+        if self.tracing.is_on() {
+            self.tracing.bring(&mut self.shard, &mut self.outbox);
         }
         self.rearm_receives();
         self.report_events();
@@ -459,8 +465,8 @@ impl Driver {
                 News::Question(question) => {
                     let figures = self.figures();
                     let (shard, outbox, slots) = (&mut self.shard, &mut self.outbox, &mut self.slots);
-                    let latency = &self.measure.latency;
-                    question.ask(&mut Look { shard, outbox, slots, now: self.now, figures, latency });
+                    let (latency, tracing) = (&self.measure.latency, &mut self.tracing);
+                    question.ask(&mut Look { shard, outbox, slots, tracing, now: self.now, figures, latency });
                     self.close_finished();
                     continue;
                 }

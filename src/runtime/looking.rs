@@ -5,12 +5,15 @@
 
 use std::fmt;
 
+use tokio::sync::mpsc::Sender;
+
 use super::board::Figures;
 use super::measure::Latency;
 use super::process::thread_cpu_nanos;
 use super::slots::Slots;
+use super::tracing::{Sight, Tracing};
 use crate::id::{ConnectionId, Millis};
-use crate::shard::{Input, Outbox, Shard};
+use crate::shard::{Input, Outbox, Shard, Tap};
 
 /// A question for a shard.
 pub(super) struct Question(Box<dyn FnOnce(&mut Look<'_>) + Send>);
@@ -36,6 +39,7 @@ pub struct Look<'a> {
     pub(super) shard: &'a mut Shard,
     pub(super) outbox: &'a mut Outbox,
     pub(super) slots: &'a mut Slots,
+    pub(super) tracing: &'a mut Tracing,
     pub(super) now: Millis,
     pub(super) figures: Figures,
     pub(super) latency: &'a Latency,
@@ -81,6 +85,11 @@ impl Look<'_> {
     /// Lets something happen to the shard.
     pub fn handle(&mut self, input: Input) {
         self.shard.handle(self.now, input, self.outbox);
+    }
+
+    /// Shows what a tap wants from now on, until the other end of `sights` is dropped; what does not fit in is counted.
+    pub fn watch(&mut self, tap: Tap, sights: Sender<Sight>) {
+        self.tracing.begin(self.shard, tap, sights);
     }
 
     /// A connection that is still there.

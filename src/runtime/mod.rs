@@ -13,7 +13,7 @@
 //!   shards tell them.
 //! - `report`, `phrase`, `line`, `journal`: what the operator reads; `census`, `announcer`, `sys`: what can be asked of the broker.
 //!   `window`, `beside`: what a room that is no shard sees and needs (`admin`).
-//!   `looking`: what is asked of a shard from there; `measure`: how long messages are inside.
+//!   `looking`: what is asked of a shard from there; `measure`: how long messages are inside; `tracing`: who watches packets.
 //!   `board`: words between the main thread and the shards. `process`, `watchdog`: what a daemon does with itself and for systemd.
 //!   `clock`.
 //! - `store`: what must outlive the process, on a disk. `keeping`: what it held goes to the shards. `durability`: what is said of it.
@@ -71,6 +71,7 @@ mod start;
 pub mod store;
 mod sys;
 mod tokens;
+mod tracing;
 mod unix_path;
 mod verifier;
 mod watch;
@@ -89,6 +90,7 @@ pub use placement::allowed_cpus;
 pub use policy_files::{check_files, policy_for_questions, policy_of_acl_file};
 pub use report::Tally;
 pub use start::{Open, Reload, Rooms, run};
+pub use tracing::Sight;
 pub use window::{Phase, SessionUser, Shown, Window};
 
 /// What `flag` is made of; its model test puts other ones in their place.

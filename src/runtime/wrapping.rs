@@ -172,6 +172,9 @@ impl Driver {
         let mut flush = Flush::default();
         if egress.has_queued() {
             egress.take(&mut flush);
+            if self.shard.is_tapped() {
+                self.shard.show_sent(id, &flush, &mut self.outbox);
+            }
         } else if !has_output {
             return;
         }

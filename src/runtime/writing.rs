@@ -75,6 +75,9 @@ impl Driver {
         }
         let mut flush = Flush::default();
         egress.take(&mut flush);
+        if self.shard.is_tapped() {
+            self.shard.show_sent(id, &flush, &mut self.outbox);
+        }
         let len = flush.len();
         let is_at_once = is_at_once && flush.splices.is_empty() && !connection.is_broken;
         let sent = if is_at_once { send_now(connection, &flush.bytes) } else { 0 };

@@ -45,6 +45,7 @@ mod run;
 mod scene;
 mod sessions;
 mod subscribe;
+mod tap;
 mod timers;
 
 pub use authenticate::{Applicant, Court, CredentialCheck, Verdict};
@@ -61,6 +62,7 @@ pub use mesh_message::{
     Answer, Cursor, GroupOrigin, MemberChange, MeshAck, MeshBatch, MeshMessage, Outcome, Run, Stamp,
 };
 pub use outbox::{Cause, Event, Outbox};
+pub use tap::{Shown, TAPPED_BYTES_MAX, Tap, Tapped};
 
 use std::sync::Arc;
 
@@ -123,6 +125,7 @@ pub struct Shard {
     ids_generated: u64,
     scratch: carrier::Scratch,
     keep: keep::Keep,
+    taps: tap::Taps,
 }
 
 impl Shard {
@@ -153,6 +156,7 @@ impl Shard {
             ids_generated: 0,
             scratch: carrier::Scratch::default(),
             keep: keep::Keep::new(config.store),
+            taps: tap::Taps::default(),
             config,
         }
     }

@@ -6,6 +6,7 @@
 use super::authenticate::CredentialCheck;
 use super::egress::EgressTable;
 use super::mesh_message::MeshBatch;
+use super::tap::Tapped;
 use crate::auth::Access;
 use crate::id::ConnectionId;
 use crate::store::Batch;
@@ -30,6 +31,8 @@ pub struct Outbox {
     pub synced_ticket: u64,
     /// What happened, for the log.
     pub events: Vec<Event>,
+    /// What taps show.
+    pub tapped: Vec<Tapped>,
 }
 
 impl Outbox {

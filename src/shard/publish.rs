@@ -121,6 +121,9 @@ impl Shard {
         view: &MessageView<'_>,
         outbox: &mut Outbox,
     ) {
+        if self.taps.watch_topics() {
+            self.show_published(source, view, outbox);
+        }
         let origin = if view.retain { self.source_of(source.session) } else { None };
         if publish.qos == QoS::AtMostOnce {
             self.route(now, view, origin, None, outbox);

@@ -51,6 +51,9 @@ impl Shard {
             match self.receive_packet(now, connection, rest, received.shared, outbox) {
                 Ok(length) => consumed += length,
                 Err(next) => {
+                    if self.taps.watch_clients() {
+                        self.show_received(connection, &received.bytes[..consumed], outbox);
+                    }
                     self.finish_turn(now, outbox);
                     if let Some(record) = self.connections.get_mut(connection) {
                         record.is_parked = matches!(next, Next::AwaitMesh | Next::AwaitDrain);
@@ -68,7 +71,7 @@ impl Shard {
         loop {
             let rest = &bytes[taken..];
             let more = match rest.first().map_or(0, |first| first >> 4) {
-                3 => self.receive_run(now, id, rest, outbox),
+                3 if !self.taps.watch_topics() => self.receive_run(now, id, rest, outbox),
                 4..=7 => self.receive_acks(now, id, rest, outbox),
                 _ => 0,
             };

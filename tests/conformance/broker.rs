@@ -183,6 +183,12 @@ impl Broker {
         world.cores.iter_mut().flat_map(|core| std::mem::take(&mut core.outbox.events)).collect()
     }
 
+    /// Does something to a shard that is no input.
+    pub(crate) fn act<T>(&self, shard: usize, act: impl FnOnce(&mut Shard, &mut Outbox) -> T) -> T {
+        let core = &mut self.world.borrow_mut().cores[shard];
+        act(&mut core.shard, &mut core.outbox)
+    }
+
     /// What a shard answers to a question.
     pub(crate) fn look<T>(&self, shard: usize, question: impl FnOnce(&mut Shard, &Outbox) -> T) -> T {
         let core = &mut self.world.borrow_mut().cores[shard];

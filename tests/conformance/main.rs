@@ -47,6 +47,7 @@ mod script;
 mod session;
 mod shared;
 mod subscribe;
+mod taps;
 mod unsubscribe;
 mod warrants;
 mod will;
