@@ -243,7 +243,8 @@ class Poll {
   /** At once, if it is started; then again after its time. */
   async now() {
     clearTimeout(this.timer);
-    if (!this.isOn || document.hidden || this.isLoading) return;
+    // Nor while the token is asked for: each question would be refused, and counted.
+    if (!this.isOn || document.hidden || this.isLoading || $('token-dialog').open) return;
     this.isLoading = true;
     try {
       await this.load();

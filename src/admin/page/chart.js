@@ -10,17 +10,18 @@ function svg(tag, attributes) {
   return made;
 }
 
-/** The next of 1, 2, 5, 10, 20 ..., so that the scale is calm. */
-function niceAbove(value, least) {
-  const wanted = Math.max(value, least);
+/** The next of 1, 2, 5, 10, 20 ... of its unit, so that the scale is calm. */
+function niceAbove(value, least, thousand) {
+  const unit = thousand ** Math.floor(Math.log(Math.max(value, least)) / Math.log(thousand) + 1e-9);
+  const wanted = Math.max(value, least) / unit;
   const ten = 10 ** Math.floor(Math.log10(wanted));
-  return [1, 2, 5, 10].map((step) => step * ten).find((step) => step >= wanted * 0.9999);
+  return unit * [1, 2, 5, 10].map((step) => step * ten).find((step) => step >= wanted * 0.9999);
 }
 
-/** `lines`: names; the first is filled below. `format(value)`; `least`: the smallest scale. */
+/** `lines`: names; the first is filled below. `format(value)`; `least`: the smallest scale; `thousand`: 1024 for bytes. */
 class Chart {
-  constructor(host, { title, lines, format, least = 1 }) {
-    Object.assign(this, { lines, format, least, points: [], looked: null });
+  constructor(host, { title, lines, format, least = 1, thousand = 1000 }) {
+    Object.assign(this, { lines, format, least, thousand, points: [], looked: null });
     this.svg = svg('svg', { viewBox: `0 0 ${CHART_WIDTH} ${CHART_HEIGHT}`, preserveAspectRatio: 'none', role: 'img', 'aria-label': `${title}, the last five minutes` });
     this.area = svg('path', { class: 'area line-0' });
     this.paths = lines.map((_, at) => svg('path', { class: `line line-${at}` }));
@@ -35,7 +36,7 @@ class Chart {
     plot.prepend(this.svg);
     plot.addEventListener('pointermove', (event) => this.look(event.offsetX / plot.clientWidth));
     plot.addEventListener('pointerleave', () => this.look(null));
-    this.foot = el('p', { class: 'foot' });
+    this.foot = el('table', { class: 'foot' });
     host.append(el('h2', {}, title), el('p', { class: 'legend' }, ...legend), plot, this.foot);
   }
 
@@ -45,6 +46,16 @@ class Chart {
     const oldest = at - CHART_SECS * 1000;
     while (this.points[0].at < oldest) this.points.shift();
     this.draw();
+  }
+
+  /** Rows of text below the chart, the first with the names of the columns. */
+  tell(rows) {
+    rows.forEach((texts, at) => {
+      while (this.foot.rows.length <= at) {
+        this.foot.append(el('tr', {}, ...texts.map((_, column) => el(at === 0 || column === 0 ? 'th' : 'td', { scope: at === 0 ? 'col' : column === 0 ? 'row' : null }))));
+      }
+      texts.forEach((text, column) => setText(this.foot.rows[at].cells[column], text));
+    });
   }
 
   look(share) {
@@ -57,7 +68,7 @@ class Chart {
     if (!last) return;
     const begin = last.at - CHART_SECS * 1000;
     const highest = Math.max(0, ...this.points.flatMap(({ values }) => values.filter(isNumber)));
-    const top = niceAbove(highest, this.least);
+    const top = niceAbove(highest, this.least, this.thousand);
     const x = (at) => ((at - begin) / (CHART_SECS * 1000)) * CHART_WIDTH;
     const y = (value) => CHART_HEIGHT - 1 - (value / top) * (CHART_HEIGHT - 3);
     this.paths.forEach((path, line) => path.setAttribute('d', this.trace(line, x, y).map((run) => `M${run.join('L')}`).join('')));

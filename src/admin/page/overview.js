@@ -13,13 +13,13 @@ function makeTiles() {
     charts[name] = new Chart(host, options);
   };
   tile('messages', { title: 'Messages', lines: ['in', 'out'], format: rate, least: 10 });
-  tile('bytes', { title: 'Bytes on the sockets', lines: ['in', 'out'], format: byteRate, least: 1000 });
-  tile('latency', { title: 'Latency in the broker, p99', lines: ['local', 'cross-shard'], format: micros, least: 100 });
+  tile('bytes', { title: 'Bytes on the sockets', lines: ['in', 'out'], format: byteRate, least: 1024, thousand: 1024 });
+  tile('latency', { title: 'Latency in the broker, p99', lines: ['local', 'cross'], format: micros, least: 100 });
   tile('refused', { title: 'Refused', lines: ['drops', 'denials'], format: rate, least: 1 });
 }
 
 const now = new Facts($('now'), [
-  'Clients connected', 'Sessions', 'Connections', 'Connects', 'Subscriptions', 'Shared subscriptions', 'Retained messages', 'Queued messages', 'In flight', 'Memory held for clients', 'Store',
+  'Clients connected', 'Sessions', 'Connections', 'Connects', 'Subscriptions', 'Retained messages', 'Queued messages', 'In flight', 'Memory held for clients', 'Store',
 ]);
 
 function sum(values) {
@@ -27,12 +27,12 @@ function sum(values) {
 }
 
 function byQos(values) {
-  return Array.isArray(values) ? values.map((value) => brief(value)).join(' · ') : UNKNOWN;
+  const parts = Array.isArray(values) ? values : [null, null, null];
+  return parts.map((value) => brief(value));
 }
 
 function quantiles(latency) {
-  if (!latency || !isNumber(latency.p50)) return 'none in the last seconds';
-  return `p50 ${micros(latency.p50)}, p90 ${micros(latency.p90)}, p99 ${micros(latency.p99)}, max ${micros(latency.max)}`;
+  return [latency?.p50, latency?.p90, latency?.p99, latency?.max].map(micros);
 }
 
 function storeText(store) {
@@ -47,35 +47,27 @@ function drawOverview(overview, at) {
   charts.bytes.push(at, [rates.bytes_received_per_sec, rates.bytes_sent_per_sec]);
   charts.latency.push(at, [latency.local?.p99, latency.cross_shard?.p99]);
   charts.refused.push(at, [rates.drops_per_sec, rates.denials_per_sec]);
-  setLines(charts.messages.foot, [
-    `QoS 0 · 1 · 2 in: ${byQos(rates.messages_received_per_sec)}; out: ${byQos(rates.messages_sent_per_sec)}`,
-    `since the start: ${brief(sum(totals.messages_received))} in, ${brief(sum(totals.messages_sent))} out`,
+  charts.messages.tell([
+    ['', 'QoS 0', 'QoS 1', 'QoS 2', 'in all'],
+    ['in', ...byQos(rates.messages_received_per_sec), brief(sum(totals.messages_received))],
+    ['out', ...byQos(rates.messages_sent_per_sec), brief(sum(totals.messages_sent))],
   ]);
-  setLines(charts.bytes.foot, [`since the start: ${bytes(totals.bytes_received)} in, ${bytes(totals.bytes_sent)} out`, 'with all that MQTT and WebSocket add']);
-  setLines(charts.latency.foot, [`local: ${quantiles(latency.local)}`, `cross-shard: ${quantiles(latency.cross_shard)}`]);
-  const isClean = totals.drops === 0 && totals.denials === 0;
-  setLines(charts.refused.foot, isClean
-    ? ['Nothing was dropped or denied since the start.', '']
-    : [`since the start: ${count(totals.drops)} dropped, ${count(totals.denials)} denied`, 'reasons stand below']);
+  charts.bytes.tell([['', 'since the start'], ['in', bytes(totals.bytes_received)], ['out', bytes(totals.bytes_sent)]]);
+  charts.latency.tell([['', 'p50', 'p90', 'p99', 'max'], ['local', ...quantiles(latency.local)], ['cross-shard', ...quantiles(latency.cross_shard)]]);
+  charts.refused.tell([['', 'since the start'], ['drops', totals.drops === 0 ? 'none' : count(totals.drops)], ['denials', totals.denials === 0 ? 'none' : count(totals.denials)]]);
   const heldShare = overview.held_bytes_max > 0 ? ` of ${bytes(overview.held_bytes_max)} (${percent(overview.held_bytes / overview.held_bytes_max)})` : '';
   now.set({
     'Clients connected': count(clients.connected),
     Sessions: count(clients.sessions),
     Connections: count(clients.connections),
     Connects: rate(rates.connects_per_sec),
-    Subscriptions: count(overview.subscriptions),
-    'Shared subscriptions': count(overview.shared_subscriptions),
+    Subscriptions: `${count(overview.subscriptions)}${overview.shared_subscriptions > 0 ? `, ${count(overview.shared_subscriptions)} shared` : ''}`,
     'Retained messages': count(overview.retained?.messages),
     'Queued messages': count(overview.queued_messages),
     'In flight': count(overview.inflight_messages),
     'Memory held for clients': `${bytes(overview.held_bytes)}${heldShare}`,
     Store: storeText(overview.store),
   });
-}
-
-function setLines(node, lines) {
-  while (node.children.length < lines.length) node.append(el('span'));
-  lines.forEach((line, at) => setText(node.children[at], line));
 }
 
 // ---- Tables ----
@@ -178,7 +170,7 @@ const overviewPart = {
       fillFrom(dropTable, async () => bitten((await api('drops')).items).slice(0, LIST_ROWS)),
     ])),
     new Poll(LISTS_MS, () => Promise.all([
-      fillFrom(slowTable, async () => (await clientsBy('slowest')).items.filter((client) => client.slow_because)),
+      fillFrom(slowTable, async () => (await clientsBy('slowest')).items.filter((client) => client.slow_because || client.queued_messages > 0)),
       fillFrom(talkerTable, async () => (await clientsBy('talkers')).items.filter((client) => client.bytes_received_per_sec > 0)),
       fillFrom(hotTable, async () => (await api('topics', { query: { limit: LIST_ROWS } })).items),
     ])),
