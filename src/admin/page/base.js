@@ -38,7 +38,10 @@ function shown(text) {
   const part = whole.length > LETTERS_SHOWN_MAX ? `${whole.slice(0, LETTERS_SHOWN_MAX)}…` : whole;
   return part
     .replace(/[\u0000-\u001f]/g, (letter) => String.fromCharCode(0x2400 + letter.charCodeAt(0)))
-    .replace(/[\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]/g, (letter) => `[U+${letter.charCodeAt(0).toString(16).toUpperCase().padStart(4, '0')}]`);
+    .replace(
+      /[\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]/g,
+      (letter) => `[U+${letter.charCodeAt(0).toString(16).toUpperCase().padStart(4, '0')}]`,
+    );
 }
 
 function isNumber(value) {
@@ -224,6 +227,8 @@ function part(name) {
 /** Calls `load` every so often while it is started and somebody sees the page. */
 class Poll {
   static all = new Set();
+  /** Until the first answer came, one question is enough to hear that a token is wanted, or that nobody is there. */
+  static isAnswered = false;
 
   constructor(everyMs, load) {
     Object.assign(this, { everyMs, load, isOn: false, isLoading: false, timer: 0 });
@@ -244,7 +249,8 @@ class Poll {
   async now() {
     clearTimeout(this.timer);
     // Nor while the token is asked for: each question would be refused, and counted.
-    if (!this.isOn || document.hidden || this.isLoading || $('token-dialog').open) return;
+    const isHeld = document.hidden || $('token-dialog').open || !(Poll.isAnswered || this.isFirst);
+    if (!this.isOn || isHeld || this.isLoading) return;
     this.isLoading = true;
     try {
       await this.load();
@@ -255,9 +261,11 @@ class Poll {
   }
 }
 
-document.addEventListener('visibilitychange', () => {
+function askAgain() {
   for (const poll of Poll.all) poll.now();
-});
+}
+
+document.addEventListener('visibilitychange', askAgain);
 
 /** What all parts know of the broker: its last overview. */
 const broker = { overview: null };
@@ -299,4 +307,3 @@ function askIfSure({ title, text, yes, more, run }) {
   dialog.showModal();
   $('sure-no').focus();
 }
-

@@ -20,17 +20,19 @@ async function loadConfig() {
   }
 }
 
-$('reload').addEventListener('click', () => askIfSure({
-  title: 'Read the files again?',
-  text: 'Users, rights, certificates and listeners are as the files say from then on; a mistake in them changes nothing.',
-  yes: 'Read them',
-  run: async () => {
-    setText($('reload-told'), '');
-    const { told } = await api('reload', { method: 'POST' });
-    setText($('reload-told'), told);
-    await loadConfig();
-  },
-}));
+$('reload').addEventListener('click', () =>
+  askIfSure({
+    title: 'Read the files again?',
+    text: 'Users, rights, certificates and listeners are as the files say from then on; a mistake in them changes nothing.',
+    yes: 'Read them',
+    run: async () => {
+      setText($('reload-told'), '');
+      const { told } = await api('reload', { method: 'POST' });
+      setText($('reload-told'), told);
+      await loadConfig();
+    },
+  }),
+);
 
 const brokerPart = {
   polls: [],
@@ -46,4 +48,3 @@ const brokerPart = {
     if (broker.overview && !mayChange()) setText($('reload-told'), CHANGES_ARE_OFF);
   },
 };
-

@@ -22,16 +22,24 @@ function niceAbove(value, least, thousand) {
 class Chart {
   constructor(host, { title, lines, format, least = 1, thousand = 1000 }) {
     Object.assign(this, { lines, format, least, thousand, points: [], looked: null });
-    this.svg = svg('svg', { viewBox: `0 0 ${CHART_WIDTH} ${CHART_HEIGHT}`, preserveAspectRatio: 'none', role: 'img', 'aria-label': `${title}, the last five minutes` });
+    this.svg = svg('svg', {
+      viewBox: `0 0 ${CHART_WIDTH} ${CHART_HEIGHT}`,
+      preserveAspectRatio: 'none',
+      role: 'img',
+      'aria-label': `${title}, the last five minutes`,
+    });
     this.area = svg('path', { class: 'area line-0' });
     this.paths = lines.map((_, at) => svg('path', { class: `line line-${at}` }));
     this.mark = svg('path', { class: 'mark' });
-    for (const height of [0.25, 0.5, 0.75]) this.svg.append(svg('path', { class: 'grid', d: `M0 ${CHART_HEIGHT * height}H${CHART_WIDTH}` }));
+    for (const height of [0.25, 0.5, 0.75])
+      this.svg.append(svg('path', { class: 'grid', d: `M0 ${CHART_HEIGHT * height}H${CHART_WIDTH}` }));
     this.svg.append(this.area, ...this.paths, this.mark);
     this.top = el('span', { class: 'scale' });
     this.when = el('span', { class: 'when' }, 'last 5 min');
     this.values = lines.map(() => el('b', {}, UNKNOWN));
-    const legend = lines.map((name, at) => el('span', { class: 'key' }, el('i', { class: `swatch line-${at}` }), `${name} `, this.values[at]));
+    const legend = lines.map((name, at) =>
+      el('span', { class: 'key' }, el('i', { class: `swatch line-${at}` }), `${name} `, this.values[at]),
+    );
     const plot = el('div', { class: 'plot' }, this.top, this.when);
     plot.prepend(this.svg);
     plot.addEventListener('pointermove', (event) => this.look(event.offsetX / plot.clientWidth));
@@ -52,7 +60,15 @@ class Chart {
   tell(rows) {
     rows.forEach((texts, at) => {
       while (this.foot.rows.length <= at) {
-        this.foot.append(el('tr', {}, ...texts.map((_, column) => el(at === 0 || column === 0 ? 'th' : 'td', { scope: at === 0 ? 'col' : column === 0 ? 'row' : null }))));
+        this.foot.append(
+          el(
+            'tr',
+            {},
+            ...texts.map((_, column) =>
+              el(at === 0 || column === 0 ? 'th' : 'td', { scope: at === 0 ? 'col' : column === 0 ? 'row' : null }),
+            ),
+          ),
+        );
       }
       texts.forEach((text, column) => setText(this.foot.rows[at].cells[column], text));
     });
@@ -71,7 +87,14 @@ class Chart {
     const top = niceAbove(highest, this.least, this.thousand);
     const x = (at) => ((at - begin) / (CHART_SECS * 1000)) * CHART_WIDTH;
     const y = (value) => CHART_HEIGHT - 1 - (value / top) * (CHART_HEIGHT - 3);
-    this.paths.forEach((path, line) => path.setAttribute('d', this.trace(line, x, y).map((run) => `M${run.join('L')}`).join('')));
+    this.paths.forEach((path, line) =>
+      path.setAttribute(
+        'd',
+        this.trace(line, x, y)
+          .map((run) => `M${run.join('L')}`)
+          .join(''),
+      ),
+    );
     const runs = this.trace(0, x, y).filter((run) => run.length > 1);
     const closed = (run) => `M${run[0].split(' ')[0]} ${CHART_HEIGHT}L${run.join('L')}L${run.at(-1).split(' ')[0]} ${CHART_HEIGHT}Z`;
     this.area.setAttribute('d', runs.map(closed).join(''));
@@ -97,4 +120,3 @@ class Chart {
     return runs.filter((run) => run.length > 0);
   }
 }
-

@@ -18,7 +18,12 @@ const clientTable = new Table($('client-table'), {
   columns: [
     { label: 'Client', text: (client) => shown(client.client_id), href: (client) => clientLink(client.client_id), isName: true },
     { label: 'User', text: (client) => shown(client.user), isName: true },
-    { label: 'State', text: (client) => (client.connected ? 'connected' : 'away'), tip: stateText, tone: (client) => (client.connected ? 'good' : 'dim') },
+    {
+      label: 'State',
+      text: (client) => (client.connected ? 'connected' : 'away'),
+      tip: stateText,
+      tone: (client) => (client.connected ? 'good' : 'dim'),
+    },
     { label: 'Address', text: (client) => shown(client.address), isName: true },
     { label: 'MQTT', text: (client) => shown(client.protocol), isNumber: true, isMinor: true },
     { label: 'Shard', text: (client) => `${client.shard}`, isNumber: true, isMinor: true },
@@ -32,7 +37,13 @@ const clientTable = new Table($('client-table'), {
 
 const clientPager = new Pager($('client-pager'), clientTable, (cursor) => {
   const order = $('client-order').value;
-  const query = { filter: $('client-filter').value, connected: $('client-connected').value, order: order === 'none' ? '' : order, limit: CLIENTS_SHOWN, cursor };
+  const query = {
+    filter: $('client-filter').value,
+    connected: $('client-connected').value,
+    order: order === 'none' ? '' : order,
+    limit: CLIENTS_SHOWN,
+    cursor,
+  };
   return api('clients', { query });
 });
 
@@ -58,24 +69,67 @@ class ClientDetail {
     this.title = el('h2', { class: 'title', tabindex: '-1' }, shown(id));
     this.because = el('p', { class: 'because', role: 'status', hidden: true });
     this.error = el('p', { class: 'bad', role: 'alert', hidden: true });
-    this.kick = el('button', { type: 'button', class: 'danger', onclick: () => this.askToKick(), 'aria-describedby': 'kick-told' }, 'Disconnect…');
+    this.kick = el(
+      'button',
+      { type: 'button', class: 'danger', onclick: () => this.askToKick(), 'aria-describedby': 'kick-told' },
+      'Disconnect…',
+    );
     this.told = el('span', { class: 'told', id: 'kick-told' });
     const list = el('dl', { class: 'figures' });
     this.facts = new Facts(list, [
-      'State', 'User', 'Address', 'Listener', 'MQTT', 'Shard', 'Keep alive', 'Idle for', 'Queued', 'In flight', 'Acknowledgements due', 'Not sent yet', 'Held for it',
-      'Messages from it', 'Bytes from · to it', 'Sends now', 'Pressure', 'Session expiry', 'Will', 'Last disconnect',
+      'State',
+      'User',
+      'Address',
+      'Listener',
+      'MQTT',
+      'Shard',
+      'Keep alive',
+      'Idle for',
+      'Queued',
+      'In flight',
+      'Acknowledgements due',
+      'Not sent yet',
+      'Held for it',
+      'Messages from it',
+      'Bytes from · to it',
+      'Sends now',
+      'Pressure',
+      'Session expiry',
+      'Will',
+      'Last disconnect',
     ]);
     const [subscriptions, queue] = [el('div'), el('div')];
-    this.body = el('div', {},
+    this.body = el(
+      'div',
+      {},
       el('section', { class: 'panel', 'aria-label': 'Facts' }, list),
-      el('div', { class: 'pair' },
+      el(
+        'div',
+        { class: 'pair' },
         el('section', { class: 'panel' }, el('h2', {}, 'Subscriptions'), subscriptions),
-        el('section', { class: 'panel' }, el('h2', {}, 'First of its queue'), queue)));
-    this.node = el('article', {},
+        el('section', { class: 'panel' }, el('h2', {}, 'First of its queue'), queue),
+      ),
+    );
+    this.node = el(
+      'article',
+      {},
       el('p', { class: 'more' }, el('a', { href: '#clients' }, '← All clients')),
-      el('div', { class: 'title-line' }, this.title,
-        el('p', { class: 'buttons' }, el('a', { class: 'button', href: `#trace/client/${encodeURIComponent(id)}` }, 'Trace its packets'), this.kick)),
-      this.told, this.because, this.error, this.body);
+      el(
+        'div',
+        { class: 'title-line' },
+        this.title,
+        el(
+          'p',
+          { class: 'buttons' },
+          el('a', { class: 'button', href: `#trace/client/${encodeURIComponent(id)}` }, 'Trace its packets'),
+          this.kick,
+        ),
+      ),
+      this.told,
+      this.because,
+      this.error,
+      this.body,
+    );
     this.subscriptions = new Table(subscriptions, {
       label: 'Subscriptions',
       key: (one) => one.filter,
@@ -83,7 +137,7 @@ class ClientDetail {
       columns: [
         { label: 'Filter', text: (one) => shown(one.filter), isName: true },
         { label: 'QoS', text: (one) => `${one.qos}`, isNumber: true },
-        { label: 'Options', text: optionsOf },
+        { label: 'Options', text: optionsOf, isWide: true },
       ],
     });
     this.queue = new Table(queue, {
@@ -101,7 +155,10 @@ class ClientDetail {
 
   async load() {
     try {
-      const [client, queue] = await Promise.all([api(`clients/${part(this.id)}`), api(`clients/${part(this.id)}/queue`, { query: { limit: QUEUE_SHOWN } })]);
+      const [client, queue] = await Promise.all([
+        api(`clients/${part(this.id)}`),
+        api(`clients/${part(this.id)}/queue`, { query: { limit: QUEUE_SHOWN } }),
+      ]);
       this.draw(client, queue.items);
     } catch (error) {
       this.client = null;
@@ -118,7 +175,6 @@ class ClientDetail {
     setHidden(this.error, true);
     setText(this.because, client.slow_because ? `Slow: ${shown(client.slow_because)}` : '');
     setHidden(this.because, !client.slow_because);
-    const { will } = client;
     this.facts.set({
       State: stateText(client),
       User: shown(client.user),
@@ -127,8 +183,14 @@ class ClientDetail {
       MQTT: shown(client.protocol),
       Shard: `${client.shard}`,
       'Keep alive': client.keep_alive_secs === 0 ? 'none' : span(client.keep_alive_secs),
-      'Idle for': isNumber(client.idle_ms) ? (client.idle_ms < 1000 ? `${Math.round(client.idle_ms)}${THIN}ms` : span(client.idle_ms / 1000)) : UNKNOWN,
-      Queued: isNumber(client.queue_bytes) ? `${count(client.queued_messages)} (${bytes(client.queue_bytes)})` : count(client.queued_messages),
+      'Idle for': isNumber(client.idle_ms)
+        ? client.idle_ms < 1000
+          ? `${Math.round(client.idle_ms)}${THIN}ms`
+          : span(client.idle_ms / 1000)
+        : UNKNOWN,
+      Queued: isNumber(client.queue_bytes)
+        ? `${count(client.queued_messages)} (${bytes(client.queue_bytes)})`
+        : count(client.queued_messages),
       'In flight': count(client.inflight_messages),
       'Acknowledgements due': count(client.owed_acks),
       'Not sent yet': bytes(client.backlog_bytes),
@@ -137,8 +199,13 @@ class ClientDetail {
       'Bytes from · to it': `${bytes(client.bytes_received)} · ${bytes(client.bytes_sent)}`,
       'Sends now': byteRate(client.bytes_received_per_sec),
       Pressure: client.pressure ?? UNKNOWN,
-      'Session expiry': client.session_expiry_secs === 0 ? 'ends with the connection' : client.session_expiry_secs === 4294967295 ? 'never' : span(client.session_expiry_secs),
-      Will: will ? `${shown(will.topic)}, QoS ${will.qos}${will.retain ? ', retained' : ''}, ${bytes(will.payload_bytes)}${will.delay_secs > 0 ? `, after ${span(will.delay_secs)}` : ''}` : 'none',
+      'Session expiry':
+        client.session_expiry_secs === 0
+          ? 'ends with the connection'
+          : client.session_expiry_secs === 4294967295
+            ? 'never'
+            : span(client.session_expiry_secs),
+      Will: willText(client.will),
       'Last disconnect': shown(client.last_disconnect),
     });
     this.subscriptions.update(client.subscription_list ?? []);
@@ -165,9 +232,19 @@ class ClientDetail {
   }
 }
 
+function willText(will) {
+  if (!will) return 'none';
+  const delay = will.delay_secs > 0 ? `, after ${span(will.delay_secs)}` : '';
+  return `${shown(will.topic)}, QoS ${will.qos}${will.retain ? ', retained' : ''}, ${bytes(will.payload_bytes)}${delay}`;
+}
+
 function optionsOf(one) {
-  const options = [one.no_local && 'no local', one.retain_as_published && 'retain as published', one.retain_handling > 0 && `retain handling ${one.retain_handling}`,
-    isNumber(one.subscription_id) && one.subscription_id > 0 && `identifier ${one.subscription_id}`];
+  const options = [
+    one.no_local && 'no local',
+    one.retain_as_published && 'retain as published',
+    one.retain_handling > 0 && `retain handling ${one.retain_handling}`,
+    isNumber(one.subscription_id) && one.subscription_id > 0 && `identifier ${one.subscription_id}`,
+  ];
   return options.filter(Boolean).join(', ');
 }
 
@@ -189,4 +266,3 @@ const clientsPart = {
     }
   },
 };
-

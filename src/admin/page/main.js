@@ -2,7 +2,15 @@
 
 const STATE_MS = 1000;
 
-const parts = { overview: overviewPart, clients: clientsPart, topics: topicsPart, refusals: refusalsPart, tryout: tryoutPart, trace: tracePart, broker: brokerPart };
+const parts = {
+  overview: overviewPart,
+  clients: clientsPart,
+  topics: topicsPart,
+  refusals: refusalsPart,
+  tryout: tryoutPart,
+  trace: tracePart,
+  broker: brokerPart,
+};
 const names = Object.keys(parts);
 const state = { answeredAt: null, askedAt: Date.now(), error: null, shown: null };
 
@@ -19,9 +27,8 @@ function problemsNow() {
   const since = (Date.now() - (state.answeredAt ?? state.askedAt)) / 1000;
   const isSilent = state.error.status === 0;
   const text = isSilent ? 'The broker does not answer.' : `The broker's answer is ${state.error.status}: ${state.error.message}`;
-  const remedy = isSilent
-    ? `${state.answeredAt === null ? 'It has not answered since this page was opened' : 'What stands below is what it said last'}. Look whether its process runs, and at the end of its log.`
-    : 'What stands below is what it said last.';
+  const last = state.answeredAt === null ? 'It has not answered since this page was opened.' : 'What stands below is what it said last.';
+  const remedy = isSilent ? `${last} Look whether its process runs, and at the end of its log.` : last;
   return [{ severity: 'critical', text, remedy, since }, ...all];
 }
 
@@ -30,8 +37,17 @@ function drawProblems(problems) {
   const key = JSON.stringify(problems.map(({ severity, text, remedy }) => [severity, text, remedy]));
   if (host.dataset.key !== key) {
     host.dataset.key = key;
-    host.replaceChildren(...problems.map(({ severity, text, remedy }) =>
-      el('div', { class: `problem ${severity}` }, el('b', {}, SEVERITIES[severity] ?? severity), el('span', { class: 'what' }, shown(text)), remedy ? el('span', { class: 'remedy' }, shown(remedy)) : null)));
+    host.replaceChildren(
+      ...problems.map(({ severity, text, remedy }) =>
+        el(
+          'div',
+          { class: `problem ${severity}` },
+          el('b', {}, SEVERITIES[severity] ?? severity),
+          el('span', { class: 'what' }, shown(text)),
+          remedy ? el('span', { class: 'remedy' }, shown(remedy)) : null,
+        ),
+      ),
+    );
   }
 }
 
@@ -83,6 +99,7 @@ const overviewPoll = new Poll(OVERVIEW_MS, async () => {
     broker.overview = overview;
     state.answeredAt = Date.now();
     state.error = null;
+    if (!Poll.isAnswered) begin();
     drawFacts(overview);
     drawOverview(overview, state.answeredAt);
     if (state.shown === 'broker') brokerPart.draw();
@@ -93,6 +110,14 @@ const overviewPoll = new Poll(OVERVIEW_MS, async () => {
   }
   drawState();
 });
+
+overviewPoll.isFirst = true;
+
+/** What the parts show when the broker has answered for the first time. */
+function begin() {
+  Poll.isAnswered = true;
+  go();
+}
 
 // ---- Tabs ----
 
@@ -126,6 +151,7 @@ function go() {
   }
   state.shown = name;
   $('problems').classList.toggle('brief', name !== 'overview');
+  if (!Poll.isAnswered) return;
   parts[name].show?.(words);
   for (const poll of parts[name].polls) poll.start();
 }
@@ -172,8 +198,9 @@ $('token-form').addEventListener('submit', (event) => {
   }
   sessionStorage.setItem(TOKEN_KEY, token);
   $('token-dialog').close();
-  overviewPoll.now();
-  go();
+  state.error = null;
+  drawState();
+  askAgain();
 });
 // Without a token there is nothing to see.
 $('token-dialog').addEventListener('cancel', (event) => event.preventDefault());
@@ -188,4 +215,3 @@ makeTiles();
 go();
 overviewPoll.start();
 setInterval(drawState, STATE_MS);
-

@@ -4,11 +4,40 @@ const PACKET_BYTES_MAX = 1 << 20;
 const KEEP_ALIVE_SECS = 60;
 
 const REASONS = {
-  0x00: 'success', 0x04: 'disconnected with its will', 0x10: 'nobody subscribes to it', 0x11: 'there was no such subscription', 0x80: 'unspecified error', 0x81: 'malformed packet', 0x82: 'protocol error',
-  0x83: 'the broker does not take it', 0x84: 'protocol version not taken', 0x85: 'client id not taken', 0x86: 'wrong user name or password', 0x87: 'not authorized', 0x88: 'broker not available', 0x89: 'broker busy',
-  0x8a: 'banned', 0x8b: 'the broker stops', 0x8c: 'authentication method not taken', 0x8d: 'keep alive timeout', 0x8e: 'another client has taken its session', 0x8f: 'topic filter not taken', 0x90: 'topic name not taken',
-  0x91: 'packet identifier in use', 0x93: 'receive maximum exceeded', 0x95: 'packet too large', 0x96: 'message rate too high', 0x97: 'quota exceeded', 0x98: 'administrative action', 0x99: 'payload format not taken',
-  0x9a: 'retain not taken', 0x9b: 'QoS not taken', 0x9e: 'shared subscriptions not taken', 0x9f: 'connection rate exceeded', 0xa0: 'maximum connect time', 0xa2: 'wildcards not taken',
+  0x00: 'success',
+  0x04: 'disconnected with its will',
+  0x10: 'nobody subscribes to it',
+  0x11: 'there was no such subscription',
+  0x80: 'unspecified error',
+  0x81: 'malformed packet',
+  0x82: 'protocol error',
+  0x83: 'the broker does not take it',
+  0x84: 'protocol version not taken',
+  0x85: 'client id not taken',
+  0x86: 'wrong user name or password',
+  0x87: 'not authorized',
+  0x88: 'broker not available',
+  0x89: 'broker busy',
+  0x8a: 'banned',
+  0x8b: 'the broker stops',
+  0x8c: 'authentication method not taken',
+  0x8d: 'keep alive timeout',
+  0x8e: 'another client has taken its session',
+  0x8f: 'topic filter not taken',
+  0x90: 'topic name not taken',
+  0x91: 'packet identifier in use',
+  0x93: 'receive maximum exceeded',
+  0x95: 'packet too large',
+  0x96: 'message rate too high',
+  0x97: 'quota exceeded',
+  0x98: 'administrative action',
+  0x99: 'payload format not taken',
+  0x9a: 'retain not taken',
+  0x9b: 'QoS not taken',
+  0x9e: 'shared subscriptions not taken',
+  0x9f: 'connection rate exceeded',
+  0xa0: 'maximum connect time',
+  0xa2: 'wildcards not taken',
 };
 
 function reasonText(code, properties) {
@@ -134,12 +163,22 @@ class Reader {
 /** One connection. `on.joined()`, `on.message(message)`, `on.left(why)`: each `left` is the end of it. */
 class MqttClient {
   constructor(url, { clientId, user, password }, on) {
-    Object.assign(this, { on, keptBytes: new Uint8Array(0), nextId: 1, waiting: new Map(), isJoined: false, isOver: false, pinger: 0, isPinged: false });
+    Object.assign(this, {
+      on,
+      keptBytes: new Uint8Array(0),
+      nextId: 1,
+      waiting: new Map(),
+      isJoined: false,
+      isOver: false,
+      pinger: 0,
+      isPinged: false,
+    });
     this.socket = new WebSocket(url, 'mqtt');
     this.socket.binaryType = 'arraybuffer';
     this.socket.onopen = () => this.connect(clientId, user, password);
     this.socket.onmessage = (event) => this.take(new Uint8Array(event.data));
-    this.socket.onclose = (event) => this.end(this.isJoined ? `the connection was closed${event.code === 1006 ? '' : ` (WebSocket ${event.code})`}` : 'no connection');
+    this.socket.onclose = (event) =>
+      this.end(this.isJoined ? `the connection was closed${event.code === 1006 ? '' : ` (WebSocket ${event.code})`}` : 'no connection');
   }
 
   connect(clientId, user, password) {
@@ -202,16 +241,24 @@ class MqttClient {
 
   handle(first, reader) {
     switch (first >> 4) {
-      case 2: return this.joined(reader);
-      case 3: return this.message(first, reader);
-      case 4: return this.acknowledged(reader, false);
-      case 9: case 11: return this.acknowledged(reader, true);
-      case 13: this.isPinged = false; return undefined;
+      case 2:
+        return this.joined(reader);
+      case 3:
+        return this.message(first, reader);
+      case 4:
+        return this.acknowledged(reader, false);
+      case 9:
+      case 11:
+        return this.acknowledged(reader, true);
+      case 13:
+        this.isPinged = false;
+        return undefined;
       case 14: {
         const code = reader.left > 0 ? reader.byte() : 0;
         return this.end(`the broker says ${reasonText(code, reader.left > 0 ? reader.properties() : null)}`);
       }
-      default: throw new Error(`the broker sent a packet of type ${first >> 4}`);
+      default:
+        throw new Error(`the broker sent a packet of type ${first >> 4}`);
     }
   }
 
@@ -286,4 +333,3 @@ class MqttClient {
     return null;
   }
 }
-

@@ -3,6 +3,9 @@
 const OVERVIEW_MS = 2000;
 const LISTS_MS = 4000;
 const LIST_ROWS = 8;
+/** Of lists with a sentence in each row. */
+const SENTENCES = 6;
+const SENTENCES_PLACE = 10;
 
 const charts = {};
 
@@ -19,7 +22,16 @@ function makeTiles() {
 }
 
 const now = new Facts($('now'), [
-  'Clients connected', 'Sessions', 'Connections', 'Connects', 'Subscriptions', 'Retained messages', 'Queued messages', 'In flight', 'Memory held for clients', 'Store',
+  'Clients connected',
+  'Sessions',
+  'Connections',
+  'Connects',
+  'Subscriptions',
+  'Retained messages',
+  'Queued messages',
+  'In flight',
+  'Memory held for clients',
+  'Store',
 ]);
 
 function sum(values) {
@@ -37,7 +49,9 @@ function quantiles(latency) {
 
 function storeText(store) {
   if (!store) return 'none: sessions and retained messages end with the process';
-  const commit = isNumber(store.commit_ms?.p99) ? `, a commit takes ${micros(store.commit_ms.p50 * 1000)} (p99 ${micros(store.commit_ms.p99 * 1000)})` : '';
+  const commit = isNumber(store.commit_ms?.p99)
+    ? `, a commit takes ${micros(store.commit_ms.p50 * 1000)} (p99 ${micros(store.commit_ms.p99 * 1000)})`
+    : '';
   return `${store.state}, ${many(store.commits, 'commit')}${commit}, ${count(store.waiting_records)} waiting, ${bytes(store.bytes)}`;
 }
 
@@ -52,16 +66,31 @@ function drawOverview(overview, at) {
     ['in', ...byQos(rates.messages_received_per_sec), brief(sum(totals.messages_received))],
     ['out', ...byQos(rates.messages_sent_per_sec), brief(sum(totals.messages_sent))],
   ]);
-  charts.bytes.tell([['', 'since the start'], ['in', bytes(totals.bytes_received)], ['out', bytes(totals.bytes_sent)]]);
-  charts.latency.tell([['', 'p50', 'p90', 'p99', 'max'], ['local', ...quantiles(latency.local)], ['cross-shard', ...quantiles(latency.cross_shard)]]);
-  charts.refused.tell([['', 'since the start'], ['drops', totals.drops === 0 ? 'none' : count(totals.drops)], ['denials', totals.denials === 0 ? 'none' : count(totals.denials)]]);
-  const heldShare = overview.held_bytes_max > 0 ? ` of ${bytes(overview.held_bytes_max)} (${percent(overview.held_bytes / overview.held_bytes_max)})` : '';
+  charts.bytes.tell([
+    ['', 'since the start'],
+    ['in', bytes(totals.bytes_received)],
+    ['out', bytes(totals.bytes_sent)],
+  ]);
+  const isSilent = !isNumber(latency.local?.p50) && !isNumber(latency.cross_shard?.p50);
+  charts.latency.tell([
+    [isSilent ? 'nothing sent lately' : '', 'p50', 'p90', 'p99', 'max'],
+    ['local', ...quantiles(latency.local)],
+    ['cross-shard', ...quantiles(latency.cross_shard)],
+  ]);
+  charts.refused.tell([
+    ['', 'since the start'],
+    ['drops', totals.drops === 0 ? 'none' : count(totals.drops)],
+    ['denials', totals.denials === 0 ? 'none' : count(totals.denials)],
+  ]);
+  const heldShare =
+    overview.held_bytes_max > 0 ? ` of ${bytes(overview.held_bytes_max)} (${percent(overview.held_bytes / overview.held_bytes_max)})` : '';
+  const shared = overview.shared_subscriptions > 0 ? `, ${count(overview.shared_subscriptions)} shared` : '';
   now.set({
     'Clients connected': count(clients.connected),
     Sessions: count(clients.sessions),
     Connections: count(clients.connections),
     Connects: rate(rates.connects_per_sec),
-    Subscriptions: `${count(overview.subscriptions)}${overview.shared_subscriptions > 0 ? `, ${count(overview.shared_subscriptions)} shared` : ''}`,
+    Subscriptions: `${count(overview.subscriptions)}${shared}`,
     'Retained messages': count(overview.retained?.messages),
     'Queued messages': count(overview.queued_messages),
     'In flight': count(overview.inflight_messages),
@@ -85,9 +114,24 @@ const shardTable = new Table($('shards'), {
     { label: 'Sessions', text: (shard) => count(shard.sessions), isNumber: true, isMinor: true },
     { label: 'In', text: (shard) => rate(shard.messages_received_per_sec), isNumber: true },
     { label: 'Out', text: (shard) => rate(shard.messages_sent_per_sec), isNumber: true },
-    { label: 'Mesh out', text: (shard) => rate(shard.mesh?.messages_out_per_sec), tip: (shard) => `${rate(shard.mesh?.batches_out_per_sec)} batches out, ${rate(shard.mesh?.batches_in_per_sec)} batches in`, isNumber: true },
-    { label: 'Batches out · in', text: (shard) => `${rate(shard.mesh?.batches_out_per_sec)} · ${rate(shard.mesh?.batches_in_per_sec)}`, isNumber: true, isMinor: true },
-    { label: 'Mesh waiting', text: (shard) => count(shard.mesh?.waiting_batches), tone: (shard) => (shard.mesh?.waiting_batches > 0 ? 'warn' : ''), isNumber: true },
+    {
+      label: 'Mesh out',
+      text: (shard) => rate(shard.mesh?.messages_out_per_sec),
+      tip: (shard) => `${rate(shard.mesh?.batches_out_per_sec)} batches out, ${rate(shard.mesh?.batches_in_per_sec)} batches in`,
+      isNumber: true,
+    },
+    {
+      label: 'Batches out · in',
+      text: (shard) => `${rate(shard.mesh?.batches_out_per_sec)} · ${rate(shard.mesh?.batches_in_per_sec)}`,
+      isNumber: true,
+      isMinor: true,
+    },
+    {
+      label: 'Mesh waiting',
+      text: (shard) => count(shard.mesh?.waiting_batches),
+      tone: (shard) => (shard.mesh?.waiting_batches > 0 ? 'warn' : ''),
+      isNumber: true,
+    },
     { label: 'Queued', text: (shard) => count(shard.queued_messages), isNumber: true },
     { label: 'Held', text: (shard) => bytes(shard.held_bytes), isNumber: true },
     { label: 'p99 local', text: (shard) => micros(shard.latency_us?.local?.p99), isNumber: true },
@@ -101,12 +145,18 @@ const slowTable = new Table($('slow'), {
   label: 'Slow consumers',
   key: (client) => client.client_id,
   empty: 'Nobody is slow: every connected client takes what it is sent.',
-  rows: LIST_ROWS,
+  rows: SENTENCES_PLACE,
   columns: [
     { label: 'Client', text: (client) => shown(client.client_id), href: (client) => clientLink(client.client_id), isName: true },
     { label: 'Queued', text: (client) => brief(client.queued_messages), isNumber: true },
     { label: 'Owed', text: (client) => bytes(client.held_bytes ?? client.backlog_bytes), isNumber: true },
-    { label: 'Because', text: (client) => shown(client.slow_because), tone: pressureTone, tip: (client) => shown(client.slow_because), isWide: true },
+    {
+      label: 'Because',
+      text: (client) => shown(client.slow_because),
+      tone: pressureTone,
+      tip: (client) => shown(client.slow_because),
+      isWide: true,
+    },
   ],
 });
 
@@ -125,7 +175,7 @@ const talkerTable = new Table($('talkers'), {
 });
 
 function upFor() {
-  return broker.overview ? ` ${span(broker.overview.uptime_secs)} ago` : '';
+  return broker.overview ? `, ${span(broker.overview.uptime_secs)} ago` : '';
 }
 
 const nothingRefused = () => `Nothing was dropped, denied or cut short since the start${upFor()}.`;
@@ -137,7 +187,13 @@ const reasonColumns = [
   { label: 'Which means', text: (reason) => reason.meaning, isWide: true },
 ];
 
-const dropTable = new Table($('drops'), { label: 'Dropped, denied, cut short', key: (reason) => reason.name, empty: nothingRefused, rows: LIST_ROWS, columns: reasonColumns });
+const dropTable = new Table($('drops'), {
+  label: 'Dropped, denied, cut short',
+  key: (reason) => reason.name,
+  empty: nothingRefused,
+  rows: SENTENCES_PLACE,
+  columns: reasonColumns,
+});
 
 /** Those that count now before those that counted once. */
 function bitten(reasons) {
@@ -150,7 +206,13 @@ const topicColumns = [
   { label: 'Receivers', text: (topic) => count(topic.receivers), isNumber: true },
 ];
 
-const hotTable = new Table($('hot'), { label: 'Hottest topics', key: (topic) => topic.topic, empty: 'Nothing was published in the last seconds.', rows: LIST_ROWS, columns: topicColumns });
+const hotTable = new Table($('hot'), {
+  label: 'Hottest topics',
+  key: (topic) => topic.topic,
+  empty: 'Nothing was published in the last seconds.',
+  rows: LIST_ROWS,
+  columns: topicColumns,
+});
 
 /** Fills a table from the API; tells in it what goes wrong. */
 async function fillFrom(table, load) {
@@ -161,19 +223,26 @@ async function fillFrom(table, load) {
   }
 }
 
-const clientsBy = (order) => api('clients', { query: { order, connected: order === 'talkers' ? 'true' : '', limit: LIST_ROWS } });
+const clientsBy = (order, limit) => api('clients', { query: { order, connected: order === 'talkers' ? 'true' : '', limit } });
 
 const overviewPart = {
   polls: [
-    new Poll(OVERVIEW_MS, () => Promise.all([
-      fillFrom(shardTable, async () => (await api('shards')).items),
-      fillFrom(dropTable, async () => bitten((await api('drops')).items).slice(0, LIST_ROWS)),
-    ])),
-    new Poll(LISTS_MS, () => Promise.all([
-      fillFrom(slowTable, async () => (await clientsBy('slowest')).items.filter((client) => client.slow_because || client.queued_messages > 0)),
-      fillFrom(talkerTable, async () => (await clientsBy('talkers')).items.filter((client) => client.bytes_received_per_sec > 0)),
-      fillFrom(hotTable, async () => (await api('topics', { query: { limit: LIST_ROWS } })).items),
-    ])),
+    new Poll(OVERVIEW_MS, () =>
+      Promise.all([
+        fillFrom(shardTable, async () => (await api('shards')).items),
+        fillFrom(dropTable, async () => bitten((await api('drops')).items).slice(0, SENTENCES)),
+      ]),
+    ),
+    new Poll(LISTS_MS, () =>
+      Promise.all([
+        fillFrom(slowTable, async () =>
+          (await clientsBy('slowest', SENTENCES)).items.filter((client) => client.slow_because || client.queued_messages > 0),
+        ),
+        fillFrom(talkerTable, async () =>
+          (await clientsBy('talkers', LIST_ROWS)).items.filter((client) => client.bytes_received_per_sec > 0),
+        ),
+        fillFrom(hotTable, async () => (await api('topics', { query: { limit: LIST_ROWS } })).items),
+      ]),
+    ),
   ],
 };
-

@@ -29,15 +29,16 @@ const reasonTable = new Table($('reasons'), {
 
 const refusalsPart = {
   polls: [
-    new Poll(REFUSALS_MS, () => Promise.all([
-      fillFrom(denialTable, async () => (await api('denials')).items.sort((a, b) => b.at_unix_ms - a.at_unix_ms)),
-      fillFrom(reasonTable, async () => {
-        const { items } = await api('drops');
-        const silent = items.filter((reason) => !(reason.count > 0)).map((reason) => reason.name);
-        setText($('reasons-zero'), silent.length > 0 ? `Never since the start: ${silent.join(', ')}.` : '');
-        return bitten(items);
-      }),
-    ])),
+    new Poll(REFUSALS_MS, () =>
+      Promise.all([
+        fillFrom(denialTable, async () => (await api('denials')).items.sort((a, b) => b.at_unix_ms - a.at_unix_ms)),
+        fillFrom(reasonTable, async () => {
+          const { items } = await api('drops');
+          const silent = items.filter((reason) => !(reason.count > 0)).map((reason) => reason.name);
+          setText($('reasons-zero'), silent.length > 0 ? `Never since the start: ${silent.join(', ')}.` : '');
+          return bitten(items);
+        }),
+      ]),
+    ),
   ],
 };
-

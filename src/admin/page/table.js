@@ -10,7 +10,12 @@ class Table {
   constructor(host, { label, columns, key, empty, rows = 0 }) {
     Object.assign(this, { columns, key, empty, kept: new Map() });
     const heads = columns.map((column) =>
-      el('th', { scope: 'col', role: 'columnheader', class: Table.classOf(column) }, column.isHeadHidden ? el('span', { class: 'unseen' }, column.label) : column.label));
+      el(
+        'th',
+        { scope: 'col', role: 'columnheader', class: Table.classOf(column) },
+        column.isHeadHidden ? el('span', { class: 'unseen' }, column.label) : column.label,
+      ),
+    );
     this.body = el('tbody', { role: 'rowgroup' });
     this.head = el('thead', { role: 'rowgroup' }, el('tr', { role: 'row' }, ...heads));
     this.table = el('table', { role: 'table', 'aria-label': label }, this.head, this.body);
@@ -66,8 +71,16 @@ class Table {
     const row = { item: null, cells: [] };
     row.node = el('tr', { role: 'row' });
     for (const column of this.columns) {
-      const cell = { text: column.press ? el('button', { type: 'button', class: 'small', onclick: () => column.press[1](row.item) }) : el(column.href ? 'a' : 'span') };
-      cell.node = el('td', { role: 'cell', 'data-label': column.isHeadHidden ? null : column.label, class: Table.classOf(column) }, cell.text);
+      const cell = {
+        text: column.press
+          ? el('button', { type: 'button', class: 'small', onclick: () => column.press[1](row.item) })
+          : el(column.href ? 'a' : 'span'),
+      };
+      cell.node = el(
+        'td',
+        { role: 'cell', 'data-label': column.isHeadHidden ? null : column.label, class: Table.classOf(column) },
+        cell.text,
+      );
       if (column.share) {
         cell.bar = el('i');
         cell.text.before(el('span', { class: 'bar', 'aria-hidden': 'true' }, cell.bar));
@@ -155,4 +168,3 @@ class Facts {
     for (const [name, text] of Object.entries(values)) setText(this.values.get(name), text);
   }
 }
-

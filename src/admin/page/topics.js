@@ -9,7 +9,11 @@ const hottestTable = new Table($('hottest'), {
   label: 'Hottest topics',
   key: (topic) => topic.topic,
   empty: 'Nothing was published in the last seconds.',
-  columns: [...topicColumns.slice(0, 2), { label: 'Counted', text: (topic) => count(topic.messages), isNumber: true, isMinor: true }, topicColumns[2]],
+  columns: [
+    ...topicColumns.slice(0, 2),
+    { label: 'Counted', text: (topic) => count(topic.messages), isNumber: true, isMinor: true },
+    topicColumns[2],
+  ],
 });
 
 const retainedTable = new Table($('retained'), {
@@ -24,7 +28,9 @@ const retainedTable = new Table($('retained'), {
   ],
 });
 
-const retainedPager = new Pager($('retained-pager'), retainedTable, (cursor) => api('retained', { query: { filter: $('retained-filter').value, limit: RETAINED_SHOWN, cursor } }));
+const retainedPager = new Pager($('retained-pager'), retainedTable, (cursor) =>
+  api('retained', { query: { filter: $('retained-filter').value, limit: RETAINED_SHOWN, cursor } }),
+);
 
 $('retained-form').addEventListener('submit', (event) => {
   event.preventDefault();
@@ -52,13 +58,18 @@ const groupTable = new Table($('audience-shared'), {
   empty: '',
   columns: [
     { label: 'Shared subscription', text: (group) => shown(`$share/${group.group}/${group.filter}`), isName: true },
-    { label: 'Members, one of which gets it', text: (group) => count(Array.isArray(group.members) ? group.members.length : group.members), isNumber: true },
+    {
+      label: 'Members, one of which gets it',
+      text: (group) => count(Array.isArray(group.members) ? group.members.length : group.members),
+      isNumber: true,
+    },
   ],
 });
 
 function audienceText(audience) {
   const groups = audience.shared.length;
-  const told = audience.clients_total === 0 && groups === 0 ? 'Nobody gets it.' : `${many(audience.clients_total, 'client')}${groups > 0 ? ` and one member of each of ${many(groups, 'shared subscription')}` : ''}.`;
+  const members = groups > 0 ? ` and one member of each of ${many(groups, 'shared subscription')}` : '';
+  const told = audience.clients_total === 0 && groups === 0 ? 'Nobody gets it.' : `${many(audience.clients_total, 'client')}${members}.`;
   const rest = audience.clients_total > audience.clients.length ? ` The first ${audience.clients.length} are shown.` : '';
   return `${told}${rest}${isNumber(audience.published) ? ` ${many(audience.published, 'message')} published lately.` : ''}`;
 }
@@ -109,10 +120,32 @@ class Topic {
       return;
     }
     const raw = kept.payload_base64 === null ? null : fromBase64(kept.payload_base64);
-    const clear = el('button', { type: 'button', class: 'small', disabled: !mayChange(), title: mayChange() ? null : CHANGES_ARE_OFF, onclick: () => this.askToClear() }, 'Delete…');
+    const clear = el(
+      'button',
+      {
+        type: 'button',
+        class: 'small',
+        disabled: !mayChange(),
+        title: mayChange() ? null : CHANGES_ARE_OFF,
+        onclick: () => this.askToClear(),
+      },
+      'Delete…',
+    );
     $('kept').replaceChildren(
-      el('p', { class: 'told' }, `${bytes(kept.payload_bytes)}, QoS ${kept.qos}${kept.published_by ? `, published by ${shown(kept.published_by)}` : ''}`, el('span', { id: 'kept-expiry' }, expiryText(kept)), ' ', clear),
-      el('pre', { tabindex: '0', 'aria-label': 'Payload' }, raw === null ? 'too large to be shown' : raw.length === 0 ? '(empty)' : payloadText(raw)));
+      el(
+        'p',
+        { class: 'told' },
+        `${bytes(kept.payload_bytes)}, QoS ${kept.qos}${kept.published_by ? `, published by ${shown(kept.published_by)}` : ''}`,
+        el('span', { id: 'kept-expiry' }, expiryText(kept)),
+        ' ',
+        clear,
+      ),
+      el(
+        'pre',
+        { tabindex: '0', 'aria-label': 'Payload' },
+        raw === null ? 'too large to be shown' : raw.length === 0 ? '(empty)' : payloadText(raw),
+      ),
+    );
   }
 
   askToClear() {
@@ -142,7 +175,13 @@ $('topic-form').addEventListener('submit', (event) => {
 $('why-form').addEventListener('submit', async (event) => {
   event.preventDefault();
   const answer = $('why-answer');
-  const query = { user: $('why-user').value, client: $('why-client').value, action: $('why-action').value, topic: topicsPart.topic?.name, listener: $('why-port').value };
+  const query = {
+    user: $('why-user').value,
+    client: $('why-client').value,
+    action: $('why-action').value,
+    topic: topicsPart.topic?.name,
+    listener: $('why-port').value,
+  };
   try {
     const { allowed, text, user, user_is_of_session: isOfSession } = await api('why', { query });
     answer.className = `answer ${allowed ? 'good' : 'bad'}`;
@@ -170,4 +209,3 @@ const topicsPart = {
     retainedPager.begin();
   },
 };
-

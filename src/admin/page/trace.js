@@ -39,12 +39,17 @@ function addPacket(traced) {
   const isOut = traced.direction === 'out';
   const payload = traced.payload_base64 ? el('pre', {}, payloadText(fromBase64(traced.payload_base64))) : null;
   const words = el('span', { class: 'words' }, el('span', { class: 'mono' }, shown(traced.text)), payload);
-  list.append(el('div', { class: `packet ${isOut ? 'out' : 'in'}`, role: 'row' },
-    el('time', { role: 'cell', title: new Date(traced.at_unix_ms).toISOString() }, clock(traced.at_unix_ms, true)),
-    el('span', { role: 'cell', class: 'way' }, isOut ? 'to it' : 'from it'),
-    el('a', { role: 'cell', class: 'who', href: clientLink(traced.client_id), title: shown(traced.client_id) }, shown(traced.client_id)),
-    words,
-    el('span', { role: 'cell', class: 'size' }, `${bytes(traced.size_bytes)}`)));
+  list.append(
+    el(
+      'div',
+      { class: `packet ${isOut ? 'out' : 'in'}` },
+      el('time', { title: new Date(traced.at_unix_ms).toISOString() }, clock(traced.at_unix_ms, true)),
+      el('span', { class: 'way' }, isOut ? 'to it' : 'from it'),
+      el('a', { class: 'who', href: clientLink(traced.client_id), title: shown(traced.client_id) }, shown(traced.client_id)),
+      words,
+      el('span', { class: 'size' }, `${bytes(traced.size_bytes)}`),
+    ),
+  );
   while (list.childElementCount > PACKETS_SHOWN) list.firstElementChild.remove();
   if (isAtEnd) list.scrollTop = list.scrollHeight;
   tellTrace(`Tracing: ${counted()}.`);
@@ -60,7 +65,10 @@ async function startTrace() {
   let end = 'The broker has ended the trace';
   let isBad = false;
   try {
-    const response = await ask('trace', { query: { [kind]: name, payload: $('trace-payload').checked ? 'true' : '' }, signal: stop.signal });
+    const response = await ask('trace', {
+      query: { [kind]: name, payload: $('trace-payload').checked ? 'true' : '' },
+      signal: stop.signal,
+    });
     await readEvents(response, (data) => addPacket(JSON.parse(data)));
   } catch (error) {
     isBad = !stop.signal.aborted;
@@ -98,4 +106,3 @@ const tracePart = {
     trace.stop?.abort();
   },
 };
-

@@ -13,7 +13,12 @@ const cameTable = new Table($('came'), {
   columns: [
     { label: 'At', text: (message) => clock(message.at, true), isNumber: true },
     { label: 'Topic', text: (message) => shown(message.topic), href: (message) => topicLink(message.topic), isName: true },
-    { label: 'QoS', text: (message) => `${message.qos}${message.retain ? ' r' : ''}`, tip: (message) => (message.retain ? 'retained' : null), isNumber: true },
+    {
+      label: 'QoS',
+      text: (message) => `${message.qos}${message.retain ? ', retained' : ''}`,
+      tip: (message) => (message.retain ? 'retained' : null),
+      isNumber: true,
+    },
     { label: 'Bytes', text: (message) => count(message.bytes), isNumber: true },
     { label: 'Payload', text: (message) => message.text, isWide: true, tone: () => 'mono' },
   ],
@@ -66,12 +71,20 @@ function socketAddresses(listeners) {
   return found;
 }
 
-const NO_LISTENER = 'No listener speaks WebSocket. One line makes one: "listener 8080 127.0.0.1" and "protocol websockets" in a file of Mosquitto’s; '
-  + '[[listener]] with address = "127.0.0.1:8080" and websocket = true in ringmq’s own.';
+const NO_LISTENER =
+  'No listener speaks WebSocket. One line makes one: "listener 8080 127.0.0.1" and "protocol websockets" in a file of Mosquitto’s; ' +
+  '[[listener]] with address = "127.0.0.1:8080" and websocket = true in ringmq’s own.';
 
 function proposeAddresses() {
   const found = socketAddresses(broker.overview?.listeners);
-  setText($('join-hint'), found.length > 0 ? 'It talks to a WebSocket listener of the broker; the rules and bounds hold for it as for everybody.' : broker.overview ? NO_LISTENER : '');
+  setText(
+    $('join-hint'),
+    found.length > 0
+      ? 'It talks to a WebSocket listener of the broker; the rules and bounds hold for it as for everybody.'
+      : broker.overview
+        ? NO_LISTENER
+        : '',
+  );
   if (found.length > 0 && $('join-url').value === '') $('join-url').value = found[0];
   const known = [...$('join-urls').children].map((option) => option.value);
   if (known.join(' ') !== found.join(' ')) $('join-urls').replaceChildren(...found.map((value) => el('option', { value })));
@@ -110,6 +123,7 @@ function join(url) {
     },
   };
   try {
+    if (!/^wss?:\/\//i.test(url)) throw new Error(url);
     tryout.client = new MqttClient(url, { clientId, user: $('join-user').value, password: $('join-password').value }, on);
     tellJoin('Connecting…');
     showJoined(false, 'Cancel');
@@ -143,7 +157,10 @@ $('publish-form').addEventListener('submit', async (event) => {
   const [topic, qos] = [$('publish-topic').value, Number($('publish-qos').value)];
   try {
     const answer = await tryout.client.publish(topic, $('publish-payload').value, qos, $('publish-retain').checked);
-    tellPublish(answer ? `${clock(Date.now())} ${answer.text}` : `${clock(Date.now())} sent; to QoS 0 there is no answer`, answer && answer.code >= 0x80 ? 'bad' : 'good');
+    tellPublish(
+      answer ? `${clock(Date.now())} ${answer.text}` : `${clock(Date.now())} sent; to QoS 0 there is no answer`,
+      answer && answer.code >= 0x80 ? 'bad' : 'good',
+    );
   } catch (error) {
     tellPublish(error.message, 'bad');
   }
@@ -160,7 +177,14 @@ function noteMessage(message) {
   }
   tryout.total += 1;
   tryout.number += 1;
-  tryout.came.unshift({ ...message, at, number: tryout.number, bytes: message.payload.length, text: payloadText(message.payload, 512), payload: null });
+  tryout.came.unshift({
+    ...message,
+    at,
+    number: tryout.number,
+    bytes: message.payload.length,
+    text: payloadText(message.payload, 512),
+    payload: null,
+  });
   tryout.came.length = Math.min(tryout.came.length, MESSAGES_SHOWN);
   if (!tryout.isDrawn) return;
   tryout.isDrawn = false;
@@ -175,4 +199,3 @@ function drawCame() {
 }
 
 const tryoutPart = { polls: [], show: proposeAddresses };
-
