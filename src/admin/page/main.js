@@ -12,7 +12,7 @@ const parts = {
   broker: brokerPart,
 };
 const names = Object.keys(parts);
-const state = { answeredAt: null, askedAt: Date.now(), error: null, shown: null };
+const state = { answeredAt: null, askedAt: Date.now(), error: null, shown: null, hash: null };
 
 // ---- State and problems ----
 
@@ -135,7 +135,7 @@ function placeOf(hash) {
 }
 
 function go() {
-  if (location.hash === '#content') return;
+  state.hash = location.hash;
   const [name, words] = placeOf(location.hash);
   for (const other of names) {
     const isShown = other === name;
@@ -156,8 +156,14 @@ function go() {
   for (const poll of parts[name].polls) poll.start();
 }
 
+/** The browser tells of a new place late; keys are faster. */
+function goIfElsewhere() {
+  if (state.hash !== location.hash) go();
+}
+
 function goToTab(name) {
-  if (placeOf(location.hash)[0] !== name || location.hash.includes('/')) location.hash = `#${name}`;
+  location.hash = `#${name}`;
+  goIfElsewhere();
   $(`tab-${name}`).focus();
 }
 
@@ -173,7 +179,7 @@ $('skip').addEventListener('click', (event) => {
   event.preventDefault();
   $('content').focus();
 });
-addEventListener('hashchange', go);
+addEventListener('hashchange', goIfElsewhere);
 
 // ---- The token ----
 
