@@ -20,7 +20,7 @@ use super::problem::{Problem, json_of};
 use super::sampler::{Sampler, Span};
 use super::server::Refused;
 use super::topics::{self, Published};
-use super::{change, configuration, drops, entry, metrics, page, retained, trace};
+use super::{change, configuration, describe, drops, entry, metrics, page, retained, trace};
 use crate::auth::{Asked, Question, Wish};
 use crate::id::ShardId;
 use crate::runtime::{Look, Phase, SessionUser, ShardFigures, Window};
@@ -96,10 +96,11 @@ pub(super) fn router(room: Room) -> Router {
         .route("/api/v1/trace", get(trace::trace))
         .route_layer(from_fn_with_state(room.clone(), entry::let_in));
     Router::new()
-        .route("/", get(page::index))
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
+        .route("/api/openapi.json", get(describe::description))
         .merge(of_api)
+        .merge(page::routes())
         .fallback(|| async {
             let detail =
                 "there is nothing here; /, /metrics, /healthz, /readyz and what /api/openapi.json describes are";

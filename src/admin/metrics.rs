@@ -79,6 +79,7 @@ struct Scrape {
     started_secs: f64,
     is_ready: bool,
     held_bytes_max: u64,
+    connections_max: u64,
     store: Option<StoreScrape>,
     process: ProcessScrape,
 }
@@ -96,12 +97,14 @@ struct ProcessScrape {
     resident_bytes: u64,
     cpu_secs: f64,
     open_fds: u64,
+    max_fds: u64,
 }
 
 impl Scrape {
     fn of(room: &Room, shards: Vec<ShardFigures>) -> Self {
         let window = &room.window;
-        let held_bytes_max = window.shown().limits.held_bytes_per_shard_max as u64;
+        let limits = window.shown().limits.clone();
+        let held_bytes_max = limits.held_bytes_per_shard_max as u64;
         let store = window.store().map(|store| StoreScrape {
             state: store.state(),
             commits: store.tally().commits.load(Relaxed),
@@ -110,6 +113,7 @@ impl Scrape {
         });
         Self {
             held_bytes_max: held_bytes_max.saturating_mul(shards.len() as u64),
+            connections_max: limits.connections_per_shard_max as u64,
             shards,
             started_secs: window.started_unix_millis() as f64 / 1000.0,
             is_ready: window.phase() == Phase::Serving,
@@ -133,7 +137,10 @@ impl ProcessScrape {
         let counted = fs::metadata("/proc/self/fd").map_or(0, |folder| folder.len());
         let open_fds =
             if counted > 0 { counted } else { fs::read_dir("/proc/self/fd").map_or(0, |all| all.count() as u64) };
-        Self { resident_bytes: pages * PAGE_BYTES, cpu_secs: ticks as f64 / TICKS_PER_SEC, open_fds }
+        let limits = fs::read_to_string("/proc/self/limits").unwrap_or_default();
+        let of_files = limits.lines().find_map(|line| line.strip_prefix("Max open files"));
+        let max_fds = of_files.and_then(|limits| limits.split_whitespace().next()?.parse().ok()).unwrap_or(0);
+        Self { resident_bytes: pages * PAGE_BYTES, cpu_secs: ticks as f64 / TICKS_PER_SEC, open_fds, max_fds }
     }
 }
 
@@ -238,7 +245,9 @@ impl Collector for Scrape {
             [(vec![], process.resident_bytes as f64)],
         )?;
         out.seconds("ringmq_process_cpu_seconds", "Processor time of all threads.", [(vec![], process.cpu_secs)])?;
-        out.gauges("ringmq_process_open_fds", "Open file descriptors.", [(vec![], process.open_fds as f64)])
+        out.gauges("ringmq_process_open_fds", "Open file descriptors.", [(vec![], process.open_fds as f64)])?;
+        let most = process.max_fds as f64;
+        out.gauges("ringmq_process_max_fds", "How many file descriptors may be open.", [(vec![], most)])
     }
 }
 
@@ -280,7 +289,9 @@ impl Scrape {
                 shard.batches_waiting as f64
             }),
         ];
-        gauges.into_iter().try_for_each(|(name, help, of)| out.gauges(name, help, self.each(of)))
+        gauges.into_iter().try_for_each(|(name, help, of)| out.gauges(name, help, self.each(of)))?;
+        let most = self.connections_max as f64;
+        out.gauges("ringmq_connections_max", "How many network connections a shard takes.", self.each(|_| most))
     }
 
     fn write_traffic(&self, out: &mut Families<'_>) -> Written {
@@ -331,7 +342,7 @@ impl Scrape {
         let of = |is_wanted: fn(&Trouble) -> bool| {
             let rows = self.shards.iter().enumerate().flat_map(move |(shard, figures)| {
                 let troubles = troubles_of_shard(figures).into_iter();
-                let wanted = troubles.filter(move |one| is_wanted(one));
+                let wanted = troubles.filter(is_wanted);
                 wanted.map(move |one| (with(&shard_label(shard), &[("reason", one.name)]), one.times))
             });
             rows.collect::<Vec<_>>()

@@ -7,11 +7,11 @@
 //! - `server`, `stream`: connections, and their bounds. `entry`: who is let in.
 //! - `api`: the paths; `asked`: what a request says; `problem`: what is answered when it cannot be; `answer`: the words of both ends.
 //! - `overview`, `problems`, `drops`, `clients`, `topics`, `retained`, `configuration`, `trace`: what is answered, by duty; `metrics` for
-//!   Prometheus; `page` for a browser. `sampler`: rates. `change`: what changes something.
+//!   Prometheus; `page` for a browser; `describe` for programs that read OpenAPI. `sampler`: rates. `change`: what changes something.
 //! - `client`: asks a running broker.
 //!
-//! Must not: change anything unless `admin_allow_changes` says so, or know a secret but the token's digest. Neighbours: `runtime` shows by a `Window` what there is; `main`
-//! opens the room, `cli` asks.
+//! Must not: change anything unless `admin_allow_changes` says so, or know a secret but the token's digest. Neighbours: `runtime` shows by
+//! a `Window` what there is; `main` opens the room, `cli` asks.
 #![allow(clippy::disallowed_methods, reason = "this room reads the environment and the clock, away from the shards")]
 
 pub mod answer;
@@ -21,6 +21,7 @@ mod change;
 mod client;
 mod clients;
 mod configuration;
+mod describe;
 mod drops;
 mod entry;
 mod metrics;

@@ -27,9 +27,11 @@ fn taken<T>(what: T) -> Arc<Sample<T>> {
     Arc::new(Sample { what, at: Instant::now() })
 }
 
+type Pair<T> = (Arc<Sample<T>>, Arc<Sample<T>>);
+
 /// The last two.
 #[derive(Debug)]
-pub(super) struct Sampler<T>(Mutex<Option<(Arc<Sample<T>>, Arc<Sample<T>>)>>);
+pub(super) struct Sampler<T>(Mutex<Option<Pair<T>>>);
 
 impl<T> Default for Sampler<T> {
     fn default() -> Self {

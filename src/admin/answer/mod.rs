@@ -28,6 +28,7 @@ use serde::{Deserialize, Serialize};
 
 /// A piece of a list.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[schemars(rename = "ListOf{T}")]
 pub struct List<T> {
     /// What is in it.
     pub items: Vec<T>,
@@ -37,6 +38,7 @@ pub struct List<T> {
 
 /// All of a list.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[schemars(rename = "ItemsOf{T}")]
 pub struct Items<T> {
     /// What is in it.
     pub items: Vec<T>,

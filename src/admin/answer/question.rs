@@ -16,6 +16,7 @@ pub struct WhyQuestion {
     #[serde(default)]
     pub client: String,
     /// `publish`, `receive` or `subscribe`.
+    #[schemars(extend("enum" = ["publish", "receive", "subscribe"]))]
     pub action: String,
     /// Topic name or filter.
     pub topic: String,
@@ -32,8 +33,10 @@ pub struct ClientsQuestion {
     /// Only those that are connected, or only those that are not.
     pub connected: Option<bool>,
     /// `none`, `slowest` or `talkers`; the last two have no cursor.
+    #[schemars(extend("enum" = ["none", "slowest", "talkers"]))]
     pub order: Option<String>,
     /// How many at most, 1 to 1000.
+    #[schemars(range(min = 1, max = 1000))]
     pub limit: Option<u32>,
     /// Where to go on: `next` of the piece before.
     pub cursor: Option<String>,
@@ -44,6 +47,7 @@ pub struct ClientsQuestion {
 #[serde(deny_unknown_fields)]
 pub struct QueueQuestion {
     /// How many messages at most, 1 to 1000.
+    #[schemars(range(min = 1, max = 1000))]
     pub limit: Option<u32>,
 }
 
@@ -52,6 +56,7 @@ pub struct QueueQuestion {
 #[serde(deny_unknown_fields)]
 pub struct TopicsQuestion {
     /// How many at most, 1 to 1000.
+    #[schemars(range(min = 1, max = 1000))]
     pub limit: Option<u32>,
 }
 
@@ -62,6 +67,7 @@ pub struct RetainedQuestion {
     /// Topic filter; `#` unless given.
     pub filter: Option<String>,
     /// How many at most, 1 to 1000.
+    #[schemars(range(min = 1, max = 1000))]
     pub limit: Option<u32>,
     /// Where to go on: `next` of the piece before.
     pub cursor: Option<String>,
@@ -82,6 +88,7 @@ pub struct DeleteQuestion {
 #[serde(deny_unknown_fields)]
 pub struct EndQuestion {
     /// `keep` or `end`; it is kept unless this says otherwise.
+    #[schemars(extend("enum" = ["keep", "end"]))]
     pub session: Option<String>,
 }
 
@@ -96,5 +103,6 @@ pub struct TraceQuestion {
     /// Whether payloads are wanted.
     pub payload: Option<bool>,
     /// After how many events it ends, 1 to 1000000.
+    #[schemars(range(min = 1, max = 1_000_000))]
     pub limit: Option<u32>,
 }

@@ -79,6 +79,10 @@ pub struct LogChoice {
     /// Whether each connection and disconnection is.
     pub connections: bool,
     /// Kinds of lines: `error`, `warning`, `notice`, `information`, `subscribe`, `unsubscribe`, `debug`.
+    #[schemars(extend("items" = {
+        "type": "string",
+        "enum": ["error", "warning", "notice", "information", "subscribe", "unsubscribe", "debug"],
+    }))]
     pub types: Vec<String>,
 }
 
@@ -96,6 +100,7 @@ pub struct Publication {
     pub payload_base64: Option<String>,
     /// QoS, 0 to 2.
     #[serde(default)]
+    #[schemars(range(max = 2))]
     pub qos: u8,
     /// Whether it is retained; an empty payload deletes what is.
     #[serde(default)]
