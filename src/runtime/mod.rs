@@ -85,7 +85,7 @@ pub use board::Figures;
 pub use clock::wall_millis;
 pub use failure::{EXIT_CONFIG, EXIT_INTERNAL, EXIT_SYSTEM, EXIT_USAGE, Failure};
 pub use looking::{LineState, Look, ShardFigures};
-pub use measure::Latency;
+pub use measure::{Durations, Latency};
 pub use placement::allowed_cpus;
 pub use policy_files::{check_files, policy_for_questions, policy_of_acl_file};
 pub use report::Tally;
