@@ -129,6 +129,10 @@ struct Serve {
     #[arg(long, value_name = "FILE")]
     admin_token_file: Option<PathBuf>,
 
+    /// Let clients be disconnected there, messages be published and deleted, and files be read again
+    #[arg(long)]
+    admin_allow_changes: bool,
+
     /// Directory of the store, which keeps on disk what is to survive a restart, whatever the file says; none for no store [default:
     /// what the file says, else systemd's StateDirectory=, else none; with -c, what persistence says]
     #[arg(long, value_name = "DIR")]
@@ -237,6 +241,7 @@ fn arguments_of(serve: &Serve) -> Result<Arguments, Failure> {
         },
         admin: serve.admin.clone(),
         admin_token_file: serve.admin_token_file.clone(),
+        admin_allows_changes: serve.admin_allow_changes,
         store: serve.store.clone(),
         state_directory: state_directory(),
         sys_interval_secs: serve.sys_interval,

@@ -105,7 +105,10 @@ pub struct Limits {
     pub admin_connections_max: usize,
     /// Longest head of a request to the admin room, bytes.
     pub admin_request_bytes_max: usize,
-    /// Time from accept to the end of the answer in the admin room, milliseconds.
+    /// Longest body of a request to the admin room, bytes.
+    pub admin_body_bytes_max: usize,
+    /// Time for the head of a request to the admin room, and for its answer, and how long a connection may be silent or not read,
+    /// milliseconds.
     pub admin_request_ms_max: u64,
     /// Bytes of the store's file system that are to stay free, at most a twentieth of it; below that, messages that have to be stored
     /// are refused, and what is on its way is written down to a quarter of that. 0 keeps none free.
@@ -189,6 +192,7 @@ impl Default for Limits {
             match_cache_topics_max: 16_384,
             admin_connections_max: 64,
             admin_request_bytes_max: 16 << 10,
+            admin_body_bytes_max: 256 << 10,
             admin_request_ms_max: 5_000,
             store_free_bytes_min: 256 << 20,
         }

@@ -268,7 +268,7 @@ fn what_is_no_question_is_a_problem_with_its_remedy() {
         let (status, text) = get(&broker, path);
         assert!(status == 400 && text.contains(words) && text.contains("application/problem+json"), "{path}: {text}");
     }
-    assert_eq!(get(&broker, "/").0, 404);
+    assert_eq!(get(&broker, "/nothing").0, 404);
     assert_eq!(request(&broker, "POST /healthz HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0").0, 405);
     let (status, text) = request(&broker, "GET /api/v1/why?action=publish&topic=a HTTP/1.1\r\nHost: evil.example.org");
     assert!(status == 421 && text.contains("IP address"), "a page of another name: {text}");

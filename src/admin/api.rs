@@ -1,23 +1,29 @@
-//! Api: what is asked and answered.
+//! Api: the paths, and what is behind them.
 //!
-//! Duty: paths, the token, the name by which a browser may call the room, and an answer from what the window shows. Must not: wait for
-//! anything but a shard's answer. Neighbours: `server` brings requests; `auth` decides; `answer` has the words.
+//! Duty: one table of paths; the way to the shards for all rooms of the API. Must not: wait for anything but a shard's answer. Neighbours:
+//! `server` brings requests, `entry` lets them in; each room answers its own.
 
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, Request, State};
-use axum::http::{HeaderMap, StatusCode, header};
-use axum::middleware::{self, Next};
-use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::middleware::from_fn_with_state;
+use axum::response::Response;
+use axum::routing::{get, post};
 
 use super::answer::{Explained, WhyQuestion};
+use super::asked::Query;
+use super::clients::{self, Talk};
+use super::overview::{self, Glance};
 use super::problem::{Problem, json_of};
-use super::server::{Refused, Why};
+use super::sampler::{Sampler, Span};
+use super::server::Refused;
+use super::topics::{self, Published};
+use super::{change, configuration, describe, drops, entry, metrics, page, retained, trace};
 use crate::auth::{Asked, Question, Wish};
-use crate::runtime::{Phase, SessionUser, Window};
+use crate::id::ShardId;
+use crate::runtime::{Look, Phase, SessionUser, ShardFigures, Window};
 
 /// What answers need.
 #[derive(Clone, Debug)]
@@ -26,22 +32,84 @@ pub(super) struct Room {
     /// Whether only processes of this machine's broker and root come in; a browser does not.
     pub(super) is_unix: bool,
     pub(super) refused: Arc<Refused>,
+    pub(super) samples: Arc<Samples>,
+}
+
+/// What was looked at last.
+#[derive(Debug, Default)]
+pub(super) struct Samples {
+    figures: Sampler<Glance>,
+    pub(super) topics: Sampler<Published>,
+    pub(super) talk: Sampler<Talk>,
+}
+
+impl Room {
+    /// All shards.
+    pub(super) fn shards(&self) -> impl Iterator<Item = ShardId> + use<> {
+        (0..self.window.shards() as u16).map(ShardId)
+    }
+
+    /// Asks a shard.
+    pub(super) async fn ask<T: Send + 'static>(
+        &self,
+        shard: ShardId,
+        question: impl FnOnce(&mut Look<'_>) -> T + Send + 'static,
+    ) -> Result<T, Problem> {
+        self.window.ask(shard, question).await.ok_or_else(Problem::gone)
+    }
+
+    /// What all shards have counted until now.
+    pub(super) async fn figures(&self) -> Result<Vec<ShardFigures>, Problem> {
+        self.window.figures().await.filter(|figures| !figures.is_empty()).ok_or_else(Problem::gone)
+    }
+
+    /// What all shards had counted at two moments of the last seconds.
+    pub(super) async fn recent(&self) -> Result<Span<Glance>, Problem> {
+        let look = |window: Window| async move {
+            let shards = window.figures().await.filter(|figures| !figures.is_empty())?;
+            Some(Glance { shards, commits: window.store().map(|store| store.tally().commit_times()) })
+        };
+        self.samples.figures.recent(|| look(self.window.clone())).await.ok_or_else(Problem::gone)
+    }
 }
 
 /// All paths.
 pub(super) fn router(room: Room) -> Router {
-    let of_api =
-        Router::new().route("/api/v1/why", get(why)).route_layer(middleware::from_fn_with_state(room.clone(), let_in));
+    let of_api = Router::new()
+        .route("/metrics", get(metrics::metrics))
+        .route("/api/v1/why", get(why))
+        .route("/api/v1/overview", get(overview::overview))
+        .route("/api/v1/shards", get(overview::shards))
+        .route("/api/v1/clients", get(clients::list))
+        .route("/api/v1/clients/{client_id}", get(clients::one).delete(change::kick))
+        .route("/api/v1/clients/{client_id}/queue", get(clients::queue))
+        .route("/api/v1/topics", get(topics::list))
+        .route("/api/v1/topics/{topic}/audience", get(topics::audience))
+        .route("/api/v1/retained", get(retained::list).delete(retained::delete))
+        .route("/api/v1/retained/{*topic}", get(retained::one))
+        .route("/api/v1/publish", post(change::publish))
+        .route("/api/v1/drops", get(drops::list))
+        .route("/api/v1/denials", get(drops::denials))
+        .route("/api/v1/config", get(configuration::config))
+        .route("/api/v1/reload", post(configuration::reload))
+        .route("/api/v1/log", get(configuration::log).put(configuration::set_log))
+        .route("/api/v1/trace", get(trace::trace))
+        .route_layer(from_fn_with_state(room.clone(), entry::let_in));
     Router::new()
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
+        .route("/api/openapi.json", get(describe::description))
         .merge(of_api)
+        .merge(page::routes())
         .fallback(|| async {
-            Problem::new(StatusCode::NOT_FOUND, "there is nothing here; /api/v1/why, /healthz and /readyz are")
+            let detail =
+                "there is nothing here; /, /metrics, /healthz, /readyz and what /api/openapi.json describes are";
+            Problem::new(StatusCode::NOT_FOUND, detail)
         })
         .method_not_allowed_fallback(|| async {
-            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "GET is wanted; nothing can be changed")
+            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "the path is there, but not for this method")
         })
+        .layer(from_fn_with_state(room.clone(), entry::bound))
         .with_state(room)
 }
 
@@ -59,47 +127,8 @@ async fn readyz(State(room): State<Room>) -> (StatusCode, &'static str) {
     }
 }
 
-/// Lets in who knows the token; where there is none, who calls the room by its address: a page whose host name leads here by a trick of
-/// its name server (DNS rebinding) calls it by that name.
-async fn let_in(State(room): State<Room>, request: Request, next: Next) -> Response {
-    let refused = match &room.window.shown().token {
-        Some(token) => {
-            let given = request.headers().get(header::AUTHORIZATION).map(|value| value.as_bytes());
-            let given = given.and_then(|value| value.strip_prefix(b"Bearer "));
-            let is_known = given.is_some_and(|given| token.is(given));
-            let detail = "the token is wanted: Authorization: Bearer TOKEN";
-            if !is_known {
-                room.refused.note(Why::Token);
-            }
-            (!is_known).then(|| Problem::new(StatusCode::UNAUTHORIZED, detail))
-        }
-        None => {
-            let detail = "without a token the room is called by its IP address or localhost";
-            let is_own = room.is_unix || is_own_name(request.headers());
-            (!is_own).then(|| Problem::new(StatusCode::MISDIRECTED_REQUEST, detail))
-        }
-    };
-    match refused {
-        Some(problem) => problem.into_response(),
-        None => next.run(request).await,
-    }
-}
-
-/// Whether the Host header is an address or `localhost`.
-fn is_own_name(headers: &HeaderMap) -> bool {
-    let Some(host) = headers.get(header::HOST).and_then(|host| host.to_str().ok()) else { return false };
-    let is_port = |port: &str| port.parse::<u16>().is_ok();
-    let name = host.rsplit_once(':').filter(|(_, port)| is_port(port)).map_or(host, |(name, _)| name);
-    let unbracketed = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(name);
-    name == "localhost" || unbracketed.parse::<std::net::IpAddr>().is_ok()
-}
-
 /// Whether a client may do something, by the rules that hold now.
-async fn why(
-    State(room): State<Room>,
-    question: Result<Query<WhyQuestion>, QueryRejection>,
-) -> Result<Response, Problem> {
-    let Query(question) = question.map_err(|error| Problem::bad(error.body_text()))?;
+async fn why(State(room): State<Room>, Query(question): Query<WhyQuestion>) -> Result<Response, Problem> {
     let WhyQuestion { user, client, action, topic, listener } = question;
     let wish = Wish::WORDS.iter().find(|(word, _)| *word == action).map(|(_, wish)| *wish);
     let wish = wish.ok_or_else(|| Problem::bad("action: publish, receive or subscribe is wanted"))?;
@@ -109,7 +138,7 @@ async fn why(
         None => match room.window.user_of(&client).await {
             Some(SessionUser::User(user)) => (Some(user.into_string()), true),
             Some(SessionUser::Nobody | SessionUser::NoSession) => (None, false),
-            None => return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the shards do not answer")),
+            None => return Err(Problem::gone()),
         },
     };
     let shown = room.window.shown();
@@ -119,29 +148,4 @@ async fn why(
     let (file, line) = answer.line.map(|(file, line)| (file.to_string(), line)).unzip();
     let explained = Explained { allowed: answer.is_allowed, text: answer.text, file, line, user, user_is_of_session };
     Ok(json_of(StatusCode::OK, &explained))
-}
-
-#[cfg(test)]
-mod tests {
-    use axum::http::HeaderValue;
-
-    use super::*;
-
-    #[test]
-    fn a_room_without_a_token_is_called_by_its_address() {
-        let is_own = |host: Option<&'static str>| {
-            let mut headers = HeaderMap::new();
-            host.map(|host| headers.insert(header::HOST, HeaderValue::from_static(host)));
-            is_own_name(&headers)
-        };
-        for own in ["127.0.0.1", "127.0.0.1:1885", "localhost", "localhost:1885", "[::1]:1885", "[::1]"] {
-            assert!(is_own(Some(own)), "{own}");
-        }
-        for other in
-            ["example.org", "example.org:1885", "localhost.example.org", "127.0.0.1.example.org:80", "", ":1885"]
-        {
-            assert!(!is_own(Some(other)), "{other}");
-        }
-        assert!(!is_own(None));
-    }
 }

@@ -4,27 +4,45 @@
 //! that only a shard can answer, and when the thread hangs or ends, the broker goes on.
 //!
 //! - `place`: where the room is if nobody has said it.
-//! - `server`: connections, and their bounds.
-//! - `api`: what is asked and answered; `problem`: what is answered when it cannot be; `answer`: the words of both ends.
+//! - `server`, `stream`: connections, and their bounds. `entry`: who is let in.
+//! - `api`: the paths; `asked`: what a request says; `problem`: what is answered when it cannot be; `answer`: the words of both ends.
+//! - `overview`, `problems`, `drops`, `clients`, `topics`, `retained`, `configuration`, `trace`: what is answered, by duty; `metrics` for
+//!   Prometheus; `page` for a browser; `describe` for programs that read OpenAPI. `sampler`: rates. `change`: what changes something.
 //! - `client`: asks a running broker.
 //!
-//! Must not: change anything, or know a secret but the token's digest. Neighbours: `runtime` shows by a `Window` what there is; `main`
-//! opens the room, `cli` asks.
+//! Must not: change anything unless `admin_allow_changes` says so, or know a secret but the token's digest. Neighbours: `runtime` shows by
+//! a `Window` what there is; `main` opens the room, `cli` asks.
 #![allow(clippy::disallowed_methods, reason = "this room reads the environment and the clock, away from the shards")]
 
-mod answer;
+pub mod answer;
 mod api;
+mod asked;
+mod change;
 mod client;
+mod clients;
+mod configuration;
+mod describe;
+mod drops;
+mod entry;
+mod metrics;
+mod overview;
+mod page;
 mod place;
 mod problem;
+mod problems;
+mod retained;
+mod sampler;
 mod server;
+mod stream;
+mod topics;
+mod trace;
 
 use std::thread::JoinHandle;
 
 use tokio::sync::oneshot;
 
 pub use self::answer::Explained;
-pub use self::client::{Asking, why};
+pub use self::client::{Answered, Asking, ask, path_part, why};
 
 use crate::config::{self, AdminAddress, ListenAddress};
 use crate::runtime::{Door, DoorFile, Failure, Rooms, Window, open_door, start_beside};
@@ -52,7 +70,10 @@ impl Admin {
                 Err(why) => return Ok(Rooms { told: Some(format!("no admin ({why})")), open: None }),
             },
         };
-        let (door, file, place) = opened;
+        let (door, file, mut place) = opened;
+        if wanted.certificate.is_some() {
+            place = place.replacen("http://", "https://", 1);
+        }
         let (stop, stopped) = oneshot::channel();
         let thread = start_beside("admin", move || server::serve(door, window, stopped))?;
         let room = Self { stop: Some(stop), thread: Some(thread), _file: file };

@@ -21,6 +21,11 @@ impl Problem {
         Self { status, detail: detail.into() }
     }
 
+    /// The shards have ended, or have not begun.
+    pub(super) fn gone() -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "the shards do not answer: the broker is starting or stopping")
+    }
+
     /// The question is none.
     pub(super) fn bad(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, detail)
@@ -34,9 +39,6 @@ impl IntoResponse for Problem {
         let mut response = json_of(self.status, &text);
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        if self.status == StatusCode::UNAUTHORIZED {
-            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-        }
         response
     }
 }

@@ -1,23 +1,28 @@
 //! Server: connections to the room, and their bounds.
 //!
-//! Duty: accept, and give each connection one request, so much time and so many bytes; count whom that hits, and tell it in the log, not
-//! often. Must not: answer, or go on when it was told to stop. Neighbours: `api` answers; `limits` has the bounds (`admin_...`).
+//! Duty: accept, encrypt, and give each request so much time and so many bytes; count whom that hits, and tell it in the log, not often.
+//! Must not: answer, or go on when it was told to stop. Neighbours: `api` answers; `limits` has the bounds (`admin_...`).
 
 use std::io;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use axum::Router;
+use axum::{Extension, Router};
 use hyper::server::conn::http1;
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
 
 use super::api::{Room, router};
+use super::entry::Caller;
+use super::stream::Impatient;
 use crate::limits::Limits;
 use crate::runtime::{Door, Window};
 
@@ -54,7 +59,8 @@ pub(super) fn serve(door: Door, window: Window, stopped: oneshot::Receiver<()>) 
 
 async fn accept(door: Door, window: &Window, refused: &Arc<Refused>) -> io::Result<()> {
     let is_unix = matches!(door, Door::Unix(_));
-    let router = router(Room { window: window.clone(), is_unix, refused: Arc::clone(refused) });
+    let samples = Arc::default();
+    let router = router(Room { window: window.clone(), is_unix, refused: Arc::clone(refused), samples });
     let places = Places { window: window.clone(), taken: Arc::new(()), refused: Arc::clone(refused) };
     let socket = Socket::of(door)?;
     loop {
@@ -64,8 +70,13 @@ async fn accept(door: Door, window: &Window, refused: &Arc<Refused>) -> io::Resu
         };
         match (places.take(), stream) {
             (None, stream) => stream.send_away(),
-            (Some(place), Stream::Tcp(stream)) => drop(tokio::spawn(place.hold(stream, router.clone()))),
-            (Some(place), Stream::Unix(stream)) => drop(tokio::spawn(place.hold(stream, router.clone()))),
+            (Some(place), Stream::Tcp(stream)) => {
+                // Answers are small, and somebody waits for each.
+                let _ = stream.set_nodelay(true);
+                let address = stream.peer_addr().ok().map(|address| address.ip());
+                tokio::spawn(place.hold_tcp(stream, address, router.clone()));
+            }
+            (Some(place), Stream::Unix(stream)) => drop(tokio::spawn(place.hold(stream, None, router.clone()))),
         }
     }
 }
@@ -126,33 +137,54 @@ struct Places {
 /// The place of a connection, free again when dropped.
 struct Place {
     limits: Limits,
+    tls: Option<Arc<ServerConfig>>,
     refused: Arc<Refused>,
     _taken: Arc<()>,
 }
 
 impl Places {
     fn take(&self) -> Option<Place> {
-        let limits = self.window.shown().limits.clone();
+        let shown = self.window.shown();
+        let (limits, tls) = (shown.limits.clone(), shown.tls.clone());
         if Arc::strong_count(&self.taken) > limits.admin_connections_max {
             self.refused.note(Why::Full);
             return None;
         }
-        Some(Place { limits, refused: Arc::clone(&self.refused), _taken: Arc::clone(&self.taken) })
+        Some(Place { limits, tls, refused: Arc::clone(&self.refused), _taken: Arc::clone(&self.taken) })
     }
 }
 
 impl Place {
-    /// One request and its answer.
-    async fn hold(self, stream: impl AsyncRead + AsyncWrite + Unpin, router: Router) {
-        let mut http = http1::Builder::new();
-        http.keep_alive(false).max_buf_size(self.limits.admin_request_bytes_max);
-        let connection = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
-        match timeout(Duration::from_millis(self.limits.admin_request_ms_max), connection).await {
+    /// Requests and their answers, encrypted if that is wanted.
+    async fn hold_tcp(self, stream: TcpStream, address: Option<IpAddr>, router: Router) {
+        let Some(tls) = self.tls.clone() else { return self.hold(stream, address, router).await };
+        match timeout(self.patience(), TlsAcceptor::from(tls).accept(stream)).await {
             Err(_) => self.refused.note(Why::Slow),
-            Ok(Err(error)) if error.is_parse_too_large() => self.refused.note(Why::Large),
-            // Who goes away, or speaks something else, is nothing to tell.
-            Ok(_) => {}
+            Ok(Ok(stream)) => self.hold(stream, address, router).await,
+            // Who speaks something else is nothing to tell.
+            Ok(Err(_)) => {}
         }
+    }
+
+    /// Requests and their answers, one after the other, until nothing comes or nothing is read for so long.
+    async fn hold(self, stream: impl AsyncRead + AsyncWrite + Unpin, address: Option<IpAddr>, router: Router) {
+        let caller = Caller { address, ..Caller::default() };
+        let has_asked = Arc::clone(&caller.has_asked);
+        let mut http = http1::Builder::new();
+        http.timer(TokioTimer::new()).header_read_timeout(self.patience());
+        http.max_buf_size(self.limits.admin_request_bytes_max);
+        let stream = Impatient::new(stream, self.patience());
+        let service = TowerToHyperService::new(router.layer(Extension(caller)));
+        match http.serve_connection(TokioIo::new(stream), service).await {
+            Err(error) if error.is_parse_too_large() => self.refused.note(Why::Large),
+            Err(error) if error.is_timeout() && !has_asked.load(Ordering::Relaxed) => self.refused.note(Why::Slow),
+            // Who goes away, says nothing more, or speaks something else, is nothing to tell.
+            Err(_) | Ok(()) => {}
+        }
+    }
+
+    fn patience(&self) -> Duration {
+        Duration::from_millis(self.limits.admin_request_ms_max)
     }
 }
 
@@ -170,7 +202,7 @@ const WORDS: [(Why, &str); 4] = [
     (Why::Full, "when all places were taken (admin_connections_max)"),
     (Why::Slow, "that took too long (admin_request_ms_max)"),
     (Why::Large, "that were too large (admin_request_bytes_max)"),
-    (Why::Token, "without the token"),
+    (Why::Token, "without the token or a user's password"),
 ];
 
 /// Who was sent away, by reason, and when that was told.

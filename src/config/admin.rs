@@ -14,8 +14,16 @@ use super::ListenAddress;
 pub struct Admin {
     /// Where.
     pub address: AdminAddress,
-    /// A file with the token that whoever asks must know; `None`: nobody needs one.
+    /// A file with the token that whoever asks must know; `None`: there is none.
     pub token_file: Option<PathBuf>,
+    /// Users of the password files who may ask instead, with their passwords.
+    pub users: Vec<String>,
+    /// Whether anything can be changed there.
+    pub allows_changes: bool,
+    /// Certificate chain and private key, PEM; both, or the room is not encrypted.
+    pub certificate: Option<PathBuf>,
+    /// As said.
+    pub key: Option<PathBuf>,
 }
 
 /// An address of the admin room.
@@ -31,14 +39,36 @@ pub enum AdminAddress {
 
 impl Admin {
     /// Nobody asks.
-    pub const OFF: Self = Self { address: AdminAddress::Nowhere, token_file: None };
+    pub const OFF: Self = Self {
+        address: AdminAddress::Nowhere,
+        token_file: None,
+        users: Vec::new(),
+        allows_changes: false,
+        certificate: None,
+        key: None,
+    };
     /// In the usual place, for the broker's own user and root.
-    pub const USUAL: Self = Self { address: AdminAddress::Usual, token_file: None };
+    pub const USUAL: Self = Self {
+        address: AdminAddress::Usual,
+        token_file: None,
+        users: Vec::new(),
+        allows_changes: false,
+        certificate: None,
+        key: None,
+    };
 
-    /// What is wrong with the two together: without a token, whoever reaches the address would know all.
+    /// Whether who asks must say who it is.
+    pub fn is_guarded(&self) -> bool {
+        self.token_file.is_some() || !self.users.is_empty()
+    }
+
+    /// What is wrong with all that together: without a token, whoever reaches the address would know all.
     pub(super) fn mistake(&self) -> Option<String> {
+        if self.certificate.is_some() != self.key.is_some() {
+            return Some("admin_tls_cert and admin_tls_key belong together; name both files, or neither".into());
+        }
         let AdminAddress::At(ListenAddress::Tcp(address)) = self.address else { return None };
-        let is_open = !address.ip().is_loopback() && self.token_file.is_none();
+        let is_open = !address.ip().is_loopback() && !self.is_guarded();
         is_open.then(|| {
             format!(
                 "admin {address}: other machines reach it; name a file with a token by admin_token_file \
@@ -105,6 +135,7 @@ mod tests {
         let admin = |address, token: Option<&str>| Admin {
             address: AdminAddress::parse(address).unwrap(),
             token_file: token.map(PathBuf::from),
+            ..Admin::OFF
         };
         for open in ["0.0.0.0:1885", "[::]:1885", "192.0.2.1:1885"] {
             assert!(admin(open, None).mistake().unwrap().contains("admin_token_file"), "{open}");

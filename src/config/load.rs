@@ -54,6 +54,8 @@ pub struct Arguments {
     pub admin: Option<String>,
     /// The file of the token for that, whatever the file says.
     pub admin_token_file: Option<PathBuf>,
+    /// Whether anything can be changed there, if the file does not say so already.
+    pub admin_allows_changes: bool,
     /// The directory of the store, whatever the file says; `none` for no store.
     pub store: Option<PathBuf>,
     /// The directory that systemd has made for it (`STATE_DIRECTORY`).
@@ -127,6 +129,7 @@ pub fn load(arguments: &Arguments) -> Result<Config, Mistakes> {
     config.hash_seed = arguments.hash_seed;
     config.is_faulty = arguments.is_faulty;
     config.is_hasty = arguments.is_hasty;
+    config.file = arguments.file.as_ref().map(|(File::Mosquitto(file) | File::Toml(file))| file.clone());
     Mistakes::of(mistakes)?;
     Ok(config)
 }
@@ -151,6 +154,8 @@ pub fn files_of(config: &Config) -> Vec<(&'static str, &Path)> {
         files.extend(tls.revoked.as_deref().map(|file| ("revoked certificates", file)));
     }
     files.extend(config.admin.token_file.as_deref().map(|file| ("the token", file)));
+    files.extend(config.admin.certificate.as_deref().map(|file| ("certificate", file)));
+    files.extend(config.admin.key.as_deref().map(|file| ("key", file)));
     files.sort_unstable();
     files.dedup();
     files
@@ -164,6 +169,11 @@ pub fn missing_files(config: &Config) -> Vec<Mistake> {
     };
     let store = config.store.as_ref().and_then(Store::mistake);
     files_of(config).into_iter().filter_map(cannot_open).chain(store).collect()
+}
+
+/// A configuration as a file of ringmq's own.
+pub fn text_of(config: &Config) -> String {
+    toml::converted_text(config, &[])
 }
 
 /// A file of Mosquitto's as one of ringmq's own, with a comment for each thing that has no equal.
@@ -219,6 +229,7 @@ fn set_admin(admin: &mut Admin, arguments: &Arguments) -> Option<Mistake> {
     if let Some(file) = &arguments.admin_token_file {
         admin.token_file = Some(file.clone());
     }
+    admin.allows_changes |= arguments.admin_allows_changes;
     let is_of_file = arguments.admin.is_none();
     let mistake = |text| match &arguments.file {
         Some(File::Mosquitto(file) | File::Toml(file)) if is_of_file => {

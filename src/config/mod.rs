@@ -21,7 +21,7 @@ use std::path::PathBuf;
 pub use access::{Access, Network, ProxiedTls};
 pub use admin::{Admin, AdminAddress};
 pub use bind::Binds;
-pub use load::{Arguments, File, Loudness, convert, files_of, load, missing_files};
+pub use load::{Arguments, File, Loudness, convert, files_of, load, missing_files, text_of};
 pub use mistake::{Mistake, Mistakes, Place};
 pub use setting::{change as change_limits, list as list_limits};
 pub use store::Store;
@@ -70,6 +70,8 @@ pub struct Config {
     pub is_hasty: bool,
     /// What was told but does nothing, a line each.
     pub warnings: Vec<String>,
+    /// The file that was read.
+    pub file: Option<PathBuf>,
 }
 
 impl Config {
@@ -93,6 +95,7 @@ impl Config {
             is_faulty: false,
             is_hasty: false,
             warnings: Vec::new(),
+            file: None,
         }
     }
 }

@@ -397,6 +397,14 @@ pub(super) const SETTINGS: &[Setting] = &[
         set: |l, v| l.admin_request_bytes_max = v as usize,
     },
     Setting {
+        name: "admin_body_bytes_max",
+        unit: "bytes",
+        min: 1,
+        max: U32_MAX,
+        get: |l| l.admin_body_bytes_max as u64,
+        set: |l, v| l.admin_body_bytes_max = v as usize,
+    },
+    Setting {
         name: "admin_request_ms_max",
         unit: "milliseconds",
         min: 1,

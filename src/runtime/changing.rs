@@ -12,7 +12,7 @@ use super::accepting::{Entrance, Listener as ShardListener};
 use super::driver::Driver;
 use super::failure::Failure;
 use super::inherited::Inherited;
-use super::listener::{self, Bound, CannotBind};
+use super::listener::{self, Bound, CannotBind, ListenerPlace};
 use super::mesh::Caller;
 use crate::config::{Config, Listener};
 use crate::transport::Setup;
@@ -106,6 +106,11 @@ impl Changing {
         }
         self.caller.call_all();
         Ok(changed)
+    }
+
+    /// Where each listens that is there.
+    pub(super) fn listeners(&self) -> Vec<ListenerPlace> {
+        listener::places_of(&self.bound)
     }
 
     /// The port of each listener by its index, 0 for a Unix socket; `None` for those that are gone.

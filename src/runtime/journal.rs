@@ -41,6 +41,8 @@ enum Entry {
     Line(Line),
     /// From now on lines are written so, and there.
     Change(Box<Writing>),
+    /// From now on lines of these kinds are written.
+    Choose(Vec<LogType>),
     /// From now on clients may read it, if that is wanted.
     PublishOn(Arc<Board>, Caller),
     /// Files are to be opened again: somebody has renamed them.
@@ -102,6 +104,11 @@ impl Journal {
     /// From now on lines are written as was prepared.
     pub(super) fn change(&self, writing: Writing) {
         let _ = self.entries.send(Entry::Change(Box::new(writing)));
+    }
+
+    /// From now on lines of these kinds are written.
+    pub(super) fn choose(&self, types: Vec<LogType>) {
+        let _ = self.entries.send(Entry::Choose(types));
     }
 
     /// From now on lines are published as well, if the operator wants that.
@@ -215,6 +222,7 @@ impl Writer {
                 Entry::PublishOn(board, caller) => self.readers = Some((board, caller)),
                 Entry::Reopen => self.reopen(),
                 Entry::Change(writing) => self.writing = *writing,
+                Entry::Choose(types) => self.writing.logging.types = types,
                 Entry::Line(line) => {
                     self.write(&line);
                     let lost = lost.swap(0, Ordering::Relaxed);

@@ -124,6 +124,27 @@ pub(super) fn listen(
     Ok(listeners)
 }
 
+/// Where clients come in, for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListenerPlace {
+    /// IP:PORT, or the path of a Unix socket.
+    pub address: String,
+    /// `mqtt`, `mqtts`, `ws` or `wss`.
+    pub protocol: &'static str,
+}
+
+/// Where each listens that is there.
+pub(super) fn places_of(bound: &[Option<Bound>]) -> Vec<ListenerPlace> {
+    let place = |bound: &Bound| ListenerPlace {
+        address: match &bound.place.address {
+            ListenAddress::Tcp(address) => address.to_string(),
+            ListenAddress::Unix(path) => path.display().to_string(),
+        },
+        protocol: bound.place.scheme.strip_suffix("://").unwrap_or("mqtt"),
+    };
+    bound.iter().flatten().map(place).collect()
+}
+
 /// The port of each, 0 for a Unix socket.
 pub(super) fn ports_of(bound: &[Option<Bound>]) -> Vec<Option<u16>> {
     let port = |bound: &Bound| match bound.place.address {

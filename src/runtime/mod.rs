@@ -12,7 +12,7 @@
 //! - `policy_files`, `judges`, `verifier`, `tokens`, `authenticator`, `asking`: who may do what. `news`: what threads beside the
 //!   shards tell them.
 //! - `report`, `phrase`, `line`, `journal`: what the operator reads; `census`, `announcer`, `sys`: what can be asked of the broker.
-//!   `window`, `beside`: what a room that is no shard sees and needs (`admin`).
+//!   `window`, `beside`, `denials`: what a room that is no shard sees and needs (`admin`).
 //!   `looking`: what is asked of a shard from there; `measure`: how long messages are inside; `tracing`: who watches packets.
 //!   `board`: words between the main thread and the shards. `process`, `watchdog`: what a daemon does with itself and for systemd.
 //!   `clock`.
@@ -35,6 +35,7 @@ mod clock;
 mod closing;
 mod connection;
 mod crowd;
+mod denials;
 mod driver;
 mod durability;
 mod eventfd;
@@ -83,7 +84,9 @@ mod writing;
 pub use beside::{Door, DoorFile, open_door, start_beside};
 pub use board::Figures;
 pub use clock::wall_millis;
+pub use denials::Denied;
 pub use failure::{EXIT_CONFIG, EXIT_INTERNAL, EXIT_SYSTEM, EXIT_USAGE, Failure};
+pub use listener::ListenerPlace;
 pub use looking::{LineState, Look, ShardFigures};
 pub use measure::{Durations, Latency};
 pub use placement::allowed_cpus;
@@ -91,7 +94,7 @@ pub use policy_files::{check_files, policy_for_questions, policy_of_acl_file};
 pub use report::Tally;
 pub use start::{Open, Reload, Rooms, run};
 pub use tracing::Sight;
-pub use window::{Phase, SessionUser, Shown, Window};
+pub use window::{LogWish, Phase, SessionUser, Shown, Unable, Window};
 
 /// What `flag` is made of; its model test puts other ones in their place.
 mod atomics {

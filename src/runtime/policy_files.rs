@@ -7,12 +7,15 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
+use rustls::ServerConfig;
+
 use super::authenticator::Authenticator;
 use super::failure::{EXIT_CONFIG, Failure};
 use super::judges::Judges;
 use super::tokens::TokenKeys;
 use crate::auth::{Acl, Judge, JudgeId, Mistake, Passwords, Policy, Rules, Terms, Token};
 use crate::config::{Admin, Config, Listener, Security};
+use crate::transport::web_server_tls;
 
 /// What the shards are told of the listeners of a configuration, with its files as they are now, and who judges besides.
 ///
@@ -65,6 +68,18 @@ pub(super) fn load_token(admin: &Admin) -> Result<Option<Token>, Failure> {
     let wrong = |what| vec![Mistake { line: 1, what }];
     let parse = |text: &str| Token::parse(text).map_err(wrong);
     admin.token_file.as_deref().map(|path| read(path, "admin_token_file", parse)).transpose()
+}
+
+/// What encrypts the admin room, if it is.
+///
+/// # Errors
+/// A file that cannot be read (exit code 1), or whose content cannot be used (exit code 3).
+pub(super) fn load_admin_tls(admin: &Admin) -> Result<Option<Arc<ServerConfig>>, Failure> {
+    let Some((certificate, key)) = admin.certificate.as_deref().zip(admin.key.as_deref()) else { return Ok(None) };
+    web_server_tls(certificate, key).map(Some).map_err(|error| {
+        let text = format!("admin: {error}");
+        if error.is_missing { Failure::usage(text) } else { Failure::config(text) }
+    })
 }
 
 /// The policy of a configuration for questions about rights (`ringmq why`): neither its password files nor its keys are read, as whoever

@@ -14,7 +14,7 @@ use super::news::{News, NewsDesk};
 use super::policy_files;
 use super::report::Tone;
 use super::watch::{Watch, Watched};
-use super::window::{Shown, Window};
+use super::window::{LogWish, Shown, Window};
 use crate::auth::Policy;
 use crate::config::{Config, LogType, Store, change_limits};
 
@@ -49,7 +49,7 @@ impl Reloading {
         // What is written from here on is noticed.
         let watched = Watched::of(&wanted);
         let (fresh, judges) = policy_files::load(&wanted)?;
-        let token = policy_files::load_token(&wanted.admin)?;
+        let (token, tls) = (policy_files::load_token(&wanted.admin)?, policy_files::load_admin_tls(&wanted.admin)?);
         let is_logged_otherwise = wanted.logging != self.config.logging;
         let writing = is_logged_otherwise.then(|| Writing::prepare(&wanted.logging)).transpose()?;
         let changed = self.changing.apply(&wanted)?;
@@ -74,10 +74,18 @@ impl Reloading {
         }
         fixed.splice(0..0, fixed_limits);
         let (policy, ports) = (Arc::clone(&self.policy), self.changing.ports());
-        self.window.show(Shown { policy, ports, token, limits: limits.clone() });
         // What is as it was at the start stays so, to be named again until the broker is started again.
         let Config { cpus, sys_interval_secs, pid_file, user, .. } = self.config.clone();
         self.config = Config { limits, cpus, sys_interval_secs, pid_file, user, ..wanted };
+        self.window.show(Shown {
+            policy,
+            ports,
+            token,
+            limits: self.config.limits.clone(),
+            listeners: self.changing.listeners(),
+            config: Arc::new(self.config.clone()),
+            tls,
+        });
         let limits = if is_bounded_otherwise { ", limits changed" } else { "" };
         let log = if is_logged_otherwise { ", log changed" } else { "" };
         let start = match &fixed[..] {
@@ -85,6 +93,19 @@ impl Reloading {
             names => format!("; a new start is needed for {}", names.join(", ")),
         };
         Ok(format!("users and rights read again, {changed}{limits}{log}{start}"))
+    }
+
+    /// Logs this until the next reload; says so.
+    pub(super) fn log(&mut self, LogWish { tells_connections, types }: LogWish) -> String {
+        let words: Vec<_> = types.iter().map(|kind| kind.word()).collect();
+        let told = format!("{}, connections {}", words.join(" "), if tells_connections { "told" } else { "not told" });
+        self.journal.choose(types.clone());
+        (self.config.logging.tells_connections, self.config.logging.types) = (tells_connections, types);
+        let (limits, tone) = (Arc::new(self.config.limits.clone()), Tone::from(&self.config.logging));
+        self.desk.tell_all(|| News::Bounds(Arc::clone(&limits), tone));
+        let shown = self.window.shown();
+        self.window.show(Shown { config: Arc::new(self.config.clone()), ..(*shown).clone() });
+        told
     }
 
     /// Reads the files again that the configuration names.

@@ -3,13 +3,15 @@
 //! Duty: choose what is told; limit the rate of what clients can cause at will. Must not: block, or know why the shard decided so.
 //! Neighbours: the driver gives events, `phrase` words them, `journal` writes.
 
+use super::clock::wall_millis;
+use super::denials::{Denials, Denied};
 use super::journal::Journal;
 use super::line::{Facts, Line};
 use super::peer::Peer;
 use super::phrase::{line_of, line_of_accept, printable};
 use crate::config::{LogForm, LogType, Logging};
 use crate::id::{Millis, ShardId};
-use crate::shard::{Cause, Counters, Event};
+use crate::shard::{Cause, Counters, Event, Trouble};
 use crate::transport::Refusal;
 use crate::wire::ReasonCode;
 
@@ -44,18 +46,35 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// What was put off, refused or closed, by name.
-    pub fn troubles(&self) -> [(&'static str, u64); 9] {
+    /// What was put off, refused or closed.
+    pub fn troubles(&self) -> [Trouble; 9] {
+        use Trouble as T;
+        let (of_address, full) =
+            ("its address opened accepts_per_address_per_sec_max", "connections beyond connections_per_shard_max");
         [
-            ("accepts_put_off", self.accepts_put_off),
-            ("refused_addresses", self.refused_addresses),
-            ("denied_addresses", self.denied_addresses),
-            ("untrusted_proxies", self.untrusted_proxies),
-            ("refused_at_accept", self.refused_connections),
-            ("refused_listener_connections", self.refused_listener_connections),
-            ("transport_faults", self.transport_faults),
-            ("handshakes_put_off", self.handshakes_put_off),
-            ("turns_over_budget", self.turns_over_budget),
+            T::limit(
+                "accepts_put_off",
+                self.accepts_put_off,
+                "connections that waited for a later turn (accepts_per_turn_max)",
+            ),
+            T::limit("refused_addresses", self.refused_addresses, of_address).at_connect(),
+            T::denial("denied_addresses", self.denied_addresses, "the listener does not take its address").at_connect(),
+            T::denial("untrusted_proxies", self.untrusted_proxies, "it is no trusted proxy of the listener")
+                .at_connect(),
+            T::limit("refused_at_accept", self.refused_connections, full).at_connect(),
+            T::limit(
+                "refused_listener_connections",
+                self.refused_listener_connections,
+                "its listener is full (max_connections)",
+            )
+            .at_connect(),
+            T::limit(
+                "transport_faults",
+                self.transport_faults,
+                "rules of TLS, WebSocket or the PROXY protocol were broken",
+            ),
+            T::limit("handshakes_put_off", self.handshakes_put_off, "turns that left TLS handshakes for the next one"),
+            T::limit("turns_over_budget", self.turns_over_budget, "turns that left received bytes for the next one"),
         ]
     }
 }
@@ -78,6 +97,7 @@ impl From<&Logging> for Tone {
 #[derive(Debug)]
 pub(super) struct Report {
     journal: Journal,
+    denials: Denials,
     shard: ShardId,
     tone: Tone,
     /// How often the driver met a bound.
@@ -93,9 +113,10 @@ pub(super) struct Report {
 
 impl Report {
     /// A report of a shard.
-    pub(super) fn new(journal: Journal, shard: ShardId, tone: Tone) -> Self {
+    pub(super) fn new(journal: Journal, denials: Denials, shard: ShardId, tone: Tone) -> Self {
         Self {
             journal,
+            denials,
             shard,
             tone,
             tally: Tally::default(),
@@ -116,6 +137,17 @@ impl Report {
             Event::Disconnected { cause: Cause::Broker(reason, _), .. } | Event::Refused { cause: Cause::Broker(reason, _), .. }
             if *reason != ReasonCode::ServerShuttingDown
         ) || matches!(event, Event::Stuck { .. } | Event::Denied { .. });
+        if let Event::Denied { client_id, user, access, topic, rule, .. } = event {
+            self.denials.note(Denied {
+                at_unix_millis: wall_millis(),
+                client_id: client_id.clone(),
+                user: user.clone(),
+                address: peer.map(|peer| peer.to_string()),
+                access: *access,
+                topic: topic.clone(),
+                rule: rule.clone(),
+            });
+        }
         // Only where the operator wants each of them.
         let is_wanted = matches!(event, Event::Subscribed { .. } | Event::Unsubscribed { .. });
         if self.tone.is_verbose || is_wanted || (is_trouble && self.may_tell(now)) {
@@ -249,10 +281,8 @@ impl Report {
 
     /// Tells at the end which bounds have bitten, if any.
     pub(super) fn sum_up(&self, counters: &Counters) {
-        let bitten =
-            self.tally.troubles().map(|(name, times)| (name.to_owned(), times)).into_iter().chain(counters.troubles());
-        let bitten: Vec<_> =
-            bitten.filter(|(_, times)| *times > 0).map(|(name, times)| format!("{name} {times}")).collect();
+        let bitten = self.tally.troubles().into_iter().chain(counters.troubles()).filter(|trouble| trouble.times > 0);
+        let bitten: Vec<_> = bitten.map(|trouble| format!("{} {}", trouble.name, trouble.times)).collect();
         if !bitten.is_empty() {
             self.journal.line(format!("Shard {} in all: {}", self.shard.0, bitten.join(", ")));
         }
@@ -296,7 +326,7 @@ mod tests {
     fn refused_addresses_are_all_counted_and_not_all_told_even_where_each_connection_is() {
         let (journal, _end) = Journal::start(&Logging::default()).unwrap();
         let tone = Tone { is_verbose: true, form: LogForm::Mosquitto };
-        let mut report = Report::new(journal, ShardId(0), tone);
+        let mut report = Report::new(journal, Denials::default(), ShardId(0), tone);
         let peer = Peer::Internet(([192, 0, 2, 7], 4660).into());
         for why in [Refusal::Denied, Refusal::NotAllowed, Refusal::NoProxy] {
             (0..100).for_each(|_| report.address_refused(Millis(5_000), peer, why));
@@ -308,7 +338,7 @@ mod tests {
     #[test]
     fn lines_that_clients_cause_are_limited_and_the_rest_counted() {
         let (journal, _end) = Journal::start(&Logging::default()).unwrap();
-        let mut report = Report::new(journal, ShardId(0), Tone::from(&Logging::default()));
+        let mut report = Report::new(journal, Denials::default(), ShardId(0), Tone::from(&Logging::default()));
         let told = (0..25).filter(|_| report.may_tell(Millis(5_000))).count();
         assert_eq!(told, LINES_PER_SEC_MAX as usize);
         assert_eq!(report.suppressed, 15);

@@ -21,6 +21,7 @@ use super::board::Board;
 use super::census::Census;
 use super::changing::{self, Change, Changing};
 use super::clock::Clock;
+use super::denials::Denials;
 use super::driver::{Bounds, Driver, Parts};
 use super::durability;
 use super::failure::Failure;
@@ -40,10 +41,10 @@ use super::reloading::Reloading;
 use super::report::{Report, Tone};
 use super::signal::{self, Signal};
 use super::store::WriterEnd;
-use super::verifier;
+use super::verifier::{self, RoomAsker};
 use super::watch::{Watch, Watched};
 use super::watchdog::Watchdog;
-use super::window::{Phase, Shown, Window};
+use super::window::{Errand, LogWish, Phase, Shards, Shown, Window};
 use crate::auth::Policy;
 use crate::auth::scram::{self, Secret};
 use crate::config::{Config, LogType, Store};
@@ -78,14 +79,16 @@ enum Notice {
     Ended(ShardId, Result<(), Failure>),
     Signal(Signal),
     FilesChanged,
+    Errand(Errand),
 }
 
-/// What is to be read again.
-#[derive(Clone, Copy)]
+/// What is to be read again, or done.
+#[derive(Clone)]
 enum Again {
     Configuration,
     /// Those that it names.
     Files,
+    Log(LogWish),
 }
 
 /// Serves until told to stop. `reload`: what the broker is to be told when it is told to read its configuration again. `open`: is called
@@ -121,12 +124,20 @@ fn prepare(
     let (policy, judges) = policy_files::load(config)?;
     let (policy, bench) = (Arc::new(policy), Bench::default());
     bench.seat(judges);
-    let token = policy_files::load_token(&config.admin)?;
+    let (token, tls) = (policy_files::load_token(&config.admin)?, policy_files::load_admin_tls(&config.admin)?);
     let inherited = Inherited::of_process()?;
     let listeners = listener::listen(&config.listeners, &config.limits, config.cpus.len(), inherited)?;
     let (journal, journal_end) = Journal::start(&config.logging)?;
     let (policy_shown, ports) = (Arc::clone(&policy), listener::ports_of(&listeners.bound));
-    let shown = Shown { policy: policy_shown, ports, token, limits: config.limits.clone() };
+    let shown = Shown {
+        policy: policy_shown,
+        ports,
+        token,
+        limits: config.limits.clone(),
+        listeners: listener::places_of(&listeners.bound),
+        config: Arc::new(config.clone()),
+        tls,
+    };
     let window = Window::new(shown, journal.clone());
     let rooms = open(config, window.clone())?;
     let _pid_file = config.pid_file.as_deref().map(PidFile::write).transpose()?;
@@ -140,6 +151,8 @@ fn prepare(
     let mut config = config.clone();
     let memory = if config.is_held_bytes_set { None } else { Memory::of_process() };
     let told = fit_held_bytes(&mut config.limits, config.cpus.len(), memory);
+    let shown = window.shown();
+    window.show(Shown { limits: config.limits.clone(), config: Arc::new(config.clone()), ..(*shown).clone() });
     let line = format!("{}; {told}", announcement(&config, &listeners, rooms.told));
     let result = serve((&config, policy, bench, watched), (reload, starter), line, listeners, (journal, window));
     drop(rooms.open);
@@ -165,9 +178,25 @@ fn serve(
     let is_stopping = Arc::new(AtomicBool::new(false));
     let board = Arc::new(Board::new(config.cpus.len()));
     let Listeners { bound, by_shard, .. } = listeners;
-    let shared = Shared { policy: &policy, bench: &bench, journal: &journal, is_stopping: &is_stopping, board: &board };
-    let Ways { caller, desk, changes, hash_seed, writer } = start_shards(config, by_shard, &shared, &notify)?;
-    window.open_to_shards(desk.clone(), config.cpus.len(), hash_seed);
+    let denials = window.denials();
+    let shared = Shared {
+        policy: &policy,
+        bench: &bench,
+        journal: &journal,
+        is_stopping: &is_stopping,
+        board: &board,
+        denials: &denials,
+    };
+    let Ways { caller, desk, changes, hash_seed, writer, verifier } = start_shards(config, by_shard, &shared, &notify)?;
+    let errands = notify.clone();
+    window.open_to_shards(Shards {
+        desk: desk.clone(),
+        number: config.cpus.len(),
+        hash_seed,
+        verifier,
+        store: writer.as_ref().map(WriterEnd::view),
+        send: Box::new(move |errand| drop(errands.send(Notice::Errand(errand)))),
+    });
     journal.publish_on(Arc::clone(&board), caller.clone());
     let announcer = (config.sys_interval_secs > 0)
         .then(|| Announcer::new(Arc::clone(&board), caller.clone(), config.sys_interval_secs));
@@ -209,6 +238,7 @@ fn serve(
         broker.await_end(&mut |what| match what {
             Again::Configuration => reloading.apply(reload()?),
             Again::Files => reloading.read_files(),
+            Again::Log(wish) => Ok(reloading.log(wish)),
         })?;
         drop(writer.map(WriterEnd::join));
         broker.journal.line("ringmq has stopped".into());
@@ -233,6 +263,7 @@ struct Shared<'a> {
     journal: &'a Journal,
     is_stopping: &'a Arc<AtomicBool>,
     board: &'a Arc<Board>,
+    denials: &'a Denials,
 }
 
 /// The ways from the main thread to the shards.
@@ -244,6 +275,7 @@ struct Ways {
     hash_seed: u64,
     /// The thread of the store, if there is one.
     writer: Option<WriterEnd>,
+    verifier: RoomAsker,
 }
 
 fn start_shards(
@@ -263,7 +295,7 @@ fn start_shards(
     let shard_secret = random_secret()?;
     let secret = [random_seed()?, random_seed()?, random_seed()?, random_seed()?];
     let askers = verifier::start(shards, &config.limits, desk.clone(), shared.bench.clone(), clock, secret);
-    let askers = askers.map_err(|error| cannot_start(&error))?;
+    let (askers, verifier) = askers.map_err(|error| cannot_start(&error))?;
     let outside = news.into_iter().zip(askers);
     for (((index, mesh), entrances), (news, asker)) in ends.into_iter().enumerate().zip(entrances).zip(outside) {
         let (id, keeping) = (ShardId(index as u16), keepings.next());
@@ -298,13 +330,13 @@ fn start_shards(
             news,
             asker,
             keeping,
-            report: Report::new(shared.journal.clone(), id, Tone::from(&config.logging)),
+            report: Report::new(shared.journal.clone(), shared.denials.clone(), id, Tone::from(&config.logging)),
         };
         let (cpu, notify) = (config.cpus[index], notify.clone());
         let builder = thread::Builder::new().name(format!("ringmq-{index}"));
         builder.spawn(move || run_shard(cpu, parts, &notify)).map_err(|error| cannot_start(&error))?;
     }
-    Ok(Ways { caller, desk, changes, hash_seed, writer })
+    Ok(Ways { caller, desk, changes, hash_seed, writer, verifier })
 }
 
 /// The shards' ends of the store, its thread, and by which seed client ids are given to shards.
@@ -379,8 +411,9 @@ impl Broker {
                 Ok(Notice::Ready) => ready += 1,
                 Ok(Notice::Signal(Signal::Stop(_))) => return Ok(false),
                 Ok(Notice::Signal(Signal::Reload)) => self.missed = Some(Again::Configuration),
-                Ok(Notice::FilesChanged) => self.missed = self.missed.or(Some(Again::Files)),
-                Ok(Notice::Signal(_)) => {}
+                Ok(Notice::FilesChanged) => self.missed = self.missed.take().or(Some(Again::Files)),
+                // Whoever has sent the errand hears that there is no answer.
+                Ok(Notice::Signal(_) | Notice::Errand(_)) => {}
                 Ok(Notice::Ended(id, result)) => return Err(ended_early(id, result)),
                 Err(_) => return Err(Failure::internal("nobody reports to the main thread")),
             }
@@ -391,7 +424,7 @@ impl Broker {
     /// Serves until a signal; then waits for every shard to stop. The failure of one shard ends all at once.
     fn await_end(&mut self, reload: &mut dyn FnMut(Again) -> Result<String, Failure>) -> Result<(), Failure> {
         if let Some(what) = self.missed.take() {
-            self.read_again(what, reload);
+            drop(self.read_again(what, reload));
         }
         let mut running = self.shards;
         let mut stop_by = None;
@@ -415,9 +448,10 @@ impl Broker {
                 Some(Notice::Signal(Signal::ReopenLog)) => self.journal.reopen(),
                 Some(Notice::Signal(Signal::Reload)) => {
                     self.journal.reopen();
-                    self.read_again(Again::Configuration, reload);
+                    drop(self.read_again(Again::Configuration, reload));
                 }
-                Some(Notice::FilesChanged) => self.read_again(Again::Files, reload),
+                Some(Notice::FilesChanged) => drop(self.read_again(Again::Files, reload)),
+                Some(Notice::Errand(errand)) => self.run_errand(errand, reload),
                 Some(Notice::Signal(Signal::Save)) => {
                     self.journal.line(durability::save(self.store.as_ref()));
                 }
@@ -431,17 +465,38 @@ impl Broker {
         Ok(())
     }
 
-    fn read_again(&self, what: Again, reload: &mut dyn FnMut(Again) -> Result<String, Failure>) {
+    /// Whoever has sent it may have gone.
+    fn run_errand(&self, errand: Errand, reload: &mut dyn FnMut(Again) -> Result<String, Failure>) {
+        let _ = match errand {
+            Errand::Reload(answer) => answer.send(self.read_again(Again::Configuration, reload)),
+            Errand::Log(wish, answer) => answer.send(self.read_again(Again::Log(wish), reload)),
+        };
+    }
+
+    /// What the log says of it.
+    fn read_again(
+        &self,
+        what: Again,
+        reload: &mut dyn FnMut(Again) -> Result<String, Failure>,
+    ) -> Result<String, String> {
         let (done, not_done) = match what {
             Again::Configuration => ("Reloaded", "Not reloaded, nothing has changed"),
+            Again::Log(_) => ("Logging changed by the admin room until the next reload", "Logging not changed"),
             Again::Files => {
                 ("Files were written and are used", "Files were written that cannot be used; the old ones hold")
             }
         };
-        match reload(what) {
-            Ok(told) => self.journal.line(format!("{done}: {told}")),
-            Err(failure) => self.journal.tell(LogType::Error, format!("{not_done}: {failure}")),
+        let is_of_log = matches!(what, Again::Log(_));
+        let result = reload(what).map(|told| format!("{done}: {told}"));
+        let result = result.map_err(|failure| format!("{not_done}: {failure}"));
+        if !is_of_log {
+            self.window.note_reload(result.as_ref().err().cloned());
         }
+        match &result {
+            Ok(line) => self.journal.line(line.clone()),
+            Err(line) => self.journal.tell(LogType::Error, line.clone()),
+        }
+        result
     }
 
     /// When the main thread has something to do by itself.

@@ -13,6 +13,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use sha2::{Digest, Sha256};
+use tokio::sync::oneshot;
 
 use super::address_rates::network_of;
 use super::asking::{Asking, Request};
@@ -21,7 +22,7 @@ use super::clock::Clock;
 use super::judges::Bench;
 use super::news::{News, NewsDesk};
 use crate::auth::{JudgeId, Passwords};
-use crate::id::{Millis, ShardId};
+use crate::id::{ConnectionId, Millis, ShardId};
 use crate::limits::Limits;
 use crate::shard::{Applicant, Court, CredentialCheck, Verdict};
 
@@ -34,11 +35,41 @@ const FORGET_MILLIS: u64 = 60_000;
 /// Who has had too many wrong ones may have one checked in this time.
 const PAUSE_MILLIS: u64 = 1_000;
 
-/// What a shard asks.
+/// What is asked.
 struct Question {
-    shard: ShardId,
+    asked_by: AskedBy,
     check: CredentialCheck,
     address: Option<IpAddr>,
+}
+
+/// Who hears the answer.
+enum AskedBy {
+    Shard(ShardId),
+    /// A room beside the shards.
+    Room(oneshot::Sender<Verdict>),
+}
+
+/// The way of rooms beside the shards to the verifier.
+#[derive(Clone, Debug)]
+pub(super) struct RoomAsker(Sender<Question>);
+
+impl RoomAsker {
+    /// Whether `password` is that of `user`; `None` if that cannot be said now. `address`: where the question comes from.
+    pub(super) async fn ask(
+        &self,
+        passwords: Arc<Passwords>,
+        user: &str,
+        password: &[u8],
+        address: Option<IpAddr>,
+    ) -> Option<Verdict> {
+        let connection = ConnectionId { slot: 0, generation: 0 };
+        let (user, password) = (Some(user.into()), password.into());
+        let check =
+            CredentialCheck { ticket: 0, connection, court: Court::Passwords(passwords), user, password, proof: None };
+        let (answer, answered) = oneshot::channel();
+        self.0.try_send(Question { asked_by: AskedBy::Room(answer), check, address }).ok()?;
+        answered.await.ok()
+    }
 }
 
 /// A shard's way to the verifier. The thread ends with the last of them.
@@ -51,13 +82,13 @@ pub(super) struct Asker {
 impl Asker {
     /// Asks; false if too many questions wait already. `address`: of the client.
     pub(super) fn ask(&self, check: CredentialCheck, address: Option<IpAddr>) -> bool {
-        let question = Question { shard: self.shard, check, address };
+        let question = Question { asked_by: AskedBy::Shard(self.shard), check, address };
         // If the thread has ended, so does the process.
         !matches!(self.questions.try_send(question), Err(TrySendError::Full(_)))
     }
 }
 
-/// Starts the thread; one asker for each shard. `secret`: never told, of this process alone.
+/// Starts the thread; one asker for each shard, and one for the rooms beside them. `secret`: never told, of this process alone.
 ///
 /// # Errors
 /// The system has no thread left.
@@ -68,7 +99,7 @@ pub(super) fn start(
     bench: Bench,
     clock: Clock,
     secret: [u64; 4],
-) -> io::Result<Vec<Asker>> {
+) -> io::Result<(Vec<Asker>, RoomAsker)> {
     let (ask, questions) = bounded(limits.password_checks_waiting_max);
     let mut verifier = Verifier::new(limits.wrong_passwords_per_address_max, secret);
     let bounds = (limits.authenticator_requests_max, limits.password_checks_waiting_max);
@@ -77,7 +108,8 @@ pub(super) fn start(
         super::signal::block_here();
         verifier.serve(&questions, &desk, (&bench, &mut asking), clock);
     })?;
-    Ok((0..shards as u16).map(|shard| Asker { shard: ShardId(shard), questions: ask.clone() }).collect())
+    let askers = (0..shards as u16).map(|shard| Asker { shard: ShardId(shard), questions: ask.clone() }).collect();
+    Ok((askers, RoomAsker(ask)))
 }
 
 struct Verifier {
@@ -100,16 +132,24 @@ impl Verifier {
         (bench, asking): (&Bench, &mut Asking),
         clock: Clock,
     ) {
-        for Question { shard, check, address } in questions {
+        for Question { asked_by, check, address } in questions {
             let now = clock.now();
+            let shard = match asked_by {
+                AskedBy::Shard(shard) => shard,
+                AskedBy::Room(answer) => {
+                    let Court::Passwords(passwords) = &check.court else { continue };
+                    // Whoever asked may have gone.
+                    let _ = answer.send(self.judge(now, passwords, &check, address));
+                    continue;
+                }
+            };
             let (ticket, connection) = (check.ticket, check.connection);
             let verdict = match &check.court {
                 Court::Passwords(passwords) => self.judge(now, passwords, &check, address),
                 Court::Tokens(judge) => judge_token(now, bench, *judge, &check.password),
                 Court::Authenticator(judge, applicant) => {
                     let (judge, applicant) = (*judge, applicant.clone());
-                    match self.ask_outside(now, Question { shard, check, address }, (judge, applicant), (bench, asking))
-                    {
+                    match self.ask_outside(now, (shard, check, address), (judge, applicant), (bench, asking)) {
                         Some(verdict) => verdict,
                         None => continue,
                     }
@@ -123,7 +163,7 @@ impl Verifier {
     fn ask_outside(
         &self,
         now: Millis,
-        Question { shard, check, address }: Question,
+        (shard, check, address): (ShardId, CredentialCheck, Option<IpAddr>),
         (judge, applicant): (JudgeId, Applicant),
         (bench, asking): (&Bench, &mut Asking),
     ) -> Option<Verdict> {

@@ -3,19 +3,28 @@
 //! Duty: hold what the broker has decided, as it is now; carry a question to the shard that knows; write to the log. Must not: hold a
 //! shard up, or be needed by one. Neighbours: `start` and `reloading` show, `admin` looks; `news` carries.
 
+use std::fmt;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
+use rustls::ServerConfig;
 use tokio::sync::oneshot;
 
+use super::clock::wall_millis;
+use super::denials::{Denials, Denied};
+use super::durability;
 use super::journal::Journal;
+use super::listener::ListenerPlace;
 use super::looking::{Look, Question, ShardFigures};
 use super::news::{News, NewsDesk};
+use super::store::StoreView;
+use super::verifier::RoomAsker;
 use crate::auth::{Policy, Token};
-use crate::config::LogType;
+use crate::config::{Config, LogType};
 use crate::id::ShardId;
 use crate::limits::Limits;
-use crate::shard::owner_of;
+use crate::shard::{Verdict, owner_of};
 
 /// How far the broker is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +48,46 @@ pub struct Shown {
     pub token: Option<Token>,
     /// Bounds.
     pub limits: Limits,
+    /// Where clients come in.
+    pub listeners: Vec<ListenerPlace>,
+    /// What it was told, as far as it does that.
+    pub config: Arc<Config>,
+    /// By which the admin room is encrypted, if it is.
+    pub tls: Option<Arc<ServerConfig>>,
+}
+
+impl Shown {
+    /// What survives the end of the process, for people.
+    pub fn durability(&self) -> String {
+        durability::told(self.config.store.as_ref())
+    }
+}
+
+/// What is to be logged until the next reload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogWish {
+    /// Whether each connection and disconnection is told.
+    pub tells_connections: bool,
+    /// Kinds of lines.
+    pub types: Vec<LogType>,
+}
+
+/// Why something was not done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unable {
+    /// The broker does not serve yet, or not any more.
+    NotServing,
+    /// It cannot be done; nothing has changed.
+    Refused(String),
+}
+
+/// What the main thread is asked to do.
+#[derive(Debug)]
+pub(super) enum Errand {
+    /// Read the configuration again; what was done.
+    Reload(oneshot::Sender<Result<String, String>>),
+    /// Log this.
+    Log(LogWish, oneshot::Sender<Result<String, String>>),
 }
 
 /// Whose session a client id is.
@@ -61,28 +110,120 @@ struct Inside {
     phase: AtomicU8,
     shown: Mutex<Arc<Shown>>,
     journal: Journal,
+    denials: Denials,
+    started_unix_millis: u64,
+    /// Why the last reload has failed, if it has.
+    failed_reload: Mutex<Option<String>>,
     shards: OnceLock<Shards>,
 }
 
-/// The way to the shards.
-#[derive(Debug)]
-struct Shards {
-    desk: NewsDesk,
-    number: usize,
-    hash_seed: u64,
+/// The ways to the shards, to the threads beside them, and to the main thread.
+pub(super) struct Shards {
+    pub(super) desk: NewsDesk,
+    pub(super) number: usize,
+    pub(super) hash_seed: u64,
+    pub(super) verifier: RoomAsker,
+    pub(super) store: Option<StoreView>,
+    /// Gives the main thread something to do.
+    pub(super) send: Box<dyn Fn(Errand) + Send + Sync>,
+}
+
+impl fmt::Debug for Shards {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Shards").field("number", &self.number).finish_non_exhaustive()
+    }
 }
 
 impl Window {
     /// A window on a broker that starts.
     pub(super) fn new(shown: Shown, journal: Journal) -> Self {
         let phase = AtomicU8::new(Phase::Starting as u8);
-        Self(Arc::new(Inside { phase, shown: Mutex::new(Arc::new(shown)), journal, shards: OnceLock::new() }))
+        Self(Arc::new(Inside {
+            phase,
+            shown: Mutex::new(Arc::new(shown)),
+            journal,
+            denials: Denials::default(),
+            started_unix_millis: wall_millis(),
+            failed_reload: Mutex::default(),
+            shards: OnceLock::new(),
+        }))
     }
 
     /// From now on there are shards to ask.
-    pub(super) fn open_to_shards(&self, desk: NewsDesk, number: usize, hash_seed: u64) {
+    pub(super) fn open_to_shards(&self, shards: Shards) {
         // They start once.
-        let _ = self.0.shards.set(Shards { desk, number, hash_seed });
+        let _ = self.0.shards.set(shards);
+    }
+
+    /// Where the shards note what they deny.
+    pub(super) fn denials(&self) -> Denials {
+        self.0.denials.clone()
+    }
+
+    /// How the last reload has ended.
+    pub(super) fn note_reload(&self, failure: Option<String>) {
+        *self.0.failed_reload.lock().unwrap_or_else(PoisonError::into_inner) = failure;
+    }
+
+    /// Why the last reload has failed, if it has.
+    pub fn failed_reload(&self) -> Option<String> {
+        self.0.failed_reload.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// When the broker was started, milliseconds since 1970.
+    pub fn started_unix_millis(&self) -> u64 {
+        self.0.started_unix_millis
+    }
+
+    /// What clients had no right to, the last one first; a hundred at most.
+    pub fn denied(&self) -> Vec<Denied> {
+        self.0.denials.last()
+    }
+
+    /// The store, if there is one.
+    pub fn store(&self) -> Option<&StoreView> {
+        self.0.shards.get()?.store.as_ref()
+    }
+
+    /// Whether a password file of the broker knows this user with this password; `None` if that cannot be said now, as too many ask or
+    /// too many wrong ones came from `address`.
+    pub async fn is_user(&self, user: &str, password: &[u8], address: Option<IpAddr>) -> Option<bool> {
+        let verifier = &self.0.shards.get()?.verifier;
+        let files = self.shown().policy.rules.iter().filter_map(|rules| rules.passwords.clone()).collect::<Vec<_>>();
+        let with_user = files.iter().find(|passwords| passwords.has(user)).or(files.first());
+        // Who is in no file takes as long to be refused as who is in one.
+        let Some(passwords) = with_user else { return Some(false) };
+        match verifier.ask(Arc::clone(passwords), user, password, address).await? {
+            Verdict::Right => Some(true),
+            Verdict::Wrong => Some(false),
+            _ => None,
+        }
+    }
+
+    /// Has the configuration read again; what was done, as the log says it.
+    ///
+    /// # Errors
+    /// Nothing was changed.
+    pub async fn reload(&self) -> Result<String, Unable> {
+        self.send(Errand::Reload).await
+    }
+
+    /// Has this logged until the next reload.
+    ///
+    /// # Errors
+    /// Nothing was changed.
+    pub async fn log(&self, wish: LogWish) -> Result<(), Unable> {
+        self.send(|answer| Errand::Log(wish, answer)).await.map(drop)
+    }
+
+    async fn send(
+        &self,
+        errand: impl FnOnce(oneshot::Sender<Result<String, String>>) -> Errand,
+    ) -> Result<String, Unable> {
+        let shards = self.0.shards.get().ok_or(Unable::NotServing)?;
+        let (answer, answered) = oneshot::channel();
+        (shards.send)(errand(answer));
+        answered.await.map_err(|_| Unable::NotServing)?.map_err(Unable::Refused)
     }
 
     /// From now on this is decided.

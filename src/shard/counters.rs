@@ -1,7 +1,7 @@
 //! Counters of one shard: nothing is dropped or refused without one.
 //!
 //! Duty: name and hold them, and keep the drop ledger: `matches` = `delivered` + sum of `dropped` + what is queued. Must not:
-//! print. Neighbours: every room of the shard adds; `runtime` reads.
+//! print. Neighbours: every room of the shard adds; `trouble` names those that say what went wrong; `runtime` reads.
 
 use crate::wire::QoS;
 
@@ -38,19 +38,6 @@ impl DropReason {
         Self::SessionEnded,
         Self::Denied,
     ];
-
-    /// Its name in figures.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::SlowReader => "slow_reader",
-            Self::QueueFull => "queue_full",
-            Self::Expired => "expired",
-            Self::TooLarge => "too_large",
-            Self::Offline => "offline",
-            Self::SessionEnded => "session_ended",
-            Self::Denied => "denied",
-        }
-    }
 }
 
 /// A figure for each QoS.
@@ -203,74 +190,5 @@ impl Counters {
     pub(super) fn miss(&mut self, reason: DropReason) {
         self.matches += 1;
         self.drop_pairs(1, reason);
-    }
-
-    /// What was refused, dropped or cut short, by name.
-    pub fn troubles(&self) -> impl Iterator<Item = (String, u64)> + use<> {
-        let dropped = DropReason::ALL.map(|reason| (format!("dropped_{}", reason.name()), self.dropped_for(reason)));
-        let others = [
-            ("abandoned_in_flight", self.abandoned_in_flight),
-            ("acks_withheld", self.acks_withheld),
-            ("announced_over_budget", self.announced_over_budget),
-            ("authenticator_failures", self.authenticator_failures),
-            ("closed_expired", self.closed_expired),
-            ("closed_for_refusal", self.closed_for_refusal),
-            ("panics", self.panics),
-            ("payloads_too_large", self.payloads_too_large),
-            ("publishes_denied", self.publishes_denied),
-            ("publishes_too_wide", self.publishes_too_wide),
-            ("refused_by_authenticator", self.refused_by_authenticator),
-            ("refused_checks", self.refused_checks),
-            ("refused_connects", self.refused_connects),
-            ("refused_connections", self.refused_connections),
-            ("refused_first_packets", self.refused_first_packets),
-            ("refused_guesses", self.refused_guesses),
-            ("refused_large_connects", self.refused_large_connects),
-            ("refused_over_budget", self.refused_over_budget),
-            ("refused_by_store", self.refused_by_store),
-            ("closed_for_store", self.closed_for_store),
-            ("refused_overdue", self.refused_overdue),
-            ("refused_owners", self.refused_owners),
-            ("refused_passwords", self.refused_passwords),
-            ("refused_preauth_bytes", self.refused_preauth_bytes),
-            ("refused_sessions", self.refused_sessions),
-            ("refused_tokens", self.refused_tokens),
-            ("refused_user_sessions", self.refused_user_sessions),
-            ("retained_refused", self.retained_refused),
-            ("searches_put_off", self.searches_put_off),
-            ("sessions_congested", self.sessions_congested),
-            ("sessions_stuck", self.sessions_stuck),
-            ("stopped_by_owed_acks", self.stopped_by_owed_acks),
-            ("subscriptions_denied", self.subscriptions_denied),
-        ];
-        dropped.into_iter().chain(others.map(|(name, times)| (name.to_owned(), times)))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// What goes wrong is said under the name of its counter.
-    #[test]
-    fn troubles_are_said_by_name() {
-        let mut counters = Counters { panics: 3, refused_connects: 2, ..Counters::default() };
-        counters.miss(DropReason::Expired);
-        let troubles = counters.troubles().filter(|(_, times)| *times > 0).collect::<Vec<_>>();
-        assert_eq!(
-            troubles,
-            [("dropped_expired".to_owned(), 1), ("panics".to_owned(), 3), ("refused_connects".to_owned(), 2)]
-        );
-    }
-
-    #[test]
-    fn every_reason_has_its_own_place_and_name() {
-        for (place, reason) in DropReason::ALL.into_iter().enumerate() {
-            let mut counters = Counters::default();
-            counters.miss(reason);
-            assert_eq!((counters.matches, counters.dropped[place]), (1, 1), "{reason:?}");
-            let told: Vec<_> = counters.troubles().filter(|(_, times)| *times > 0).collect();
-            assert_eq!(told, [(format!("dropped_{}", reason.name()), 1)]);
-        }
     }
 }

@@ -202,6 +202,12 @@ impl Shard {
         ClientPage { clients, next: (end < self.sessions.slots_end()).then_some(end) }
     }
 
+    /// What is known of the client that has a connection.
+    pub fn client_of(&self, connection: ConnectionId, outbox: &Outbox) -> Option<ClientState> {
+        let session = self.connections.get(connection)?.session?;
+        Some(self.state_of(self.sessions.get(session.slot)?, outbox))
+    }
+
     /// All that is known of a client.
     pub fn client(&self, client_id: &str, outbox: &Outbox) -> Option<ClientDetail> {
         let session = self.sessions.get(self.sessions.by_client_id(client_id)?.slot)?;

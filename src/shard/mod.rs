@@ -48,6 +48,7 @@ mod sessions;
 mod subscribe;
 mod tap;
 mod timers;
+mod trouble;
 
 pub use authenticate::{Applicant, Court, CredentialCheck, Verdict};
 pub use connect::owner_of;
@@ -65,6 +66,7 @@ pub use mesh_message::{
 pub use outbox::{Cause, Event, Outbox};
 pub use sampled::TraceContext;
 pub use tap::{Shown, TAPPED_BYTES_MAX, Tap, Tapped};
+pub use trouble::{Trouble, TroubleKind};
 
 use std::sync::Arc;
 

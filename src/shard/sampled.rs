@@ -69,15 +69,15 @@ impl Shard {
         source: Source<'_>,
         publish: &Publish<'_>,
         Sample { context, before }: Sample,
-        closed_because: Option<&str>,
+        closed_because: Option<&'static str>,
         outbox: &mut Outbox,
     ) {
         let Some(tap) = self.taps.sampled.filter(|_| self.taps.admits(publish.topic.len() + context.state.len()))
         else {
             return;
         };
-        let rose = before.troubles().zip(self.counters.troubles()).filter(|((_, before), (_, after))| before < after);
-        let troubles = closed_because.map(str::to_owned).into_iter().chain(rose.map(|(_, (name, _))| name)).collect();
+        let rose = before.troubles().zip(self.counters.troubles()).filter(|(before, after)| before.times < after.times);
+        let troubles = closed_because.into_iter().chain(rose.map(|(_, trouble)| trouble.name)).collect();
         let topic = match publish.topic {
             "" => self.resolve_alias(source, publish).ok().flatten().as_deref().unwrap_or_default().into(),
             topic => topic.into(),

@@ -71,11 +71,9 @@ pub enum Shown {
         qos: QoS,
         /// Bytes of its payload.
         payload_bytes: usize,
-        /// Why it was refused, or did not reach a session of this shard: names of [`Counters::troubles`], or why the connection of its
-        /// publisher was closed.
-        ///
-        /// [`Counters::troubles`]: super::Counters::troubles
-        troubles: Vec<String>,
+        /// Why it was refused, or did not reach a session of this shard: names of [`Trouble`](super::Trouble), or why the
+        /// connection of its publisher was closed.
+        troubles: Vec<&'static str>,
     },
     /// So many things were too much to be shown.
     Lost(u64),

@@ -26,6 +26,18 @@ pub struct Place {
 }
 
 impl Place {
+    /// The place as a number, for who keeps it outside.
+    #[must_use]
+    pub fn to_bits(self) -> u64 {
+        u64::from(self.compactions) << 32 | u64::from(self.node)
+    }
+
+    /// The place of such a number. One that is made up is some place, or the end.
+    #[must_use]
+    pub fn from_bits(bits: u64) -> Self {
+        Self { node: bits as u32, compactions: (bits >> 32) as u32 }
+    }
+
     /// Whether a search that goes on from `from` does not come by here any more.
     #[must_use]
     pub fn is_before(self, from: Self) -> bool {

@@ -15,7 +15,7 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::{RootCertStore, ServerConfig};
 
-use crate::config::Tls;
+use crate::config::{Identity, Tls};
 
 /// What is spoken inside, if the client asks (IANA's name of MQTT).
 const ALPN: &[u8] = b"mqtt";
@@ -81,6 +81,25 @@ pub(super) fn load(tls: &Tls, is_web: bool) -> Result<Arc<ServerConfig>, TlsErro
     if let Ok(ticketer) = aws_lc_rs::Ticketer::new() {
         config.ticketer = ticketer;
     }
+    Ok(Arc::new(config))
+}
+
+/// The configuration of a web server's TLS, for clients without certificates.
+///
+/// # Errors
+/// As [`load`].
+pub(crate) fn web_server_tls(certificate: &Path, key: &Path) -> Result<Arc<ServerConfig>, TlsError> {
+    let tls = Tls {
+        certificate: certificate.to_owned(),
+        key: key.to_owned(),
+        client_authority: None,
+        revoked: None,
+        requires_certificate: false,
+        identity: Identity::None,
+        is_tls13_only: false,
+    };
+    let mut config = ServerConfig::clone(&*load(&tls, true)?);
+    config.alpn_protocols = vec![ALPN_WEB.to_vec()];
     Ok(Arc::new(config))
 }
 

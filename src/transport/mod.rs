@@ -25,7 +25,7 @@ use std::sync::Arc;
 
 use rustls::ServerConfig;
 
-pub(crate) use self::certificate::TlsError;
+pub(crate) use self::certificate::{TlsError, web_server_tls};
 pub(crate) use self::gate::{Gate, Refusal};
 use self::proxy::{ClientTls, Named};
 use self::tls::Tls;

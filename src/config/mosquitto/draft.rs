@@ -344,6 +344,11 @@ impl Draft {
         Ok(())
     }
 
+    pub(super) fn add_admin_user(&mut self, value: &str) -> Result<(), Wrong> {
+        self.config.admin.users.push(value.to_owned());
+        Ok(())
+    }
+
     pub(super) fn add_log_type(&mut self, value: &str) -> Result<(), Wrong> {
         const TYPES: &[&str] = &[
             "none",

@@ -53,6 +53,12 @@ pub(super) const ROOT: &[Key<Root>] = keys! {
         ("\"127.0.0.1:1885\"") = config.admin.address;
     "admin_token_file" "A file with the token that is wanted there; an address that other machines reach needs one."
         ("\"/etc/ringmq/token\"") = config.admin.token_file;
+    "admin_users" "Users of the password files who may ask there too, with their passwords (HTTP Basic)." ("[\"ann\"]")
+        = config.admin.users;
+    "admin_allow_changes" "Whether clients can be disconnected there, messages published and deleted, and files read again." ("true")
+        = config.admin.allows_changes;
+    "admin_tls_cert" "Certificate chain with which that is encrypted, PEM." ("\"/etc/ringmq/admin.pem\"") = config.admin.certificate;
+    "admin_tls_key" "Private key of that, PEM." ("\"/etc/ringmq/admin.key\"") = config.admin.key;
     "user" "Whom to become once everything is bound, if started as root." ("\"ringmq\"") = config.user;
 };
 

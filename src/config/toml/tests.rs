@@ -64,6 +64,7 @@ fn a_converted_file_says_the_same() {
         "per_listener_settings true\nlistener 1 127.0.0.1\npassword_file p\nlistener 2 127.0.0.1\nallow_anonymous true\n",
         "max_queued_messages 0\nmax_inflight_messages 3\nlog_dest file /l\nlog_dest syslog\nlog_type all\nlog_timestamp_format %H\n",
         "admin unix:/run/a.sock\nadmin_token_file /t\n",
+        "admin 127.0.0.1:1\nadmin_users ann\nadmin_users bob\nadmin_allow_changes true\nadmin_tls_cert c\nadmin_tls_key k\n",
         "admin default\n",
         "persistence true\nautosave_interval 5\nautosave_on_changes true\nretain_available false\nmessage_size_limit 9\nuser u\n",
         "listener 1 127.0.0.1\nenable_proxy_protocol 2\nproxy_trusted 10.0.0.0/8 ::1\nallow_address 192.0.2.7\ndeny_address ::/0\n",

@@ -23,4 +23,4 @@ mod writer;
 
 pub use engine::{Engine, Terms};
 pub use findings::{CommitError, Findings, SetAside, StoreFault};
-pub use writer::{State, Store, Tally, Voice, WriterEnd, start};
+pub use writer::{State, Store, StoreView, Tally, Voice, WriterEnd, start};

@@ -4,12 +4,13 @@
 //! answer anything as safe that is not. Neighbours: shards send by `Store` and read their answers; `crate::store::Group` gathers.
 
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
+use hdrhistogram::Histogram;
 
 use super::super::signal;
 use super::engine::Engine;
@@ -25,6 +26,9 @@ const COMMIT_BYTES_MAX: usize = 4 << 20;
 
 /// Longest wait of what nobody waits for: it rides along with the next commit that is synced.
 const UNSYNCED_MAX: Duration = Duration::from_secs(1);
+
+/// The longest commit that is told from longer ones, microseconds.
+const COMMIT_MICROS_MAX: u64 = 1_000_000_000;
 
 /// How long before it has written a hasty store answers.
 const HASTE: Duration = Duration::from_millis(10);
@@ -63,9 +67,26 @@ pub struct Tally {
     pub full: AtomicU64,
     /// Times that the store broke: 0 or 1.
     pub broken: AtomicU64,
+    /// How long commits took. Only the writer adds.
+    times: CommitTimes,
+}
+
+/// How long commits took, microseconds.
+#[derive(Debug)]
+struct CommitTimes(Mutex<Histogram<u64>>);
+
+impl Default for CommitTimes {
+    fn default() -> Self {
+        Self(Mutex::new(Histogram::new_with_bounds(1, COMMIT_MICROS_MAX, 2).expect("these are bounds")))
+    }
 }
 
 impl Tally {
+    /// How long commits took since the start, microseconds.
+    pub fn commit_times(&self) -> Histogram<u64> {
+        self.times.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// What was done, for the log.
     fn told(&self) -> String {
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
@@ -99,6 +120,16 @@ struct Shared {
     tally: Tally,
 }
 
+impl Shared {
+    fn state(&self) -> State {
+        match self.state.load(Ordering::Acquire) {
+            0 => State::Ok,
+            1 => State::Full,
+            _ => State::Broken,
+        }
+    }
+}
+
 /// A shard's way to the store, and everybody's view of it. The thread ends with the last of them.
 #[derive(Clone, Debug)]
 pub struct Store {
@@ -123,16 +154,36 @@ impl Store {
 
     /// How the store is.
     pub fn state(&self) -> State {
-        match self.shared.state.load(Ordering::Acquire) {
-            0 => State::Ok,
-            1 => State::Full,
-            _ => State::Broken,
-        }
+        self.shared.state()
     }
 
     /// What was done so far.
     pub fn tally(&self) -> &Tally {
         &self.shared.tally
+    }
+}
+
+/// A view of the store that does not keep its thread alive.
+#[derive(Clone, Debug)]
+pub struct StoreView {
+    shared: Arc<Shared>,
+    queue: Receiver<(ShardId, Batch)>,
+}
+
+impl StoreView {
+    /// How the store is.
+    pub fn state(&self) -> State {
+        self.shared.state()
+    }
+
+    /// What was done so far.
+    pub fn tally(&self) -> &Tally {
+        &self.shared.tally
+    }
+
+    /// Batches of shards that wait.
+    pub fn waiting(&self) -> usize {
+        self.queue.len()
     }
 }
 
@@ -152,13 +203,21 @@ impl std::fmt::Debug for Voice {
 
 /// The thread, to be waited for when all shards have ended.
 #[derive(Debug)]
-pub struct WriterEnd(JoinHandle<Engine>);
+pub struct WriterEnd {
+    thread: JoinHandle<Engine>,
+    view: StoreView,
+}
 
 impl WriterEnd {
     /// Waits until everything that was sent is committed and synced. The store is closed with what it returns; `None`: the thread
     /// had ended.
     pub fn join(self) -> Option<Engine> {
-        self.0.join().ok()
+        self.thread.join().ok()
+    }
+
+    /// A view of the store.
+    pub fn view(&self) -> StoreView {
+        self.view.clone()
     }
 }
 
@@ -183,12 +242,13 @@ pub fn start(
     let shared_with_it = Arc::clone(&shared);
     let mut writer =
         Writer { engine, group, voice, shared: shared_with_it, oldest: None, look: None, is_refused: false, is_hasty };
+    let view = StoreView { shared: Arc::clone(&shared), queue: queue.clone() };
     let thread = thread::Builder::new().name("ringmq-store".into()).spawn(move || {
         signal::block_here();
         writer.serve(&queue);
         writer.engine
     })?;
-    Ok((Store { batches, shared }, WriterEnd(thread)))
+    Ok((Store { batches, shared }, WriterEnd { thread, view }))
 }
 
 struct Writer {
@@ -259,11 +319,7 @@ impl Writer {
     }
 
     fn state(&self) -> State {
-        match self.shared.state.load(Ordering::Relaxed) {
-            0 => State::Ok,
-            1 => State::Full,
-            _ => State::Broken,
-        }
+        self.shared.state()
     }
 
     /// Commits what is gathered, and answers.
@@ -362,6 +418,7 @@ impl Writer {
         tally.bytes.fetch_add(bytes, Ordering::Relaxed);
         tally.commit_micros.fetch_add(micros, Ordering::Relaxed);
         tally.commit_micros_max.fetch_max(micros, Ordering::Relaxed);
+        tally.times.0.lock().unwrap_or_else(PoisonError::into_inner).saturating_record(micros);
     }
 
     /// The last commit was tried: what was committed unsynced before it is synced now.
