@@ -82,6 +82,8 @@ struct Scrape {
     connections_max: u64,
     store: Option<StoreScrape>,
     process: ProcessScrape,
+    /// Spans that were exported, and lost.
+    spans: Option<[u64; 2]>,
 }
 
 #[derive(Debug)]
@@ -119,6 +121,7 @@ impl Scrape {
             is_ready: window.phase() == Phase::Serving,
             store,
             process: ProcessScrape::now(),
+            spans: room.spans.as_ref().map(|spans| [spans.exported(), spans.lost()]),
         }
     }
 }
@@ -238,6 +241,11 @@ impl Collector for Scrape {
         self.write_shards(&mut out)?;
         self.write_latency(&mut out)?;
         self.write_store(&mut out)?;
+        if let Some(spans) = self.spans {
+            let spans = ["exported", "lost"].into_iter().zip(spans);
+            let spans = spans.map(|(result, count)| (with(&vec![], &[("result", result)]), count));
+            out.counters("ringmq_spans", "Spans of sampled messages.", spans.collect::<Vec<_>>())?;
+        }
         let process = &self.process;
         out.gauges(
             "ringmq_process_resident_bytes",

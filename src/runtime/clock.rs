@@ -46,6 +46,11 @@ pub(super) fn millis_of(nanos: u64) -> Millis {
 
 /// The time of day, milliseconds since 1970.
 pub fn wall_millis() -> u64 {
+    wall_nanos() / 1_000_000
+}
+
+/// The time of day, nanoseconds since 1970; until 2554.
+pub(super) fn wall_nanos() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -298,7 +298,8 @@ impl Driver {
         self.flush_egress();
         self.measure.end(|| self.clock.nanos(), self.shard.counters());
         if self.tracing.is_on() {
-            self.tracing.bring(&mut self.shard, &mut self.outbox);
+            let turn_nanos = || self.clock.nanos() - self.measure.began();
+            self.tracing.bring(&mut self.shard, &mut self.outbox, turn_nanos);
         }
         self.rearm_receives();
         self.report_events();

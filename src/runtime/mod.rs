@@ -28,6 +28,7 @@ mod authenticator;
 mod beside;
 mod board;
 mod buffers;
+mod calling;
 mod carry;
 mod census;
 mod changing;
@@ -83,6 +84,7 @@ mod writing;
 
 pub use beside::{Door, DoorFile, open_door, start_beside};
 pub use board::Figures;
+pub use calling::{AUTHORITY, agent, certificates};
 pub use clock::wall_millis;
 pub use denials::Denied;
 pub use failure::{EXIT_CONFIG, EXIT_INTERNAL, EXIT_SYSTEM, EXIT_USAGE, Failure};
