@@ -133,6 +133,10 @@ struct Serve {
     #[arg(long)]
     admin_allow_changes: bool,
 
+    /// A collector of OpenTelemetry, such as http://127.0.0.1:4318, that gets a span for each message whose publisher traces it
+    #[arg(long, value_name = "URL")]
+    otlp_endpoint: Option<String>,
+
     /// Directory of the store, which keeps on disk what is to survive a restart, whatever the file says; none for no store [default:
     /// what the file says, else systemd's StateDirectory=, else none; with -c, what persistence says]
     #[arg(long, value_name = "DIR")]
@@ -242,6 +246,7 @@ fn arguments_of(serve: &Serve) -> Result<Arguments, Failure> {
         admin: serve.admin.clone(),
         admin_token_file: serve.admin_token_file.clone(),
         admin_allows_changes: serve.admin_allow_changes,
+        otlp_endpoint: serve.otlp_endpoint.clone(),
         store: serve.store.clone(),
         state_directory: state_directory(),
         sys_interval_secs: serve.sys_interval,

@@ -15,6 +15,7 @@ use axum::routing::{get, post};
 use super::answer::{Explained, WhyQuestion};
 use super::asked::Query;
 use super::clients::{self, Talk};
+use super::export::Spans;
 use super::overview::{self, Glance};
 use super::problem::{Problem, json_of};
 use super::sampler::{Sampler, Span};
@@ -33,6 +34,8 @@ pub(super) struct Room {
     pub(super) is_unix: bool,
     pub(super) refused: Arc<Refused>,
     pub(super) samples: Arc<Samples>,
+    /// What became of spans, if they are exported.
+    pub(super) spans: Option<Arc<Spans>>,
 }
 
 /// What was looked at last.

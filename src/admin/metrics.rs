@@ -82,6 +82,8 @@ struct Scrape {
     connections_max: u64,
     store: Option<StoreScrape>,
     process: ProcessScrape,
+    /// Spans that were exported, and lost.
+    spans: Option<[u64; 2]>,
 }
 
 #[derive(Debug)]
@@ -119,6 +121,7 @@ impl Scrape {
             is_ready: window.phase() == Phase::Serving,
             store,
             process: ProcessScrape::now(),
+            spans: room.spans.as_ref().map(|spans| [spans.exported(), spans.lost()]),
         }
     }
 }
@@ -193,14 +196,14 @@ impl Families<'_> {
     }
 
     /// `scale`: nanoseconds of what is counted in the histograms.
-    fn histograms<'h>(
+    fn histograms(
         &mut self,
         (name, help, scale): (&str, &str, u64),
-        rows: impl IntoIterator<Item = (Labels, &'h Histogram<u64>)>,
+        rows: impl IntoIterator<Item = (Labels, Histogram<u64>)>,
     ) -> Written {
         self.family(name, help, MetricType::Histogram, |mut family| {
             rows.into_iter().try_for_each(|(labels, histogram)| {
-                let (sum, buckets) = buckets_of(histogram, scale);
+                let (sum, buckets) = buckets_of(&histogram, scale);
                 match &labels[..] {
                     [] => family.encode_histogram::<NoLabelSet>(sum, histogram.len(), &buckets, None),
                     _ => family.encode_family(&labels)?.encode_histogram::<NoLabelSet>(
@@ -238,6 +241,11 @@ impl Collector for Scrape {
         self.write_shards(&mut out)?;
         self.write_latency(&mut out)?;
         self.write_store(&mut out)?;
+        if let Some(spans) = self.spans {
+            let spans = ["exported", "lost"].into_iter().zip(spans);
+            let spans = spans.map(|(result, count)| (with(&vec![], &[("result", result)]), count));
+            out.counters("ringmq_spans", "Spans of sampled messages.", spans.collect::<Vec<_>>())?;
+        }
         let process = &self.process;
         out.gauges(
             "ringmq_process_resident_bytes",
@@ -381,8 +389,8 @@ impl Scrape {
         let rows = self.shards.iter().enumerate().flat_map(|(shard, figures)| {
             let paths = [("local", &figures.latency.local), ("cross_shard", &figures.latency.crossed)];
             paths.into_iter().flat_map(move |(path, each)| {
-                each.iter().zip(["0", "1", "2"]).map(move |(histogram, qos)| {
-                    (with(&shard_label(shard), &[("path", path), ("qos", qos)]), histogram)
+                each.iter().zip(["0", "1", "2"]).map(move |(durations, qos)| {
+                    (with(&shard_label(shard), &[("path", path), ("qos", qos)]), durations.histogram())
                 })
             })
         });
@@ -393,7 +401,10 @@ impl Scrape {
     fn write_store(&self, out: &mut Families<'_>) -> Written {
         let Some(store) = &self.store else { return Ok(()) };
         out.counters("ringmq_store_commits", "Commits of the store.", [(vec![], store.commits)])?;
-        out.histograms(("ringmq_store_commit_seconds", "How long commits took.", 1000), [(vec![], &store.micros)])?;
+        out.histograms(
+            ("ringmq_store_commit_seconds", "How long commits took.", 1000),
+            [(vec![], store.micros.clone())],
+        )?;
         let waiting = store.waiting as f64;
         out.gauges("ringmq_store_waiting_batches", "Batches that wait for the store.", [(vec![], waiting)])?;
         let states = [StoreState::Ok, StoreState::Full, StoreState::Broken];

@@ -8,6 +8,7 @@
 //! - `api`: the paths; `asked`: what a request says; `problem`: what is answered when it cannot be; `answer`: the words of both ends.
 //! - `overview`, `problems`, `drops`, `clients`, `topics`, `retained`, `configuration`, `trace`: what is answered, by duty; `metrics` for
 //!   Prometheus; `page` for a browser; `describe` for programs that read OpenAPI. `sampler`: rates. `change`: what changes something.
+//! - `export`: spans for a collector of OpenTelemetry.
 //! - `client`: asks a running broker.
 //!
 //! Must not: change anything unless `admin_allow_changes` says so, or know a secret but the token's digest. Neighbours: `runtime` shows by
@@ -24,6 +25,7 @@ mod configuration;
 mod describe;
 mod drops;
 mod entry;
+mod export;
 mod metrics;
 mod overview;
 mod page;
@@ -37,6 +39,8 @@ mod stream;
 mod topics;
 mod trace;
 
+use std::any::Any;
+use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use tokio::sync::oneshot;
@@ -44,6 +48,7 @@ use tokio::sync::oneshot;
 pub use self::answer::Explained;
 pub use self::client::{Answered, Asking, ask, path_part, why};
 
+use self::export::Export;
 use crate::config::{self, AdminAddress, ListenAddress};
 use crate::runtime::{Door, DoorFile, Failure, Rooms, Window, open_door, start_beside};
 
@@ -54,20 +59,31 @@ pub struct Admin {
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
     _file: DoorFile,
+    _export: Option<Export>,
 }
 
 impl Admin {
-    /// Opens the room that is asked for, if one is; says where it is, or why there is none in the usual place.
+    /// Opens the room that is asked for, if one is; says where it is, or why there is none in the usual place. Spans are exported
+    /// without a room, too.
     ///
     /// # Errors
     /// An address that was named cannot be had.
     pub fn open(wanted: &config::Admin, window: Window) -> Result<Rooms, Failure> {
+        let export =
+            wanted.otlp_endpoint.as_deref().map(|endpoint| Export::start(endpoint, window.clone())).transpose()?;
+        let told_of_export = wanted.otlp_endpoint.as_deref().map(|endpoint| format!("spans to {endpoint}"));
+        let told = |admin: Option<String>| {
+            let told: Vec<_> = admin.into_iter().chain(told_of_export).collect();
+            (!told.is_empty()).then(|| told.join("; "))
+        };
+        let without =
+            |told, export: Option<Export>| Rooms { told, open: export.map(|export| Box::new(export) as Box<dyn Any>) };
         let opened = match &wanted.address {
-            AdminAddress::Nowhere => return Ok(Rooms { told: None, open: None }),
+            AdminAddress::Nowhere => return Ok(without(told(None), export)),
             AdminAddress::At(address) => open_door(address)?,
             AdminAddress::Usual => match open_usual() {
                 Ok(opened) => opened,
-                Err(why) => return Ok(Rooms { told: Some(format!("no admin ({why})")), open: None }),
+                Err(why) => return Ok(without(told(Some(format!("no admin ({why})"))), export)),
             },
         };
         let (door, file, mut place) = opened;
@@ -75,9 +91,10 @@ impl Admin {
             place = place.replacen("http://", "https://", 1);
         }
         let (stop, stopped) = oneshot::channel();
-        let thread = start_beside("admin", move || server::serve(door, window, stopped))?;
-        let room = Self { stop: Some(stop), thread: Some(thread), _file: file };
-        Ok(Rooms { told: Some(format!("admin on {place}")), open: Some(Box::new(room)) })
+        let spans = export.as_ref().map(|export| Arc::clone(&export.spans));
+        let thread = start_beside("admin", move || server::serve(door, window, spans, stopped))?;
+        let room = Self { stop: Some(stop), thread: Some(thread), _file: file, _export: export };
+        Ok(Rooms { told: told(Some(format!("admin on {place}"))), open: Some(Box::new(room)) })
     }
 }
 

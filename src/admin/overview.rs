@@ -18,7 +18,7 @@ use super::problem::{Problem, json_of};
 use super::problems;
 use super::sampler::Span;
 use crate::runtime::store::State as StoreState;
-use crate::runtime::{Latency, Phase, ShardFigures, wall_millis};
+use crate::runtime::{Durations, Latency, Phase, ShardFigures, wall_millis};
 
 /// A look at all shards, and at the store.
 #[derive(Debug)]
@@ -172,11 +172,11 @@ fn rates_of(glances: &Span<Glance>) -> Rates {
 
 /// How long messages of any QoS took between two looks at the same shards.
 fn times_of<'a>(pairs: impl Iterator<Item = (&'a ShardFigures, &'a ShardFigures)> + Clone) -> PathTimes {
-    let of_path = |path: fn(&Latency) -> &[Histogram<u64>; 3]| {
+    let of_path = |path: fn(&Latency) -> &[Durations; 3]| {
         let mut sum: Option<Histogram<u64>> = None;
         for (before, after) in pairs.clone() {
             for (before, after) in path(&before.latency).iter().zip(path(&after.latency)) {
-                let grown = grown(before, after);
+                let grown = after.since(before).histogram();
                 match &mut sum {
                     // All have the same bounds.
                     Some(sum) => drop(sum.add(&grown)),

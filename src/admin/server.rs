@@ -22,6 +22,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::api::{Room, router};
 use super::entry::Caller;
+use super::export::Spans;
 use super::stream::Impatient;
 use crate::limits::Limits;
 use crate::runtime::{Door, Window};
@@ -36,7 +37,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 const TAKEN_BYTES: usize = 4096;
 
 /// Serves until `stopped`. Whoever is being answered then is cut off.
-pub(super) fn serve(door: Door, window: Window, stopped: oneshot::Receiver<()>) {
+pub(super) fn serve(door: Door, window: Window, spans: Option<Arc<Spans>>, stopped: oneshot::Receiver<()>) {
     let refused = Arc::new(Refused::new(window.clone()));
     let executor = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
     let executor = match executor {
@@ -46,7 +47,7 @@ pub(super) fn serve(door: Door, window: Window, stopped: oneshot::Receiver<()>) 
     let accepting = Arc::clone(&refused);
     executor.block_on(async move {
         tokio::spawn(async move {
-            if let Err(error) = accept(door, &window, &accepting).await {
+            if let Err(error) = accept(door, &window, spans, &accepting).await {
                 window.warn(format!("No admin: {error}"));
             }
         });
@@ -57,10 +58,10 @@ pub(super) fn serve(door: Door, window: Window, stopped: oneshot::Receiver<()>) 
     refused.tell_rest();
 }
 
-async fn accept(door: Door, window: &Window, refused: &Arc<Refused>) -> io::Result<()> {
+async fn accept(door: Door, window: &Window, spans: Option<Arc<Spans>>, refused: &Arc<Refused>) -> io::Result<()> {
     let is_unix = matches!(door, Door::Unix(_));
     let samples = Arc::default();
-    let router = router(Room { window: window.clone(), is_unix, refused: Arc::clone(refused), samples });
+    let router = router(Room { window: window.clone(), is_unix, refused: Arc::clone(refused), samples, spans });
     let places = Places { window: window.clone(), taken: Arc::new(()), refused: Arc::clone(refused) };
     let socket = Socket::of(door)?;
     loop {

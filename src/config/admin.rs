@@ -24,6 +24,8 @@ pub struct Admin {
     pub certificate: Option<PathBuf>,
     /// As said.
     pub key: Option<PathBuf>,
+    /// The collector of OpenTelemetry that gets spans of sampled messages, such as `http://127.0.0.1:4318`.
+    pub otlp_endpoint: Option<String>,
 }
 
 /// An address of the admin room.
@@ -46,6 +48,7 @@ impl Admin {
         allows_changes: false,
         certificate: None,
         key: None,
+        otlp_endpoint: None,
     };
     /// In the usual place, for the broker's own user and root.
     pub const USUAL: Self = Self {
@@ -55,6 +58,7 @@ impl Admin {
         allows_changes: false,
         certificate: None,
         key: None,
+        otlp_endpoint: None,
     };
 
     /// Whether who asks must say who it is.

@@ -56,6 +56,8 @@ pub struct Arguments {
     pub admin_token_file: Option<PathBuf>,
     /// Whether anything can be changed there, if the file does not say so already.
     pub admin_allows_changes: bool,
+    /// `--otlp-endpoint`.
+    pub otlp_endpoint: Option<String>,
     /// The directory of the store, whatever the file says; `none` for no store.
     pub store: Option<PathBuf>,
     /// The directory that systemd has made for it (`STATE_DIRECTORY`).
@@ -230,6 +232,9 @@ fn set_admin(admin: &mut Admin, arguments: &Arguments) -> Option<Mistake> {
         admin.token_file = Some(file.clone());
     }
     admin.allows_changes |= arguments.admin_allows_changes;
+    if let Some(endpoint) = &arguments.otlp_endpoint {
+        admin.otlp_endpoint = Some(endpoint.clone());
+    }
     let is_of_file = arguments.admin.is_none();
     let mistake = |text| match &arguments.file {
         Some(File::Mosquitto(file) | File::Toml(file)) if is_of_file => {

@@ -12,13 +12,12 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use rustls::crypto::aws_lc_rs::default_provider;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 use ureq::Agent;
 use ureq::http::Uri;
-use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, TlsProvider, parse_pem};
 
+use super::calling::{AUTHORITY, agent, certificates};
 use super::failure::Failure;
 use super::tokens::{filters, user_name};
 use crate::auth::{Grants, JudgeId, Warrant};
@@ -27,12 +26,8 @@ use crate::id::Millis;
 use crate::shard::{Applicant, CredentialCheck, Verdict};
 use crate::wire::ProtocolVersion;
 
-/// Certificates of those who sign web servers', where most systems have them.
-const AUTHORITY: &str = "/etc/ssl/certs/ca-certificates.crt";
 /// Longest answer that is read, bytes.
 const ANSWER_BYTES_MAX: u64 = 65_536;
-/// Longest time that a connection to the server is kept for the next question.
-const IDLE: Duration = Duration::from_secs(5);
 
 /// What is asked: all that is sent, so that what is remembered holds for the same alone.
 pub(super) type Key = [u8; 32];
@@ -69,29 +64,20 @@ impl Authenticator {
         let uri: Result<Uri, _> = asked.url.parse();
         let uri = uri.ok().filter(|uri| uri.host().is_some_and(|host| !host.is_empty()));
         let uri = uri.ok_or_else(|| Failure::config("http url: not an address such as https://host/path"))?;
-        let mut tls = TlsConfig::builder()
-            .provider(TlsProvider::Rustls)
-            .unversioned_rustls_crypto_provider(Arc::new(default_provider()));
-        if uri.scheme_str() == Some("https") {
-            let path = asked.authority.as_deref().unwrap_or(Path::new(AUTHORITY));
-            let bytes = fs::read(path).map_err(|error| {
-                Failure::usage(format!("http authority {}: cannot be read: {error}", path.display()))
-            })?;
-            digest.update(&bytes);
-            tls = tls.root_certs(RootCerts::Specific(Arc::new(certificates(path, &bytes)?)));
-        }
-        let agent = Agent::config_builder()
-            .timeout_global(Some(Duration::from_millis(asked.timeout_millis.into())))
-            .http_status_as_error(false)
-            .max_redirects(0)
-            .max_redirects_will_error(false)
-            // Not one that the environment of the process happens to name.
-            .proxy(None)
-            .user_agent("ringmq")
-            .max_idle_age(IDLE)
-            .tls_config(tls.build())
-            .build()
-            .new_agent();
+        let authority = match uri.scheme_str() {
+            Some("https") => {
+                let path = asked.authority.as_deref().unwrap_or(Path::new(AUTHORITY));
+                let bytes = fs::read(path).map_err(|error| {
+                    Failure::usage(format!("http authority {}: cannot be read: {error}", path.display()))
+                })?;
+                digest.update(&bytes);
+                let found = certificates(&bytes);
+                let none = || Failure::config(format!("http authority {}: no certificate in PEM", path.display()));
+                found.ok_or_else(none)?
+            }
+            _ => Vec::new(),
+        };
+        let agent = agent(Duration::from_millis(asked.timeout_millis.into()), authority);
         let mut id = [0; 8];
         id.copy_from_slice(&digest.finalize()[..8]);
         let id = JudgeId(u64::from_le_bytes(id));
@@ -236,18 +222,6 @@ fn unanswered(error: &ureq::Error) -> Verdict {
         ureq::Error::HostNotFound => "the authenticator's host is not known",
         _ => "the authenticator cannot be reached",
     })
-}
-
-fn certificates(path: &Path, pem: &[u8]) -> Result<Vec<Certificate<'static>>, Failure> {
-    let found = parse_pem(pem).filter_map(|item| match item {
-        Ok(PemItem::Certificate(certificate)) => Some(certificate),
-        _ => None,
-    });
-    let found: Vec<_> = found.collect();
-    if found.is_empty() {
-        return Err(Failure::config(format!("http authority {}: no certificate in PEM", path.display())));
-    }
-    Ok(found)
 }
 
 #[cfg(test)]

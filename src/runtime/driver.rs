@@ -296,11 +296,10 @@ impl Driver {
         // Before the sends, so that the other shards begin while this one is in the kernel.
         self.mesh.push(&mut self.outbox.mesh, self.measure.began());
         self.flush_egress();
-        if self.measure.has_any(self.shard.counters()) {
-            self.measure.end(self.clock.nanos(), self.shard.counters());
-        }
+        self.measure.end(|| self.clock.nanos(), self.shard.counters());
         if self.tracing.is_on() {
-            self.tracing.bring(&mut self.shard, &mut self.outbox);
+            let turn_nanos = || self.clock.nanos() - self.measure.began();
+            self.tracing.bring(&mut self.shard, &mut self.outbox, turn_nanos);
         }
         self.rearm_receives();
         self.report_events();

@@ -7,6 +7,8 @@
 //! What a client's window or a slow socket keeps waiting is not in it: queues and backlogs are figures of their own. What has waited in
 //! the kernel before the turn is not seen; it is less than the turn before.
 
+use std::array;
+
 use hdrhistogram::Histogram;
 
 use crate::shard::{ByQos, Counters};
@@ -14,26 +16,71 @@ use crate::shard::{ByQos, Counters};
 /// Whether anything is measured. A build without it shows what that costs.
 pub(super) const IS_METERED: bool = !cfg!(feature = "unmetered");
 
-/// The least and the most that is told apart, nanoseconds.
-const NANOS_MIN: u64 = 256;
-const NANOS_MAX: u64 = 100_000_000_000;
-/// Decimal digits that a duration is told by.
-const DIGITS: u8 = 2;
+/// What is less than this power of two of nanoseconds is not told apart: 256 ns.
+const UNIT_BITS: u32 = 8;
+/// This power of two of buckets for each doubling: a duration is told to 3 %.
+const SPLIT_BITS: u32 = 5;
+/// Buckets: up to 100 s.
+const BUCKETS: usize = 800;
 
-/// Histograms of durations in nanoseconds.
-#[derive(Clone, Debug)]
-pub struct Latency {
-    /// Taken and sent on one shard, by QoS of sending.
-    pub local: [Histogram<u64>; 3],
-    /// Taken on another shard.
-    pub crossed: [Histogram<u64>; 3],
+/// How often there were durations of about so long.
+///
+/// Noting one is an addition in an array, as each turn does so; what is wanted of it is asked of a real histogram by who looks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Durations([u64; BUCKETS]);
+
+impl Durations {
+    /// So many more took this long, nanoseconds.
+    #[inline]
+    fn note(&mut self, nanos: u64, count: u64) {
+        self.0[bucket_of(nanos)] += count;
+    }
+
+    /// Those that were noted since `before`, an earlier copy of this.
+    pub fn since(&self, before: &Self) -> Self {
+        Self(array::from_fn(|bucket| self.0[bucket].saturating_sub(before.0[bucket])))
+    }
+
+    /// The same in a histogram, nanoseconds.
+    pub fn histogram(&self) -> Histogram<u64> {
+        let mut histogram = Histogram::new_with_bounds(1, nanos_of(BUCKETS - 1), 2).expect("these are bounds");
+        for (bucket, &count) in self.0.iter().enumerate().filter(|(_, count)| **count > 0) {
+            histogram.saturating_record_n(nanos_of(bucket), count);
+        }
+        histogram
+    }
 }
 
-impl Default for Latency {
+impl Default for Durations {
     fn default() -> Self {
-        let empty = || Histogram::new_with_bounds(NANOS_MIN, NANOS_MAX, DIGITS).expect("these are bounds");
-        Self { local: [empty(), empty(), empty()], crossed: [empty(), empty(), empty()] }
+        Self([0; BUCKETS])
     }
+}
+
+/// Where a duration is counted: in units while these are few, and then in equal parts of its power of two.
+#[inline]
+fn bucket_of(nanos: u64) -> usize {
+    let units = nanos >> UNIT_BITS;
+    let shift = (u64::BITS - (units >> SPLIT_BITS).leading_zeros()).saturating_sub(1);
+    let is_split = u64::from(units >> SPLIT_BITS != 0);
+    let bucket = ((u64::from(shift) + is_split) << SPLIT_BITS) + (units >> shift) - (is_split << SPLIT_BITS);
+    (bucket as usize).min(BUCKETS - 1)
+}
+
+/// The middle of what a bucket counts, nanoseconds.
+fn nanos_of(bucket: usize) -> u64 {
+    let (row, column) = (bucket as u64 >> SPLIT_BITS, bucket as u64 % (1 << SPLIT_BITS));
+    let (shift, units) = if row == 0 { (0, column) } else { (row - 1, column + (1 << SPLIT_BITS)) };
+    ((units << UNIT_BITS) + (1 << (UNIT_BITS - 1))) << shift
+}
+
+/// How long messages were inside a shard.
+#[derive(Clone, Debug, Default)]
+pub struct Latency {
+    /// Taken and sent on one shard, by QoS of sending.
+    pub local: [Durations; 3],
+    /// Taken on another shard.
+    pub crossed: [Durations; 3],
 }
 
 /// The measure of one shard.
@@ -69,27 +116,28 @@ impl Measure {
         }
     }
 
-    /// Whether anything was sent since the turn began.
-    pub(super) fn has_any(&self, counters: &Counters) -> bool {
-        IS_METERED && sent_at_once(counters) != self.before
-    }
-
-    /// All that the turn has sent is handed over.
-    pub(super) fn end(&mut self, nanos: u64, counters: &Counters) {
+    /// All that the turn has sent is handed over, at the moment that `nanos` tells, which is asked only if anything was.
+    #[inline]
+    pub(super) fn end(&mut self, nanos: impl FnOnce() -> u64, counters: &Counters) {
         let sent = sent_at_once(counters);
+        if !IS_METERED || sent == self.before {
+            return;
+        }
+        let nanos = nanos();
         let mut local = less(sent, self.before);
         self.before = sent;
         for (since, crossed) in self.crossed.drain(..) {
-            record(&mut self.latency.crossed, nanos.saturating_sub(since), crossed);
+            note(&mut self.latency.crossed, nanos.saturating_sub(since), crossed);
             local = less(local, crossed);
         }
-        record(&mut self.latency.local, nanos.saturating_sub(self.began), local);
+        note(&mut self.latency.local, nanos - self.began, local);
     }
 }
 
-fn record(histograms: &mut [Histogram<u64>; 3], nanos: u64, messages: [u64; 3]) {
-    for (histogram, messages) in histograms.iter_mut().zip(messages).filter(|(_, messages)| *messages > 0) {
-        histogram.saturating_record_n(nanos, messages);
+#[inline]
+fn note(durations: &mut [Durations; 3], nanos: u64, messages: [u64; 3]) {
+    for (durations, messages) in durations.iter_mut().zip(messages).filter(|(_, messages)| *messages > 0) {
+        durations.note(nanos, messages);
     }
 }
 
@@ -100,7 +148,7 @@ pub(super) fn sent_at_once(counters: &Counters) -> [u64; 3] {
 }
 
 fn less(more: [u64; 3], less: [u64; 3]) -> [u64; 3] {
-    std::array::from_fn(|qos| more[qos].saturating_sub(less[qos]))
+    array::from_fn(|qos| more[qos] - less[qos])
 }
 
 #[cfg(test)]
@@ -115,18 +163,44 @@ mod tests {
     fn each_message_is_measured_once_from_where_it_was_taken_and_not_if_it_has_waited_in_a_queue() {
         let mut measure = Measure::default();
         measure.begin(1_000_000);
-        assert!(!measure.has_any(&counters([0; 3], [0; 3])));
+        measure.end(|| panic!("nothing was sent"), &counters([0; 3], [0; 3]));
         // Two of three QoS 1 messages came from another shard, and one QoS 2 message waited.
         measure.note_crossed(500_000, [0; 3], [0, 2, 0]);
         measure.note_crossed(600_000, [0, 2, 0], [0, 2, 0]);
         let now = counters([5, 3, 1], [0, 0, 1]);
-        assert!(measure.has_any(&now));
-        measure.end(1_020_000, &now);
+        measure.end(|| 1_020_000, &now);
+        let histograms = |durations: &[Durations; 3]| durations.each_ref().map(Durations::histogram);
+        let (local, crossed) = (histograms(&measure.latency.local), histograms(&measure.latency.crossed));
         let counts = |histograms: &[Histogram<u64>; 3]| [0, 1, 2].map(|qos| histograms[qos].len());
-        assert_eq!((counts(&measure.latency.local), counts(&measure.latency.crossed)), ([5, 1, 0], [0, 2, 0]));
-        let near = |histogram: &Histogram<u64>, wanted: u64| histogram.equivalent(histogram.max(), wanted);
-        assert!(near(&measure.latency.local[0], 20_000) && near(&measure.latency.crossed[1], 520_000));
+        assert_eq!((counts(&local), counts(&crossed)), ([5, 1, 0], [0, 2, 0]));
+        let near = |histogram: &Histogram<u64>, wanted: u64| histogram.max().abs_diff(wanted) * 30 < wanted;
+        assert!(near(&local[0], 20_000) && near(&crossed[1], 520_000), "{} {}", local[0].max(), crossed[1].max());
         measure.begin(2_000_000);
-        assert!(!measure.has_any(&now), "nothing new");
+        measure.end(|| panic!("nothing new"), &now);
+    }
+
+    #[test]
+    fn durations_are_told_to_three_percent_and_the_longest_are_not_lost() {
+        let mut nanos = 1;
+        let mut last = 0;
+        while nanos < 100_000_000_000 {
+            let bucket = bucket_of(nanos);
+            assert!(bucket >= last && bucket < BUCKETS, "{nanos} ns are in bucket {bucket}, less in {last}");
+            let told = nanos_of(bucket);
+            assert!(told.abs_diff(nanos) <= 256.max(nanos / 32), "{nanos} ns are told as {told}");
+            (last, nanos) = (bucket, nanos + nanos / 100 + 1);
+        }
+        assert_eq!(bucket_of(u64::MAX), BUCKETS - 1);
+    }
+
+    #[test]
+    fn what_was_noted_since_an_earlier_look_is_told_apart() {
+        let mut durations = Durations::default();
+        durations.note(1_000, 3);
+        let before = durations.clone();
+        durations.note(1_000, 2);
+        durations.note(9_000_000, 1);
+        let since = durations.since(&before).histogram();
+        assert_eq!((since.len(), since.count_between(0, 2_000), since.count_between(8_000_000, 10_000_000)), (3, 2, 1));
     }
 }

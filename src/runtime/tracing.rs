@@ -6,14 +6,16 @@
 use tokio::sync::mpsc::Sender;
 use tokio::sync::mpsc::error::TrySendError;
 
-use super::clock::wall_millis;
+use super::clock::wall_nanos;
 use crate::shard::{Outbox, Shard, Shown, Tap};
 
 /// Something that a watcher sees.
 #[derive(Clone, Debug)]
 pub struct Sight {
-    /// When, milliseconds since 1970.
-    pub at_unix_ms: u64,
+    /// When it was over, nanoseconds since 1970.
+    pub at_unix_nanos: u64,
+    /// How long the turn had taken until then, nanoseconds.
+    pub turn_nanos: u64,
     /// The client.
     pub client_id: Box<str>,
     /// What.
@@ -51,17 +53,18 @@ impl Tracing {
         !self.watchers.is_empty()
     }
 
-    /// Brings what this turn has shown.
-    pub(super) fn bring(&mut self, shard: &mut Shard, outbox: &mut Outbox) {
+    /// Brings what this turn has shown; `turn_nanos` tells how long it has taken until now.
+    pub(super) fn bring(&mut self, shard: &mut Shard, outbox: &mut Outbox, turn_nanos: impl FnOnce() -> u64) {
         shard.end_taps(outbox);
-        let at_unix_ms = if outbox.tapped.is_empty() { 0 } else { wall_millis() };
+        let (at_unix_nanos, turn_nanos) = if outbox.tapped.is_empty() { (0, 0) } else { (wall_nanos(), turn_nanos()) };
         for tapped in outbox.tapped.drain(..) {
             let Some(watcher) = self.watchers.iter_mut().find(|watcher| watcher.number == tapped.tap) else { continue };
             if let Shown::Lost(lost) = tapped.what {
                 watcher.lost += lost;
                 continue;
             }
-            let sight = Sight { at_unix_ms, client_id: tapped.client_id, what: tapped.what, lost: watcher.lost };
+            let (client_id, what, lost) = (tapped.client_id, tapped.what, watcher.lost);
+            let sight = Sight { at_unix_nanos, turn_nanos, client_id, what, lost };
             match watcher.sights.try_send(sight) {
                 Ok(()) => watcher.lost = 0,
                 Err(TrySendError::Full(_)) => watcher.lost += 1,

@@ -41,6 +41,7 @@ mod retain;
 mod rights;
 mod route;
 mod run;
+mod sampled;
 #[cfg(test)]
 mod scene;
 mod sessions;
@@ -63,6 +64,7 @@ pub use mesh_message::{
     Answer, Cursor, GroupOrigin, MemberChange, MeshAck, MeshBatch, MeshMessage, Outcome, Run, Stamp,
 };
 pub use outbox::{Cause, Event, Outbox};
+pub use sampled::TraceContext;
 pub use tap::{Shown, TAPPED_BYTES_MAX, Tap, Tapped};
 pub use trouble::{Trouble, TroubleKind};
 

@@ -40,7 +40,12 @@ impl Shard {
         }
         self.counters.publishes_received.add(publish.qos, 1);
         self.counters.payload_bytes_received.add(publish.qos, publish.payload.len() as u64);
-        match self.check_and_route(now, source, publish, outbox) {
+        let sample = self.sample(publish);
+        let result = self.check_and_route(now, source, publish, outbox);
+        if let Some(sample) = sample {
+            self.show_sampled(source, publish, sample, result.err().map(|(_, what)| what), outbox);
+        }
+        match result {
             Ok(()) => Step::Done,
             Err((reason, what)) => self.close(now, source.connection, reason, what, outbox),
         }
@@ -227,7 +232,11 @@ impl Shard {
     }
 
     /// The topic behind an alias, if the packet names none itself [MQTT-3.3.2-12] (section 3.3.2.3.4).
-    fn resolve_alias(&mut self, source: Source<'_>, publish: &Publish<'_>) -> Result<Option<Arc<str>>, Fault> {
+    pub(super) fn resolve_alias(
+        &mut self,
+        source: Source<'_>,
+        publish: &Publish<'_>,
+    ) -> Result<Option<Arc<str>>, Fault> {
         let Some(alias) = publish.properties.topic_alias else { return Ok(None) };
         let listener = self.listener_of(source.connection);
         let most = self.policy.terms(listener).topic_alias_max.unwrap_or(self.config.limits.topic_alias_max);

@@ -6,6 +6,7 @@
 
 use super::egress::Flush;
 use super::receive::Source;
+use super::sampled::TraceContext;
 use super::{Outbox, Shard};
 use crate::id::ConnectionId;
 use crate::message::MessageView;
@@ -22,6 +23,8 @@ pub enum Tap {
     Client(Box<str>),
     /// Messages that clients publish to topics that a filter matches.
     Topic(Box<str>),
+    /// Messages that their publishers trace, and what becomes of them. There is one such tap; a second takes its place.
+    Sampled,
 }
 
 /// What a tap shows.
@@ -58,6 +61,20 @@ pub enum Shown {
         /// Its payload.
         payload: Vec<u8>,
     },
+    /// A message that its publisher traces.
+    Sampled {
+        /// Where it stands.
+        context: TraceContext,
+        /// Topic name.
+        topic: Box<str>,
+        /// QoS of the publisher.
+        qos: QoS,
+        /// Bytes of its payload.
+        payload_bytes: usize,
+        /// Why it was refused, or did not reach a session of this shard: names of [`Trouble`](super::Trouble), or why the
+        /// connection of its publisher was closed.
+        troubles: Vec<&'static str>,
+    },
     /// So many things were too much to be shown.
     Lost(u64),
 }
@@ -81,6 +98,8 @@ impl Watched {
 pub(super) struct Taps {
     clients: Vec<Watched>,
     topics: Vec<(u32, Box<str>)>,
+    /// The number of the tap that wants sampled messages.
+    pub(super) sampled: Option<u32>,
     /// Bytes that this turn has handed out.
     bytes: usize,
     lost: u64,
@@ -100,7 +119,7 @@ impl Taps {
     }
 
     /// Whether so many bytes more are shown in this turn.
-    fn admits(&mut self, bytes: usize) -> bool {
+    pub(super) fn admits(&mut self, bytes: usize) -> bool {
         let is_admitted = self.bytes + bytes <= TAPPED_BYTES_MAX;
         if is_admitted {
             self.bytes += bytes;
@@ -122,6 +141,7 @@ impl Shard {
                 self.taps.clients.push(Watched { tap: number, client_id, connection });
             }
             Tap::Topic(filter) => self.taps.topics.push((number, filter)),
+            Tap::Sampled => self.taps.sampled = Some(number),
         }
     }
 
@@ -129,6 +149,7 @@ impl Shard {
     pub fn untap(&mut self, number: u32) {
         self.taps.clients.retain(|watched| watched.tap != number);
         self.taps.topics.retain(|(tap, _)| *tap != number);
+        self.taps.sampled = self.taps.sampled.filter(|tap| *tap != number);
     }
 
     /// Whether somebody watches what clients are sent.
@@ -194,8 +215,8 @@ impl Shard {
         self.taps.bytes = 0;
         let lost = std::mem::take(&mut self.taps.lost);
         if lost > 0 {
-            let taps =
-                self.taps.clients.iter().map(|watched| watched.tap).chain(self.taps.topics.iter().map(|(tap, _)| *tap));
+            let (clients, topics) = (self.taps.clients.iter(), self.taps.topics.iter());
+            let taps = clients.map(|watched| watched.tap).chain(topics.map(|(tap, _)| *tap)).chain(self.taps.sampled);
             outbox.tapped.extend(taps.map(|tap| Tapped { tap, client_id: Box::default(), what: Shown::Lost(lost) }));
         }
     }

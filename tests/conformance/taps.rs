@@ -3,8 +3,8 @@
 //! Duty: what is shown of packets in both directions and of messages; bounds. Must not: test how it is carried or printed
 //! (`tests/admin`). Neighbours: `src/shard/tap.rs`.
 
-use ringmq::shard::{Flush, Shown, TAPPED_BYTES_MAX, Tap, Tapped};
-use ringmq::wire::Connect;
+use ringmq::shard::{Flush, Shown, TAPPED_BYTES_MAX, Tap, Tapped, TraceContext};
+use ringmq::wire::{Connect, Property};
 
 use super::broker::{Broker, everywhere};
 use super::packets::*;
@@ -22,6 +22,11 @@ fn shown(broker: &Broker) -> Vec<(String, &'static str, Vec<u8>)> {
             Shown::Packets { is_sent: true, bytes, .. } => (client_id.into(), "out", bytes),
             Shown::Message { topic, payload, .. } => {
                 (client_id.into(), "message", [topic.as_bytes(), b" ", &payload].concat())
+            }
+            Shown::Sampled { context, topic, troubles, .. } => {
+                let TraceContext { trace_id, parent_id, state } = context;
+                let text = format!("{trace_id:x} {parent_id:x} {state} {topic} {troubles:?}");
+                (client_id.into(), "sampled", text.into_bytes())
             }
             Shown::Lost(lost) => (client_id.into(), "lost", lost.to_string().into_bytes()),
         }));
@@ -102,4 +107,45 @@ fn what_is_too_much_for_a_turn_is_counted_and_not_shown() {
     assert_eq!(kinds, [("message", large.len() + 2), ("lost", 1)]);
     ann.send(qos0("a", "y"));
     assert_eq!(shown(&broker).len(), 1, "the next turn has its own part");
+}
+
+/// [MQTT-3.3.2-17]
+#[test]
+fn a_sampled_message_is_shown_with_what_became_of_it_and_reaches_subscribers_unaltered() {
+    everywhere(|broker| {
+        everybody_watches(broker, &Tap::Sampled);
+        let (ann, bob) = (broker.connect(V5, "ann"), broker.connect(V5, "bob"));
+        bob.subscribe("a", Q1);
+        let parent = |flags| format!("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-{flags}");
+        let (sampled, unsampled) = (parent("01"), parent("00"));
+        let state = Property::UserProperty("tracestate", "vendor=1");
+        let traced = [Property::UserProperty("traceparent", &sampled), state];
+        ann.send(qos0("a", "not traced"));
+        ann.send(qos0("a", "not sampled").with(&[Property::UserProperty("traceparent", &unsampled), state]));
+        ann.send(qos0("a", "1").with(&traced));
+        ann.send(qos0("$SYS/a", "2").with(&traced));
+        let context = "af7651916cd43dd8448eb211c80319c b7ad6b7169203331 vendor=1";
+        let wanted = [format!("{context} a []"), format!("{context} $SYS/a [\"publishes_denied\"]")];
+        assert_eq!(shown(broker), wanted.map(|text| ("ann".to_owned(), "sampled", text.into_bytes())));
+        bob.expect(qos0("a", "not traced"));
+        bob.expect(qos0("a", "not sampled").with(&[Property::UserProperty("traceparent", &unsampled), state]));
+        bob.expect(qos0("a", "1").with(&traced));
+        (0..broker.shards()).for_each(|shard| broker.act(shard, |shard, _| shard.untap(7)));
+        ann.send(qos0("a", "3").with(&traced));
+        assert_eq!(shown(broker), []);
+        bob.expect(qos0("a", "3").with(&traced));
+    });
+}
+
+#[test]
+fn a_sampled_message_that_ends_its_connection_is_shown_with_the_reason() {
+    let broker = Broker::with(1, ringmq::limits::Limits::default());
+    everybody_watches(&broker, &Tap::Sampled);
+    let ann = broker.connect(V5, "ann");
+    let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    ann.send(qos0("a/+", "1").with(&[Property::UserProperty("traceparent", parent)]));
+    let seen = shown(&broker);
+    let text = String::from_utf8_lossy(&seen[0].2);
+    assert!(text.ends_with("a/+ [\"the topic name is not valid\"]"), "{text}");
+    ann.ignore_rest();
 }

@@ -75,7 +75,7 @@ const OPENSSL: &str = "it is of OpenSSL, which this broker does not use";
 const PSK: &str = "TLS with pre-shared keys is not supported; use certificates (certfile, keyfile)";
 const HELD: &str = "use --set held_bytes_per_shard_max=BYTES";
 
-/// All options but those of bridges, in the order of Mosquitto's manual; `admin...` are ringmq's own. `include_dir`
+/// All options but those of bridges, in the order of Mosquitto's manual; `admin...` and `otlp_endpoint` are ringmq's own. `include_dir`
 /// is followed by who reads the lines.
 pub(super) const ROWS: &[Row] = &[
     row("acl_file", Security, Works, Once(|d, v| d.security().rest.acl_file.put(v))),
@@ -85,6 +85,7 @@ pub(super) const ROWS: &[Row] = &[
     row("admin_allow_changes", General, Works, Flag(|d, v| d.config.admin.allows_changes = v)),
     row("admin_tls_cert", General, Works, Once(|d, v| d.config.admin.certificate.put(v))),
     row("admin_tls_key", General, Works, Once(|d, v| d.config.admin.key.put(v))),
+    row("otlp_endpoint", General, Works, Once(|d, v| d.config.admin.otlp_endpoint.put(v))),
     row("allow_anonymous", Security, Works, Flag(|d, v| d.security().anonymous = Some(v))),
     row("allow_duplicate_messages", General, Works, Flag(|d, v| d.config.offer.copies_per_subscription = v)),
     row("allow_zero_length_clientid", Security, Works, Flag(|d, v| d.security().rest.allow_empty_client_id = v)),

@@ -59,6 +59,8 @@ pub(super) const ROOT: &[Key<Root>] = keys! {
         = config.admin.allows_changes;
     "admin_tls_cert" "Certificate chain with which that is encrypted, PEM." ("\"/etc/ringmq/admin.pem\"") = config.admin.certificate;
     "admin_tls_key" "Private key of that, PEM." ("\"/etc/ringmq/admin.key\"") = config.admin.key;
+    "otlp_endpoint" "A collector of OpenTelemetry that gets a span for each message whose publisher traces it (OTLP over HTTP)."
+        ("\"http://127.0.0.1:4318\"") = config.admin.otlp_endpoint;
     "user" "Whom to become once everything is bound, if started as root." ("\"ringmq\"") = config.user;
 };
 
