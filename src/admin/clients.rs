@@ -13,7 +13,7 @@ use super::answer::{
     Client, ClientDetail, ClientsQuestion, Items, List, QueueQuestion, Queued, SubscriptionLine, Will,
 };
 use super::api::Room;
-use super::asked::{Name, Query, cursor_of, cursor_text, limit_of};
+use super::asked::{Name, Nothing, Query, cursor_of, cursor_text, limit_of};
 use super::problem::{Problem, json_of};
 use super::sampler::Span;
 use crate::id::{ConnectionId, Millis, ShardId};
@@ -207,7 +207,11 @@ async fn talk_of(room: Room) -> Option<Talk> {
 }
 
 /// One client.
-pub(super) async fn one(State(room): State<Room>, Name(client_id): Name, _: Query<()>) -> Result<Response, Problem> {
+pub(super) async fn one(
+    State(room): State<Room>,
+    Name(client_id): Name,
+    _: Query<Nothing>,
+) -> Result<Response, Problem> {
     let (shard, wanted) = (room.window.shard_of(&client_id), client_id.clone());
     let look = move |look: &mut Look<'_>| {
         let now = look.now();

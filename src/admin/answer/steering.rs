@@ -31,7 +31,7 @@ pub struct Denial {
     pub user: Option<String>,
     /// The other end of its connection.
     pub address: Option<String>,
-    /// `publish`, `receive` or `subscribe`.
+    /// `publish`; `receive`: a subscription that could bring nothing.
     pub access: String,
     /// Topic name or filter.
     pub topic: String,
