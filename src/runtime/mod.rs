@@ -22,6 +22,7 @@
 
 mod accepting;
 mod address_rates;
+mod adopting;
 mod announcer;
 mod asking;
 mod authenticator;
@@ -34,6 +35,7 @@ mod changing;
 mod clock;
 mod closing;
 mod connection;
+mod copying;
 mod crowd;
 mod driver;
 mod durability;
@@ -72,6 +74,7 @@ pub mod store;
 mod sys;
 mod tokens;
 mod tracing;
+mod twin;
 mod unix_path;
 mod verifier;
 mod watch;
