@@ -24,7 +24,8 @@ pub(super) fn told(store: Option<&Store>) -> String {
 
 /// What is to be done first where Mosquitto has left its file and this broker has nothing yet.
 pub(super) fn notice(store: &Store) -> Option<String> {
-    if store.directory.exists() {
+    // Where the file is kept beside the store, it is taken over.
+    if store.directory.exists() || store.mosquitto.is_some() {
         return None;
     }
     let file = store.predecessors().into_iter().find(|file| file.is_file())?;
@@ -35,7 +36,7 @@ pub(super) fn notice(store: &Store) -> Option<String> {
     ))
 }
 
-/// Has all written that is to survive; what was done, for the log.
+/// What is to be said to who wants to save, where no file is kept for Mosquitto.
 pub(super) fn save(store: Option<&Store>) -> String {
     match store {
         None => "Nothing to save: durability is memory (nothing survives a restart)".into(),

@@ -11,16 +11,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, select, unbounded};
 use glommio::{GlommioError, LocalExecutor, LocalExecutorBuilder, Placement};
 use sd_notify::NotifyState;
 
 use super::accepting::Entrance;
+use super::adopting;
 use super::announcer::Announcer;
 use super::board::Board;
 use super::census::Census;
 use super::changing::{self, Change, Changing};
 use super::clock::Clock;
+use super::copying::{Copier, CopyDesk};
 use super::denials::Denials;
 use super::driver::{Bounds, Driver, Parts};
 use super::durability;
@@ -187,7 +189,8 @@ fn serve(
         board: &board,
         denials: &denials,
     };
-    let Ways { caller, desk, changes, hash_seed, writer, verifier } = start_shards(config, by_shard, &shared, &notify)?;
+    let Ways { caller, desk, changes, hash_seed, writer, copier, verifier } =
+        start_shards(config, by_shard, &shared, &notify)?;
     let errands = notify.clone();
     window.open_to_shards(Shards {
         desk: desk.clone(),
@@ -212,6 +215,7 @@ fn serve(
         bench,
         journal: journal.clone(),
         watch,
+        copies: copier.as_ref().map(|copier| copier.desk.clone()),
         window: window.clone(),
     };
     let mut broker = Broker {
@@ -225,6 +229,7 @@ fn serve(
         watchdog,
         missed: None,
         store: config.store.clone(),
+        copies: copier.as_ref().map(|copier| copier.desk.clone()),
         window,
     };
     if broker.await_ready()? {
@@ -240,7 +245,7 @@ fn serve(
             Again::Files => reloading.read_files(),
             Again::Log(wish) => Ok(reloading.log(wish)),
         })?;
-        drop(writer.map(WriterEnd::join));
+        broker.close_store(writer, copier);
         broker.journal.line("ringmq has stopped".into());
     }
     Ok(())
@@ -276,6 +281,8 @@ struct Ways {
     /// The thread of the store, if there is one.
     writer: Option<WriterEnd>,
     verifier: RoomAsker,
+    /// The thread that writes Mosquitto's file beside it, if that is wanted.
+    copier: Option<Copier>,
 }
 
 fn start_shards(
@@ -289,7 +296,8 @@ fn start_shards(
     let clock = Clock::start();
     let large_payloads = LargePayloads::default();
     let (ends, caller) = mesh::connect_shards(shards).map_err(|error| cannot_start(&error))?;
-    let (keepings, writer, hash_seed) = open_store(config, clock, &caller, &large_payloads, shared.journal)?;
+    let Kept { keepings, writer, copier, hash_seed } =
+        open_store(config, clock, &caller, &large_payloads, shared.journal)?;
     let mut keepings = keepings.into_iter();
     let (desk, news) = news::open_desk(shards, caller.clone());
     let shard_secret = random_secret()?;
@@ -336,23 +344,38 @@ fn start_shards(
         let builder = thread::Builder::new().name(format!("ringmq-{index}"));
         builder.spawn(move || run_shard(cpu, parts, &notify)).map_err(|error| cannot_start(&error))?;
     }
-    Ok(Ways { caller, desk, changes, hash_seed, writer, verifier })
+    Ok(Ways { caller, desk, changes, hash_seed, writer, copier, verifier })
 }
 
-/// The shards' ends of the store, its thread, and by which seed client ids are given to shards.
+/// What is kept.
+struct Kept {
+    /// The shards' ends of the store.
+    keepings: Vec<Keeping>,
+    writer: Option<WriterEnd>,
+    copier: Option<Copier>,
+    /// By which seed client ids are given to shards.
+    hash_seed: u64,
+}
+
 fn open_store(
     config: &Config,
     clock: Clock,
     caller: &Caller,
     large_payloads: &LargePayloads,
     journal: &Journal,
-) -> Result<(Vec<Keeping>, Option<WriterEnd>, u64), Failure> {
+) -> Result<Kept, Failure> {
     let seeds = (config.hash_seed, random_seed()?);
-    let Some(store) = &config.store else { return Ok((Vec::new(), None, seeds.0.unwrap_or(seeds.1))) };
+    let Some(store) = &config.store else {
+        return Ok(Kept { keepings: Vec::new(), writer: None, copier: None, hash_seed: seeds.0.unwrap_or(seeds.1) });
+    };
+    adopting::adopt(store, &config.limits, journal)?;
     let opened = Opened::open(store, &config.limits, clock, config.cpus.len(), seeds, large_payloads, journal)?;
     let hash_seed = opened.hash_seed;
-    let (keepings, writer) = opened.start(caller, journal, config.is_hasty)?;
-    Ok((keepings, Some(writer), hash_seed))
+    let (keepings, own, writer) = opened.start(caller, journal, config.is_hasty)?;
+    let free_bytes_min = config.limits.store_free_bytes_min;
+    let start = |file| Copier::start(store, file, free_bytes_min, own, journal);
+    let copier = store.mosquitto.as_ref().map(start).transpose()?;
+    Ok(Kept { keepings, writer: Some(writer), copier, hash_seed })
 }
 
 /// The life of a shard's thread.
@@ -399,6 +422,7 @@ struct Broker {
     /// What was to be read again before every shard served.
     missed: Option<Again>,
     store: Option<Store>,
+    copies: Option<CopyDesk>,
     window: Window,
 }
 
@@ -452,9 +476,10 @@ impl Broker {
                 }
                 Some(Notice::FilesChanged) => drop(self.read_again(Again::Files, reload)),
                 Some(Notice::Errand(errand)) => self.run_errand(errand, reload),
-                Some(Notice::Signal(Signal::Save)) => {
-                    self.journal.line(durability::save(self.store.as_ref()));
-                }
+                Some(Notice::Signal(Signal::Save)) => match &self.copies {
+                    Some(copies) => copies.save(),
+                    None => self.journal.line(durability::save(self.store.as_ref())),
+                },
                 Some(Notice::Signal(Signal::Census)) => self.census.ask(Instant::now()),
                 Some(Notice::Ended(_, Ok(()))) if stop_by.is_some() => running -= 1,
                 Some(Notice::Ended(id, result)) => return Err(ended_early(id, result)),
@@ -471,6 +496,36 @@ impl Broker {
             Errand::Reload(answer) => answer.send(self.read_again(Again::Configuration, reload)),
             Errand::Log(wish, answer) => answer.send(self.read_again(Again::Log(wish), reload)),
         };
+    }
+
+    /// Waits until all that the shards have sent is written, then until Mosquitto's file is. A second signal ends that at once.
+    fn close_store(&self, writer: Option<WriterEnd>, copier: Option<Copier>) {
+        let copying = copier.and_then(Copier::end);
+        let engine = writer.and_then(WriterEnd::join);
+        let Some((engine, copying)) = engine.zip(copying) else { return };
+        let (done, is_done) = bounded::<()>(0);
+        let builder = thread::Builder::new().name("ringmq-copy".into());
+        let started = builder.spawn(move || {
+            signal::block_here();
+            copying.finish(&engine);
+            drop((engine, done));
+        });
+        if let Err(error) = started {
+            self.journal.tell(LogType::Error, format!("Mosquitto's file is not written: {error}"));
+        }
+        loop {
+            select! {
+                recv(is_done) -> _ => return,
+                recv(self.notices) -> notice => match notice {
+                    Ok(Notice::Signal(Signal::Stop(number))) => std::process::exit(128 + number),
+                    Ok(_) => {}
+                    Err(_) => {
+                        let _ = is_done.recv();
+                        return;
+                    }
+                },
+            }
+        }
     }
 
     /// What the log says of it.
