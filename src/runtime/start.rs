@@ -171,12 +171,8 @@ fn serve(
     (journal, window): (Journal, Window),
 ) -> Result<(), Failure> {
     let (notify, notices) = unbounded();
-    let told = notify.clone();
-    signal::tell_signals(move |signal| drop(told.send(Notice::Signal(signal))))
-        .map_err(|error| cannot_start(&error))?;
-    for (address, error) in &listeners.missing {
-        journal.line(format!("Not listening on {address}: {error}"));
-    }
+    hear_signals(notify.clone())?;
+    tell_missing(&listeners, &journal);
     let is_stopping = Arc::new(AtomicBool::new(false));
     let board = Arc::new(Board::new(config.cpus.len()));
     let Listeners { bound, by_shard, .. } = listeners;
@@ -191,26 +187,19 @@ fn serve(
     };
     let Ways { caller, desk, changes, hash_seed, writer, copier, verifier } =
         start_shards(config, by_shard, &shared, &notify)?;
-    let errands = notify.clone();
-    window.open_to_shards(Shards {
-        desk: desk.clone(),
-        number: config.cpus.len(),
-        hash_seed,
-        verifier,
-        store: writer.as_ref().map(WriterEnd::view),
-        send: Box::new(move |errand| drop(errands.send(Notice::Errand(errand)))),
-    });
+    let (desk_of_window, store, send) =
+        (desk.clone(), writer.as_ref().map(WriterEnd::view), errands_to(notify.clone()));
+    window.open_to_shards(Shards { desk: desk_of_window, number: config.cpus.len(), hash_seed, verifier, store, send });
     journal.publish_on(Arc::clone(&board), caller.clone());
     let announcer = (config.sys_interval_secs > 0)
         .then(|| Announcer::new(Arc::clone(&board), caller.clone(), config.sys_interval_secs));
     let watchdog = Watchdog::wanted(Arc::clone(&board), caller.clone());
     // Dropped last: with it go the files of Unix sockets.
     let watch = start_watch(watched, &journal, &notify);
-    let changing = Changing::new(bound, changes, caller.clone());
     let mut reloading = Reloading {
         config: config.clone(),
         policy,
-        changing,
+        changing: Changing::new(bound, changes, caller.clone()),
         desk,
         bench,
         journal: journal.clone(),
@@ -233,13 +222,7 @@ fn serve(
         window,
     };
     if broker.await_ready()? {
-        broker.window.tell_phase(Phase::Serving);
-        broker.journal.line(line);
-        let _ = sd_notify::notify(&[NotifyState::Ready]);
-        if let Some(starter) = starter.take() {
-            starter.tell_ready();
-        }
-        tell_faults(config, &broker.journal);
+        broker.tell_ready(line, config, starter.take());
         broker.await_end(&mut |what| match what {
             Again::Configuration => reloading.apply(reload()?),
             Again::Files => reloading.read_files(),
@@ -249,6 +232,22 @@ fn serve(
         broker.journal.line("ringmq has stopped".into());
     }
     Ok(())
+}
+
+/// The way of errands to the main thread.
+fn errands_to(notify: Sender<Notice>) -> Box<dyn Fn(Errand) + Send + Sync> {
+    Box::new(move |errand| drop(notify.send(Notice::Errand(errand))))
+}
+
+fn hear_signals(notify: Sender<Notice>) -> Result<(), Failure> {
+    let tell = move |signal| drop(notify.send(Notice::Signal(signal)));
+    signal::tell_signals(tell).map_err(|error| cannot_start(&error))
+}
+
+fn tell_missing(listeners: &Listeners, journal: &Journal) {
+    for (address, error) in &listeners.missing {
+        journal.line(format!("Not listening on {address}: {error}"));
+    }
 }
 
 /// Says what tests have asked for, in case nobody meant to.
@@ -488,6 +487,17 @@ impl Broker {
             }
         }
         Ok(())
+    }
+
+    /// Every shard listens: `line` says so, and whoever has started us is told.
+    fn tell_ready(&self, line: String, config: &Config, starter: Option<Starter>) {
+        self.window.tell_phase(Phase::Serving);
+        self.journal.line(line);
+        let _ = sd_notify::notify(&[NotifyState::Ready]);
+        if let Some(starter) = starter {
+            starter.tell_ready();
+        }
+        tell_faults(config, &self.journal);
     }
 
     /// Whoever has sent it may have gone.
