@@ -1,8 +1,8 @@
 //! Store: where a broker keeps what is to outlive it, and from when on that is safe.
 //!
-//! Duty: the directory, the level of each topic, which of the places that are named counts, the words for both. Must not: make or
-//! open a directory. Neighbours: `mosquitto` and `toml` read it from files, `load` from the command line and systemd; `runtime`
-//! opens it.
+//! Duty: the directory, the level of each topic, which of the places that are named counts. Must not: make or open a directory, or
+//! tell people of it. Neighbours: `mosquitto` and `toml` read it from files, `load` from the command line and systemd; `runtime`
+//! opens it and tells.
 
 use std::path::{Path, PathBuf};
 
@@ -110,17 +110,6 @@ impl Store {
         let parent = self.directory.parent().filter(|parent| !parent.as_os_str().is_empty())?;
         let text = format!("store {shown}: {} is no directory; make it, or {REMEDY}", parent.display());
         (!parent.is_dir()).then(|| Mistake::unusable(text))
-    }
-
-    /// What is promised, for people: half a line.
-    pub fn told(&self) -> String {
-        let place = self.directory.display();
-        if self.durability.is_empty() {
-            return format!("durability: commit (what is acknowledged is on the disk, in {place})");
-        }
-        let rules = self.durability.iter().map(|(filter, level)| format!("{filter} {}, ", level.name()));
-        let rest = if self.durability.iter().any(|(filter, _)| &**filter == "#") { "" } else { "all else commit, " };
-        format!("durability: {}{rest}in {place}", rules.collect::<String>())
     }
 }
 
@@ -237,18 +226,6 @@ mod tests {
             let mistake = Store::at(bad).mistake().unwrap();
             assert!(mistake.exit_code == 1 && mistake.text.contains(words), "{mistake}");
         }
-    }
-
-    #[test]
-    fn the_promise_is_told_with_its_levels() {
-        let store = |durability: &[(&str, Level)]| Store {
-            durability: durability.iter().map(|(filter, level)| ((*filter).into(), *level)).collect(),
-            ..Store::at("/d")
-        };
-        assert_eq!(store(&[]).told(), "durability: commit (what is acknowledged is on the disk, in /d)");
-        let levels = [("a/#", Level::Commit), ("#", Level::Memory)];
-        assert_eq!(store(&levels).told(), "durability: a/# commit, # memory, in /d");
-        assert_eq!(store(&[("b", Level::Write)]).told(), "durability: b write, all else commit, in /d");
     }
 
     #[test]
