@@ -68,7 +68,7 @@ mod signal;
 mod slots;
 mod spin;
 mod start;
-pub mod store;
+pub(crate) mod store;
 mod sys;
 mod tokens;
 mod tracing;

@@ -3,7 +3,6 @@
 //! Duty: scan, commit, sync; say of every failure whether the same can be tried again. Must not: know what records mean, or try a
 //! failed sync again. Neighbours: `writer` commits; whoever starts the broker scans; `opening` opens.
 
-use std::fs;
 use std::io;
 use std::path::Path;
 use std::thread;
@@ -35,14 +34,14 @@ const WORKING_BYTES: u64 = 256 << 20;
 
 /// What a store is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Terms {
+pub(crate) struct Terms {
     /// Bytes of the file system that are to stay free, at most a twentieth of it; 0 keeps none. Below that the store is short, below a
     /// quarter of that it takes nothing.
     pub free_bytes_min: u64,
 }
 
 /// An open store. One process has it as long as this lives.
-pub struct Engine {
+pub(crate) struct Engine {
     /// Empty between two tries to open it again.
     pub(super) records: Option<Records>,
     directory: Directory,
@@ -84,7 +83,7 @@ impl Engine {
     ///
     /// # Errors
     /// Another process has it, it is of another format, or the system does not let us. Nothing was touched.
-    pub fn open(directory: &Path, terms: Terms) -> Result<(Self, Findings), StoreFault> {
+    pub(crate) fn open(directory: &Path, terms: Terms) -> Result<(Self, Findings), StoreFault> {
         let mut findings = Findings::default();
         let directory = Directory::take(directory, &mut findings)?;
         let records = opening::open(&directory, &mut findings)?;
@@ -107,7 +106,7 @@ impl Engine {
     ///
     /// # Errors
     /// The system does not let us.
-    pub fn scan(&mut self, space: Space, each: &mut dyn FnMut(&[u8], &[u8])) -> Result<Findings, StoreFault> {
+    pub(crate) fn scan(&mut self, space: Space, each: &mut dyn FnMut(&[u8], &[u8])) -> Result<Findings, StoreFault> {
         let mut last: Option<Vec<u8>> = None;
         let damage = {
             let mut show = |key: &[u8], value: &[u8]| {
@@ -134,7 +133,7 @@ impl Engine {
     ///
     /// # Errors
     /// There is no room, and the same changes can be tried again; or the store is broken, and nothing can.
-    pub fn commit(&mut self, changes: &Changes, must_sync: bool) -> Result<(), CommitError> {
+    pub(crate) fn commit(&mut self, changes: &Changes, must_sync: bool) -> Result<(), CommitError> {
         self.check_usable()?;
         if !changes.is_empty() {
             self.require_room(changes.bytes())?;
@@ -149,7 +148,7 @@ impl Engine {
     ///
     /// # Errors
     /// As of [`Engine::commit`].
-    pub fn sync(&mut self) -> Result<(), CommitError> {
+    pub(crate) fn sync(&mut self) -> Result<(), CommitError> {
         self.check_usable()?;
         if self.must_reopen {
             return Err(CommitError::Full("a commit waits for room".into()));
@@ -160,18 +159,13 @@ impl Engine {
     }
 
     /// Whether the file system has less room than it should: nothing new is to be taken, what is on its way is still committed.
-    pub fn is_short(&mut self) -> bool {
+    pub(crate) fn is_short(&mut self) -> bool {
         self.space.room_for(0) != Room::Enough
     }
 
     /// What was found when the store had to be opened again, since it was asked last.
-    pub fn take_findings(&mut self) -> Findings {
+    pub(crate) fn take_findings(&mut self) -> Findings {
         std::mem::take(&mut self.findings)
-    }
-
-    /// Bytes that the store takes on its disk, with what is set aside.
-    pub fn bytes_on_disk(&self) -> u64 {
-        bytes_in(self.directory.path())
     }
 
     fn check_usable(&self) -> Result<(), CommitError> {
@@ -311,16 +305,4 @@ fn write(records: &Records, changes: &Changes) -> fjall::Result<()> {
         }
     }
     batch.commit()
-}
-
-/// Bytes of all files in a folder, as the file system counts them.
-fn bytes_in(folder: &Path) -> u64 {
-    use std::os::unix::fs::MetadataExt;
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    let bytes_of = |entry: fs::DirEntry| match entry.metadata() {
-        Ok(known) if known.is_dir() => bytes_in(&entry.path()),
-        Ok(known) => known.blocks() * 512,
-        Err(_) => 0,
-    };
-    entries.map(bytes_of).sum()
 }

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 /// A file or folder that was not as it should be and now has another name.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SetAside {
+pub(crate) struct SetAside {
     /// Where it was.
     pub from: PathBuf,
     /// Where it is.
@@ -17,7 +17,7 @@ pub struct SetAside {
 
 /// What opening or reading a store came across. Nothing, usually.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Findings {
+pub(crate) struct Findings {
     /// What was not whole and could be mended without loss of anything that was safe, as sentences.
     pub recovered: Vec<String>,
     /// What was set aside. Nothing is ever deleted.
@@ -28,12 +28,13 @@ pub struct Findings {
 
 impl Findings {
     /// Whether there was nothing to find.
-    pub fn is_empty(&self) -> bool {
+    #[cfg(test)]
+    pub(crate) fn is_empty(&self) -> bool {
         self.recovered.is_empty() && self.set_aside.is_empty() && self.lost.is_empty()
     }
 
     /// Lines for the log, what is worst last.
-    pub fn lines(&self) -> Vec<String> {
+    pub(crate) fn lines(&self) -> Vec<String> {
         let mut lines: Vec<_> = self.recovered.iter().map(|what| format!("store: {what}")).collect();
         let name = |aside: &SetAside| format!("store: {} is set aside as {}", aside.from.display(), aside.to.display());
         lines.extend(self.set_aside.iter().map(name));
@@ -42,7 +43,7 @@ impl Findings {
     }
 
     /// Adds those of a later step.
-    pub fn append(&mut self, mut others: Self) {
+    pub(crate) fn append(&mut self, mut others: Self) {
         self.recovered.append(&mut others.recovered);
         self.set_aside.append(&mut others.set_aside);
         self.lost.append(&mut others.lost);
@@ -51,7 +52,7 @@ impl Findings {
 
 /// Why a store cannot be opened or read. A damaged one can.
 #[derive(Debug)]
-pub enum StoreFault {
+pub(crate) enum StoreFault {
     /// Another process has it.
     Taken {
         /// The store.
@@ -116,7 +117,7 @@ impl std::error::Error for StoreFault {}
 
 /// Why something is not committed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum CommitError {
+pub(crate) enum CommitError {
     /// There is no room. The same changes can be committed later.
     Full(String),
     /// The store can no longer be trusted with anything, for good.

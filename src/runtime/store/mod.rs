@@ -21,6 +21,6 @@ mod tests;
 mod trees;
 mod writer;
 
-pub use engine::{Engine, Terms};
-pub use findings::{CommitError, Findings, SetAside, StoreFault};
-pub use writer::{State, Store, Tally, Voice, WriterEnd, start};
+pub(crate) use engine::{Engine, Terms};
+pub(crate) use findings::{Findings, StoreFault};
+pub(crate) use writer::{State, Store, Voice, WriterEnd, start};

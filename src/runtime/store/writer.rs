@@ -35,7 +35,7 @@ const RETRY_PAUSE: Duration = Duration::from_secs(1);
 /// How the store is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub enum State {
+pub(crate) enum State {
     /// It takes what comes.
     Ok = 0,
     /// The disk has too little room: nothing new is to be sent; deletions are welcome.
@@ -46,7 +46,7 @@ pub enum State {
 
 /// What the writer has done so far.
 #[derive(Debug, Default)]
-pub struct Tally {
+pub(crate) struct Tally {
     /// Commits.
     pub commits: AtomicU64,
     /// Commits that were synced.
@@ -101,28 +101,28 @@ struct Shared {
 
 /// A shard's way to the store, and everybody's view of it. The thread ends with the last of them.
 #[derive(Clone, Debug)]
-pub struct Store {
+pub(crate) struct Store {
     batches: Sender<(ShardId, Batch)>,
     shared: Arc<Shared>,
 }
 
 impl Store {
     /// Sends a batch. Tickets of one shard rise.
-    pub fn send(&self, shard: ShardId, batch: Batch) {
+    pub(crate) fn send(&self, shard: ShardId, batch: Batch) {
         // If the thread has ended, so does the process.
         let _ = self.batches.send((shard, batch));
     }
 
     /// The last ticket of a shard that is answered, and the last one that is not safe: it and all before it that the shard has not yet
     /// read, as a failure must not be hidden by what succeeds after it.
-    pub fn answered(&self, shard: ShardId) -> (u64, u64) {
+    pub(crate) fn answered(&self, shard: ShardId) -> (u64, u64) {
         let answer = &self.shared.answers[shard.index()];
         let through = answer.through.load(Ordering::Acquire);
         (through, answer.unsafe_through.load(Ordering::Acquire).min(through))
     }
 
     /// How the store is.
-    pub fn state(&self) -> State {
+    pub(crate) fn state(&self) -> State {
         match self.shared.state.load(Ordering::Acquire) {
             0 => State::Ok,
             1 => State::Full,
@@ -131,13 +131,14 @@ impl Store {
     }
 
     /// What was done so far.
-    pub fn tally(&self) -> &Tally {
+    #[cfg(test)]
+    pub(crate) fn tally(&self) -> &Tally {
         &self.shared.tally
     }
 }
 
 /// How the writer makes itself heard.
-pub struct Voice {
+pub(crate) struct Voice {
     /// Makes a shard take a turn, after its answer is there.
     pub wake: Box<dyn Fn(ShardId) + Send>,
     /// Writes a line to the log. The first word says how bad it is: whether it is an error.
@@ -152,12 +153,12 @@ impl std::fmt::Debug for Voice {
 
 /// The thread, to be waited for when all shards have ended.
 #[derive(Debug)]
-pub struct WriterEnd(JoinHandle<Engine>);
+pub(crate) struct WriterEnd(JoinHandle<Engine>);
 
 impl WriterEnd {
     /// Waits until everything that was sent is committed and synced. The store is closed with what it returns; `None`: the thread
     /// had ended.
-    pub fn join(self) -> Option<Engine> {
+    pub(crate) fn join(self) -> Option<Engine> {
         self.0.join().ok()
     }
 }
@@ -167,7 +168,7 @@ impl WriterEnd {
 ///
 /// # Errors
 /// The system has no thread left.
-pub fn start(
+pub(crate) fn start(
     engine: Engine,
     group: Group,
     shards: usize,

@@ -97,13 +97,3 @@ fn a_store_of_another_format_is_refused_and_left_as_it_is() {
     fs::write(folder.0.join("format"), format_line(FORMAT)).expect("written");
     open(&folder.0);
 }
-
-#[test]
-fn a_store_knows_how_much_of_the_disk_it_takes() {
-    let folder = Folder::new();
-    let mut engine = open(&folder.0);
-    let before = engine.bytes_on_disk();
-    engine.commit(&put(Space::Queue, b"key", &Dice(1).bytes(1 << 20)), true).expect("committed");
-    let after = engine.bytes_on_disk();
-    assert!(before < 1 << 20 && after - before >= 1 << 20, "{before} {after}");
-}

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::*;
-use crate::runtime::store::CommitError;
 use crate::runtime::store::engine::Step;
+use crate::runtime::store::findings::CommitError;
 
 /// A small file system of its own.
 pub(super) struct Disk(Folder);
