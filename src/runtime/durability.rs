@@ -56,7 +56,7 @@ mod tests {
     fn the_promise_is_told_with_its_levels() {
         let levels = |durability: &[(&str, Level)]| {
             let durability = durability.iter().map(|(filter, level)| ((*filter).into(), *level)).collect();
-            let told = told(Some(&Store { directory: "/d".into(), durability }));
+            let told = told(Some(&Store { directory: "/d".into(), durability, mosquitto: None }));
             let (levels, words) = told.split_once(" (").expect("what that means");
             assert_eq!(words, "what outlives a connection is acknowledged when it is safe in /d)");
             levels.to_owned()
