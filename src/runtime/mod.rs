@@ -22,6 +22,7 @@
 
 mod accepting;
 mod address_rates;
+mod adopting;
 mod announcer;
 mod asking;
 mod authenticator;
@@ -35,6 +36,7 @@ mod changing;
 mod clock;
 mod closing;
 mod connection;
+mod copying;
 mod crowd;
 mod denials;
 mod driver;
@@ -74,6 +76,7 @@ pub mod store;
 mod sys;
 mod tokens;
 mod tracing;
+mod twin;
 mod unix_path;
 mod verifier;
 mod watch;

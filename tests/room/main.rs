@@ -20,6 +20,7 @@ mod papers;
 mod asking;
 mod changing;
 mod clients;
+mod describing;
 mod entering;
 mod metrics;
 mod names;

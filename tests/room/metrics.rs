@@ -117,3 +117,37 @@ fn who_asks_for_open_metrics_gets_them() {
     );
     assert!(!reply.body.contains("ringmq_store"), "there is no store");
 }
+
+/// The rules do what their own tests say, and name nothing that the broker does not have.
+#[test]
+fn the_alert_rules_are_of_these_metrics() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/prometheus");
+    let mut command = Command::new("promtool");
+    command.args(["test", "rules", "ringmq.test.yml"]).current_dir(folder);
+    let output = command.output().expect("promtool is missing: apt-get install prometheus");
+    assert!(
+        output.status.success(),
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let rules = std::fs::read_to_string(format!("{folder}/ringmq.rules.yml")).unwrap();
+    let board = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/grafana/ringmq.json")).unwrap();
+    for name in words_with(&rules, "ringmq_").chain(words_with(&board, "ringmq_")) {
+        let base = ["_bucket", "_sum", "_count"].iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name);
+        assert!(NAMES.contains(&base) || NAMES.contains(&name), "{name}");
+    }
+    let folder = Folder::new();
+    let drops = get(&start(&folder, ""), "/api/v1/drops").body;
+    let chosen = rules.split("{reason").skip(1).filter_map(|rest| rest.split('"').nth(1));
+    for reason in chosen.flat_map(|reasons| reasons.split('|')) {
+        assert!(drops.contains(&format!("\"name\":\"{reason}\"")), "{reason}");
+    }
+}
+
+/// Words of a text that begin so.
+fn words_with<'a>(text: &'a str, begin: &'a str) -> impl Iterator<Item = &'a str> {
+    // With colons they are the rules' own.
+    let words = text.split(|letter: char| !letter.is_ascii_alphanumeric() && !"_:".contains(letter));
+    words.filter(move |word| word.starts_with(begin))
+}

@@ -91,6 +91,7 @@ pub struct LogChoice {
 #[serde(deny_unknown_fields)]
 pub struct Publication {
     /// Topic name.
+    #[schemars(length(min = 1))]
     pub topic: String,
     /// The payload as text; not both this and `payload_base64`.
     #[serde(default)]
