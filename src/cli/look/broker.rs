@@ -132,7 +132,7 @@ impl Broker {
 }
 
 /// A password of the terminal, or the next line where there is none.
-fn ask_password(user: &str) -> io::Result<String> {
+pub(in crate::cli) fn ask_password(user: &str) -> io::Result<String> {
     if io::stdin().is_terminal() {
         return rpassword::prompt_password(format!("Password of {user}: "));
     }
