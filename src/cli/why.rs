@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use clap::{Parser, ValueEnum};
 
 use super::load_again;
+use super::look::ask_password;
 use crate::admin::{self, Asking};
 use crate::auth::{self, Asked, Policy};
 use crate::config::{AdminAddress, Arguments, File, ListenAddress, Listener};
@@ -36,6 +37,14 @@ pub struct Question {
     /// The file of the token that the broker wants
     #[arg(long, value_name = "FILE", conflicts_with_all = ["config", "config_file", "acl"])]
     admin_token_file: Option<PathBuf>,
+
+    /// Ask as this user of admin_users; the password is asked for, or read from standard input
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["config", "config_file", "acl", "admin_token_file"])]
+    admin_user: Option<String>,
+
+    /// The room is encrypted (admin_tls_cert): trust these certificates, PEM
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["config", "config_file", "acl"])]
+    admin_ca: Option<PathBuf>,
 
     /// Port of the listener that the client comes by, if several have different rights; 0 for a Unix socket
     #[arg(long, value_name = "PORT", conflicts_with = "acl")]
@@ -101,8 +110,15 @@ fn ask_broker(question: &Question, asked: auth::Question<'_>) -> Result<String, 
     if question.strict {
         return Err(Failure::usage("why: --strict is for files; the broker knows whether it is strict"));
     }
-    let asking =
-        Asking { address: &address, token_file: question.admin_token_file.as_deref(), account: None, authority: None };
+    let user = question.admin_user.as_deref();
+    let password = user.map(ask_password).transpose();
+    let password = password.map_err(|error| Failure::usage(format!("why: the password: {error}")))?;
+    let asking = Asking {
+        address: &address,
+        token_file: question.admin_token_file.as_deref(),
+        account: user.zip(password.as_deref()),
+        authority: question.admin_ca.as_deref(),
+    };
     let named = |failure: Failure| Failure { text: format!("why: {}", failure.text), ..failure };
     let answer = admin::why(asking, asked).map_err(named)?;
     let whose = match answer.user.filter(|_| answer.user_is_of_session) {

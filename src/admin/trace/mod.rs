@@ -1,7 +1,7 @@
 //! Trace: packets of a client, or messages to topics, shown as they pass, as server-sent events.
 //!
-//! Duty: set the tap on the shards that know, hand on what they show in words, end with the reader or at the limit, and hold the bound on how
-//! many watch at once. Must not: hold a shard up: what a reader does not take is counted. Neighbours: `words` has the text of a packet;
+//! Duty: set the tap on the shards that know, hand on what they show in words, end with the reader or at the limit, and hold the bound on
+//! how many watch at once. Must not: hold a shard up: what a reader does not take is counted. Neighbours: `words` has the text of a packet;
 //! `runtime` carries what is shown; `stream` ends a connection that is not read.
 
 mod words;
@@ -39,13 +39,17 @@ const BEAT: Duration = Duration::from_secs(15);
 /// What is sent first: from now on everything is shown.
 const BEGIN: &[u8] = b": watching\n\n";
 
-/// Who watches: the inner one is there as often as there are watchers, and once more.
+/// Who watches.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Watchers(Arc<Arc<()>>);
+pub(super) struct Watchers(Arc<Places>);
+
+/// As often as there are watchers, and once more.
+#[derive(Debug, Default)]
+struct Places(Arc<()>);
 
 impl Watchers {
     fn place(&self, most: usize) -> Option<Arc<()>> {
-        (Arc::strong_count(&*self.0) <= most).then(|| Arc::clone(&*self.0))
+        (Arc::strong_count(&self.0.0) <= most).then(|| Arc::clone(&self.0.0))
     }
 }
 

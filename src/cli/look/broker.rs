@@ -104,8 +104,8 @@ impl Broker {
         admin::ask(self.asking(), method, &format!("/api/v1/{path}"), body.as_deref())
     }
 
-    /// Asks for a list, piece by piece, until there is no more or so many are there. `question`: what stands behind the question mark, for so
-    /// many items from a cursor on.
+    /// Asks for a list, piece by piece, until there is no more or so many are there. `question`: what stands behind the question mark,
+    /// for so many items from a cursor on.
     pub(super) fn list<T: DeserializeOwned, Q: Serialize>(
         &self,
         path: &str,
@@ -132,7 +132,7 @@ impl Broker {
 }
 
 /// A password of the terminal, or the next line where there is none.
-fn ask_password(user: &str) -> io::Result<String> {
+pub(in crate::cli) fn ask_password(user: &str) -> io::Result<String> {
     if io::stdin().is_terminal() {
         return rpassword::prompt_password(format!("Password of {user}: "));
     }

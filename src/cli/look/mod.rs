@@ -22,6 +22,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+pub(super) use self::broker::ask_password;
+
 use self::broker::Broker;
 use crate::runtime::Failure;
 
