@@ -4,6 +4,7 @@
 //! `config` reads. Neighbours: `main` runs what comes out; `config::load` puts the arguments and a file together.
 
 pub mod import;
+pub mod look;
 pub mod passwd;
 pub mod why;
 
@@ -27,6 +28,8 @@ pub enum Command {
     Print(String),
     /// Change a password file.
     Passwd(Box<passwd::Order>),
+    /// Look at a running broker.
+    Look(Box<look::Order>),
     /// Say what a client may do.
     Why(Box<why::Question>),
     /// Put records into a store.
@@ -170,6 +173,8 @@ const PORTS_MAX: usize = 10;
 
 const AFTER_HELP: &str = "Tools: `ringmq passwd --help` (password files), `ringmq why --help` (what a client may do, and why),\n\
     `ringmq import --help` (sessions and messages of Mosquitto, or of a file of JSON lines), `ringmq export --help`.\n\
+    A running broker is looked at and steered by `ringmq stats|shards|clients|client|topics|topic|retained|drops|denials|trace|top|\n\
+    kick|publish|reload`, in its admin room (--admin), each with --json; `ringmq clients --help` and so on.\n\
     Without a file, anybody who reaches an address may connect.\n\
     Exit codes: 0 stopped by a signal, 1 a file or an address that cannot be had, 2 wrong usage, 3 wrong configuration, \
     70 internal error, 78 system not suitable.";
@@ -187,6 +192,8 @@ pub fn parse_command_line() -> Result<Command, Failure> {
         Some("import") => Ok(Command::Import(Box::new(import::Import::parse_from(rest())))),
         Some("export") => Ok(Command::Export(Box::new(import::Export::parse_from(rest())))),
         Some("why") => Ok(Command::Why(Box::new(why::Question::parse_from(rest())))),
+        // These have the name of the program before them, as the word is part of their command line.
+        Some(word) if look::is_word(word) => Ok(Command::Look(Box::new(look::Order::parse()))),
         _ => command_of(CommandLine::parse()),
     }
 }

@@ -10,6 +10,7 @@
 //! - `auth` (second floor): who may connect, and who may do what.
 //! - `store` (second floor): what must outlive the process, as records.
 //! - `shard` (third floor): all state of one core; input goes in, an outbox of actions comes out.
+//! - `moving`: what one broker keeps, as another one takes it; Mosquitto's file.
 //! - `config`: what a broker is told to do, as one checked value.
 //! - `transport`: what may stand between a socket and MQTT: TLS, WebSocket, a PROXY header; bytes into bytes.
 //! - `runtime` (fourth floor): the only room that knows glommio, io_uring, sockets and the clock.
@@ -37,6 +38,8 @@ pub mod config;
 pub mod id;
 pub mod limits;
 pub mod message;
+#[cfg(feature = "runtime")]
+mod moving;
 #[cfg(feature = "runtime")]
 pub mod runtime;
 pub mod seldom;

@@ -103,6 +103,8 @@ pub struct Limits {
     pub match_cache_topics_max: usize,
     /// Connections to the admin room at once; those beyond are answered 503.
     pub admin_connections_max: usize,
+    /// Who may watch packets in the admin room at once; others are refused (429).
+    pub admin_traces_max: usize,
     /// Longest head of a request to the admin room, bytes.
     pub admin_request_bytes_max: usize,
     /// Longest body of a request to the admin room, bytes.
@@ -191,6 +193,7 @@ impl Default for Limits {
             retained_search_nodes_max: 8192,
             match_cache_topics_max: 16_384,
             admin_connections_max: 64,
+            admin_traces_max: 4,
             admin_request_bytes_max: 16 << 10,
             admin_body_bytes_max: 256 << 10,
             admin_request_ms_max: 5_000,

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use ringmq::admin::Admin;
-use ringmq::cli::{Command, import, load_again, parse_command_line, passwd, why};
+use ringmq::cli::{Command, import, load_again, look, parse_command_line, passwd, why};
 use ringmq::config::Config;
 use ringmq::runtime::{Failure, run};
 
@@ -27,6 +27,7 @@ fn execute(command: Command) -> Result<(), Failure> {
         }
         Command::Passwd(order) => passwd::run(&order),
         Command::Why(question) => why::answer(&question).map(|text| print!("{text}")),
+        Command::Look(order) => look::run(&order),
         Command::Import(order) => import::import(&order),
         Command::Export(order) => import::export(&order),
         Command::Print(text) => {

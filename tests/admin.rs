@@ -97,7 +97,7 @@ fn rest(stream: &mut impl Read) -> String {
 /// Status and the whole text of the answer to a request of these lines.
 fn request(broker: &Broker, lines: &str) -> (u16, String) {
     let mut stream = dial(broker);
-    stream.write_all(format!("{lines}\r\n\r\n").as_bytes()).unwrap();
+    stream.write_all(format!("{lines}\r\nConnection: close\r\n\r\n").as_bytes()).unwrap();
     let text = rest(&mut stream);
     let status = text.split(' ').nth(1).and_then(|status| status.parse().ok());
     (status.unwrap_or_else(|| panic!("{text}")), text)
@@ -328,7 +328,7 @@ fn hold_all_places(broker: &Broker) -> Vec<TcpStream> {
 
 fn rest_of_get(broker: &Broker) -> String {
     let mut stream = dial(broker);
-    let _ = stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    let _ = stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
     rest(&mut stream)
 }
 

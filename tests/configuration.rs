@@ -255,20 +255,21 @@ fn files_as_debian_has_them_start_the_broker() {
     assert!(output.status.success());
     assert_eq!(String::from_utf8(output.stderr).unwrap(), "", "nothing is missing");
     assert!(read("log/mosquitto.log").contains("ringmq has stopped") && read("run/mosquitto.pid").is_empty());
+    assert!(folder.0.join("lib/mosquitto.db").is_file(), "Mosquitto can go on with it");
 }
 
-/// Mosquitto's own file is never touched; who has one is told how to begin with it.
+/// Who names a store beside the file that Mosquitto has left is told how to begin with that; it is not touched.
 #[test]
 fn a_file_that_mosquitto_has_left_is_told_of_with_the_remedy() {
     let conf = "listener 0 127.0.0.1\npersistence true\npersistence_location lib\n";
     let folder = Folder::new(&[("m.conf", conf), ("lib/mosquitto.db", "theirs")]);
-    let broker = folder.serve(&["-c", "m.conf"]);
+    let broker = folder.serve(&["-c", "m.conf", "--store", "lib/mosquitto.ringmq"]);
     let remedy = "`ringmq import lib/mosquitto.db --store lib/mosquitto.ringmq`";
     assert!(broker.lines.iter().any(|line| line.contains(remedy)), "{:?}", broker.lines);
     drop(broker);
     assert_eq!(std::fs::read_to_string(folder.0.join("lib/mosquitto.db")).unwrap(), "theirs");
     std::fs::create_dir_all(folder.0.join("lib/mosquitto.ringmq")).unwrap();
-    let broker = folder.serve(&["-c", "m.conf"]);
+    let broker = folder.serve(&["-c", "m.conf", "--store", "lib/mosquitto.ringmq"]);
     assert!(!broker.lines.iter().any(|line| line.contains("ringmq import")), "{:?}", broker.lines);
 }
 

@@ -1,15 +1,17 @@
-//! Moving: what a real Mosquitto has left, carried by `ringmq import`.
+//! Moving: what a real Mosquitto has left, carried by `ringmq import`; and back to a real Mosquitto, by the file beside the store.
 //!
-//! Duty: files that Mosquitto writes itself, the command lines, their exit codes. Must not: know the format. Neighbours: `cli/import` has
-//! tests of every chunk and version.
+//! Duty: files that Mosquitto writes and reads itself, the command lines, their exit codes. Must not: know the format. Neighbours:
+//! `src/moving` has tests of every chunk and version.
 #![cfg(feature = "runtime")]
 #![allow(clippy::disallowed_methods, reason = "tests of a process need threads")]
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use ringmq::wire::Property;
@@ -50,7 +52,7 @@ struct Mosquitto {
 }
 
 impl Mosquitto {
-    /// One that listens, and writes `m.db` in the folder at its end.
+    /// One that listens, begins with `m.db` in the folder, if that is there, and writes it at its end.
     fn start(folder: &Folder) -> Self {
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
         let text = format!(
@@ -63,12 +65,29 @@ impl Mosquitto {
         let mut command = Command::new("mosquitto");
         command.args(["-c", &folder.path("m.conf")]).env("PATH", path);
         let mut process = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-        let lines = BufReader::new(process.stderr.take().unwrap()).lines();
-        assert!(lines.map_while(Result::ok).any(|line| line.contains("running")));
+        let mut lines = BufReader::new(process.stderr.take().unwrap()).lines().map_while(Result::ok);
+        let mut seen = Vec::new();
+        let is_running = |line: String| {
+            seen.push(line);
+            seen[seen.len() - 1].contains("running")
+        };
+        assert!(lines.any(is_running), "{seen:#?}");
         Self { process, port }
     }
 
+    /// A client whose session is there already.
+    fn resume(&self, client_id: &str, expiry_secs: Option<u32>) -> Client {
+        let (client, answer) = self.greet(client_id, None, expiry_secs);
+        assert_eq!(answer[2], 1, "{client_id} has a session");
+        client
+    }
+
     fn connect(&self, client_id: &str, user: Option<&str>, expiry_secs: Option<u32>) -> Client {
+        self.greet(client_id, user, expiry_secs).0
+    }
+
+    /// The client, and its CONNACK.
+    fn greet(&self, client_id: &str, user: Option<&str>, expiry_secs: Option<u32>) -> (Client, Vec<u8>) {
         let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         let mut client = Client(stream);
@@ -80,14 +99,18 @@ impl Mosquitto {
         }
         body.extend(string(client_id));
         body.extend(user.map(string).unwrap_or_default());
-        client.say(0x10, &body);
-        assert_eq!(client.hear()[0], 0x20);
-        client
+        let answer = client.ask(0x10, &body);
+        assert_eq!(answer[0], 0x20);
+        (client, answer)
+    }
+
+    fn signal(&self, name: &str) {
+        assert!(Command::new("kill").args([name, &self.process.id().to_string()]).status().unwrap().success());
     }
 
     /// Ends as systemd ends it: what it has is written.
     fn stop(mut self) {
-        assert!(Command::new("kill").arg(self.process.id().to_string()).status().unwrap().success());
+        self.signal("-TERM");
         assert!(self.process.wait().unwrap().success());
     }
 }
@@ -100,20 +123,67 @@ impl Drop for Mosquitto {
 }
 
 /// A ringmq with a store, spoken to like Mosquitto.
-struct Ringmq(Mosquitto);
+struct Ringmq {
+    broker: Mosquitto,
+    /// What it has said and nobody has looked at.
+    lines: Receiver<String>,
+}
 
 impl Ringmq {
     fn start(folder: &Folder, store: &str) -> Self {
+        Self::launch(folder, &["--bind", "127.0.0.1", "-p", "0", "--store", store])
+    }
+
+    /// One with the same persistence as [`Mosquitto::start`].
+    fn in_place(folder: &Folder, more: &str) -> Self {
+        let text = format!(
+            "listener 0 127.0.0.1\nallow_anonymous true\npersistence true\npersistence_location {}\npersistence_file m.db\n{more}",
+            folder.0.display()
+        );
+        fs::write(folder.path("r.conf"), text).unwrap();
+        Self::launch(folder, &["-c", "r.conf"])
+    }
+
+    fn launch(folder: &Folder, arguments: &[&str]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ringmq"));
-        command.args(["--bind", "127.0.0.1", "-p", "0", "--shards", "2", "--store", store]).current_dir(&folder.0);
+        command.args(arguments).args(["--shards", "2"]).current_dir(&folder.0);
         let mut process = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(process.stderr.take().unwrap()).lines().map_while(Result::ok);
-        let line = lines.find(|line| line.contains(" listening on ")).unwrap();
+        let (tell, told) = channel();
+        let mut before = Vec::new();
+        let line = lines.find(|line| {
+            before.push(line.clone());
+            let _ = tell.send(line.clone());
+            line.contains(" listening on ")
+        });
+        let line = line.unwrap_or_else(|| panic!("{before:#?}"));
         let address = line.split([' ', ',', ';']).find(|word| word.starts_with("127.0.0.1:")).unwrap();
         let port = address.rsplit_once(':').unwrap().1.parse().unwrap();
-        // It goes on to be read, so that the broker can write.
-        std::thread::spawn(move || lines.for_each(drop));
-        Self(Mosquitto { process, port })
+        // They go on to be read, so that the broker can write.
+        std::thread::spawn(move || lines.for_each(|line| drop(tell.send(line))));
+        Self { broker: Mosquitto { process, port }, lines: told }
+    }
+
+    /// The next line that says this.
+    fn line(&self, part: &str) -> String {
+        let mut seen = Vec::new();
+        loop {
+            match self.lines.recv_timeout(Duration::from_secs(30)) {
+                Ok(line) if line.contains(part) => return line,
+                Ok(line) => seen.push(line),
+                Err(error) => panic!("no {part:?} ({error}) in {seen:#?}"),
+            }
+        }
+    }
+
+    /// Has the file beside the store written; what the log says of it.
+    fn save(&self) -> String {
+        self.broker.signal("-USR1");
+        self.line("m.db")
+    }
+
+    fn kill(self) {
+        drop(self.broker);
     }
 }
 
@@ -270,17 +340,17 @@ fn clients_of_mosquitto_go_on_with_ringmq() {
     assert!(code == Some(0) && error.is_empty() && lines.lines().count() == 8, "{error}{lines}");
 
     let broker = Ringmq::start(&folder, "kept");
-    let mut old = broker.0.connect("old", None, None);
+    let mut old = broker.broker.connect("old", None, None);
     assert_eq!(old.hear(), [0x62, 2, 0, 1], "PUBREL, as the client has the first message");
     let dup = [&[0x3C, 8][..], &string("a/b"), &[0, 2, b'2']].concat();
     assert_eq!(old.hear(), dup, "with DUP and its own packet id");
     let third = old.hear();
     assert!(third.ends_with(b"third") && third[0] & 6 == 4, "{third:02x?}");
-    let mut publisher = broker.0.connect("from", None, None);
+    let mut publisher = broker.broker.connect("from", None, None);
     assert_eq!(publisher.ask(0x62, &[0, 9]), [0x70, 2, 0, 9]);
     publisher.ask(0x82, &[&[0, 1][..], &string("r"), &[0]].concat());
     assert_eq!(publisher.hear(), [&[0x31, 5][..], &string("r"), b"on"].concat());
-    broker.0.stop();
+    broker.broker.stop();
 
     let (code, lines, error) = folder.ringmq(&["export", "--store", "kept"]);
     assert_eq!(code, Some(0), "{error}");
@@ -288,6 +358,170 @@ fn clients_of_mosquitto_go_on_with_ringmq() {
     let (code, _, error) = folder.ringmq(&["import", "lines", "--store", "again"]);
     assert_eq!(code, Some(0), "{error}");
     assert_eq!(folder.ringmq(&["export", "--store", "again"]).1, lines, "nothing is lost on the way");
+}
+
+/// Sessions of both dialects with what is theirs, made at a broker as Mosquitto's clients make them.
+fn leave_everything(broker: &Mosquitto) {
+    let mut away = broker.connect("away", None, Some(3600));
+    away.ask(0x82, &[&[0, 1, 2, 0x0B, 7][..], &string("a/#"), &[2 | 8]].concat());
+    away.ask(0x82, &[&[0, 2, 2, 0x0B, 9][..], &string("a/one"), &[1]].concat());
+    away.ask(0x82, &[&[0, 3, 0][..], &string("$share/g/s/#"), &[1]].concat());
+    assert_eq!(away.ask(0xC0, &[]), [0xD0, 0]);
+    away.say(0xE0, &[]);
+    let mut old = broker.connect("old", None, None);
+    old.ask(0x82, &[&[0, 1][..], &string("a/#"), &[1]].concat());
+    let mut publisher = broker.connect("from", None, Some(u32::MAX));
+    let mut properties = Vec::new();
+    Property::ContentType("text/plain").encode(&mut properties);
+    Property::UserProperty("k", "v").encode(&mut properties);
+    let one = [&string("a/one")[..], &[0, 1, properties.len() as u8], &properties, b"first"].concat();
+    assert_eq!(publisher.ask(0x34, &one)[0], 0x50);
+    assert_eq!(publisher.ask(0x62, &[0, 1])[0], 0x70);
+    assert_eq!(old.hear()[0], 0x32, "QoS 1, and never acknowledged");
+    let kept = [&string("r/x")[..], &[0, 2, 0], b"on\xFF"].concat();
+    assert_eq!(publisher.ask(0x33, &kept)[0], 0x40);
+    let pending = [&string("a/two")[..], &[0, 9, 0], b"second"].concat();
+    assert_eq!(publisher.ask(0x34, &pending)[0], 0x50);
+    let mut busy = broker.connect("busy", None, Some(60));
+    busy.ask(0x82, &[&[0, 1, 0][..], &string("q"), &[2]].concat());
+    for id in [3, 4] {
+        publisher.ask(0x34, &[&string("q")[..], &[0, id, 0], &[b'0' + id]].concat());
+        publisher.ask(0x62, &[0, id]);
+        assert_eq!(busy.hear()[0], 0x34);
+    }
+    assert_eq!(busy.ask(0x50, &[0, 1])[0], 0x62, "the first is released, the second waits for PUBREC");
+}
+
+/// What all of them get of a broker that goes on for them [MQTT-4.4.0-1] [MQTT-4.3.3-2] [MQTT-3.3.1-1].
+fn find_everything(broker: &Mosquitto) {
+    let mut publisher = broker.resume("from", Some(u32::MAX));
+    // Mosquitto would take a second PUBLISH for a new message: it compares it with the first, of which a store keeps the packet id.
+    assert_eq!(publisher.ask(0x62, &[0, 9]), [0x70, 2, 0, 9], "it comes to nobody twice");
+    let mut away = broker.resume("away", Some(3600));
+    let first = away.hear();
+    assert!(first[0] & 6 == 4 && first.ends_with(b"first"), "{first:02x?}");
+    let text = String::from_utf8_lossy(&first);
+    // It comes by two subscriptions; Mosquitto keeps one identifier.
+    assert!(text.contains("text/plain") && text.contains("\x0B\x07"), "{first:02x?}");
+    for words in ["second", "third"] {
+        let next = away.hear();
+        assert!(next.ends_with(words.as_bytes()) && next[0] & 6 == 4, "{next:02x?}");
+    }
+    let mut old = broker.resume("old", None);
+    let dup = [&[0x3A][..], &[14], &string("a/one"), &[0, 1], b"first"].concat();
+    assert_eq!(old.hear(), dup, "with DUP and its packet id");
+    assert!(old.hear().ends_with(b"second") && old.hear().ends_with(b"third"));
+    let mut busy = broker.resume("busy", Some(60));
+    assert_eq!(busy.hear()[..4], [0x62, 2, 0, 1], "the client has the first");
+    let second = busy.hear();
+    assert_eq!((second[0], &second[5..7], second.last()), (0x3C, &[0, 2][..], Some(&b'4')), "{second:02x?}");
+    publisher.ask(0x82, &[&[0, 5, 0][..], &string("r/#"), &[0]].concat());
+    assert!(publisher.hear().ends_with(b"on\xFF"), "what is retained");
+    assert_eq!(publisher.ask(0x32, &[&string("s/x")[..], &[0, 6, 0], b"shared"].concat())[0], 0x40);
+    let shared = away.hear();
+    assert!(shared.ends_with(b"shared"), "a shared subscription: {shared:02x?}");
+}
+
+/// Who comes from Mosquitto can go back to it: its file is written at SIGUSR1 and at the end, by a store that loses nothing when it is
+/// killed. A file that Mosquitto has written meanwhile is left alone, and taken over, and kept.
+#[test]
+fn users_of_mosquitto_can_go_back_to_it() {
+    let folder = Folder::new("back");
+    let ringmq = Ringmq::in_place(&folder, "autosave_interval 0\n");
+    leave_everything(&ringmq.broker);
+    assert!(!folder.0.join("m.db").exists());
+    let told = ringmq.save();
+    assert!(
+        told.contains("Saved in") && told.contains("4 sessions, 5 subscriptions, 6 waiting and 1 retained"),
+        "{told}"
+    );
+    let mode = fs::metadata(folder.path("m.db")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let (code, lines, error) = folder.ringmq(&["import", "--print", "m.db"]);
+    assert!(code == Some(0) && lines.lines().count() == 17, "{error}{lines}");
+    let mut publisher = ringmq.broker.resume("from", Some(u32::MAX));
+    publisher.ask(0x34, &[&string("a/three")[..], &[0, 7, 0], b"third"].concat());
+    assert_eq!(publisher.ask(0x62, &[0, 7])[0], 0x70);
+    ringmq.kill();
+    assert!(!folder.ringmq(&["import", "--print", "m.db"]).1.contains("a/three"));
+
+    // The directory is the truth, whatever the file has.
+    let ringmq = Ringmq::in_place(&folder, "autosave_interval 0\n");
+    ringmq.broker.stop();
+    let export = folder.ringmq(&["export", "--store", "m.ringmq"]).1;
+    let mosquitto = Mosquitto::start(&folder);
+    find_everything(&mosquitto);
+    mosquitto.stop();
+
+    let theirs = fs::read(folder.path("m.db")).unwrap();
+    let ringmq = Ringmq::in_place(&folder, "autosave_interval 0\n");
+    let told = ringmq.line("m.db");
+    assert!(told.contains("was changed since ringmq wrote it") && told.contains("remove"), "{told}");
+    assert!(ringmq.save().contains("is left as it is"));
+    ringmq.broker.stop();
+    assert!(fs::read(folder.path("m.db")).unwrap() == theirs, "nothing is overwritten");
+    assert_eq!(folder.ringmq(&["export", "--store", "m.ringmq"]).1.lines().count(), export.lines().count());
+
+    fs::remove_dir_all(folder.0.join("m.ringmq")).unwrap();
+    let ringmq = Ringmq::in_place(&folder, "autosave_interval 0\n");
+    ringmq.line("m.db of Mosquitto is taken over: 4 sessions");
+    ringmq.broker.resume("old", None);
+    assert!(ringmq.save().contains("of Mosquitto is kept as"));
+    ringmq.line("Saved in");
+    assert!(ringmq.save().contains("Saved in"), "it is kept once");
+    ringmq.broker.stop();
+    assert!(fs::read(folder.path("m.db.mosquitto")).unwrap() == theirs);
+    assert!(!folder.0.join("m.db.new").exists() && !folder.0.join("m.db.mosquitto.2").exists());
+}
+
+/// [MQTT-4.3.3-2]: `ringmq export --mosquitto` writes the same file, once.
+#[test]
+fn a_store_is_exported_for_mosquitto() {
+    let folder = Folder::new("export");
+    let ringmq = Ringmq::start(&folder, "kept");
+    leave_everything(&ringmq.broker);
+    let mut publisher = ringmq.broker.resume("from", Some(u32::MAX));
+    publisher.ask(0x34, &[&string("a/three")[..], &[0, 7, 0], b"third"].concat());
+    publisher.ask(0x62, &[0, 7]);
+    ringmq.broker.stop();
+    let arguments = ["export", "--store", "kept", "--mosquitto", "m.db"];
+    let (code, out, told) = folder.ringmq(&arguments);
+    assert!(code == Some(0) && out.is_empty() && told.contains("4 sessions, 5 subscriptions, 8 waiting"), "{told}");
+    let (code, _, told) = folder.ringmq(&arguments);
+    assert!(code == Some(1) && told.contains("m.db: "), "nothing is overwritten: {told}");
+    find_everything(&Mosquitto::start(&folder));
+}
+
+/// A file that is damaged, or is none of Mosquitto's, is neither lost nor taken for an empty one.
+#[test]
+fn a_file_that_is_none_of_mosquittos_is_left_alone() {
+    let folder = Folder::new("foreign");
+    fs::write(folder.path("m.db"), "somebody's").unwrap();
+    let ringmq = Ringmq::in_place(&folder, "autosave_interval 1\n");
+    assert!(ringmq.line("m.db").contains("is no file of Mosquitto's, and is left as it is"));
+    ringmq.broker.stop();
+    assert_eq!(fs::read(folder.path("m.db")).unwrap(), b"somebody's");
+    fs::remove_dir_all(folder.0.join("m.ringmq")).unwrap();
+    fs::write(folder.path("m.db"), b"\x00\xB5\x00mosquitto db\x00\x00\x00").unwrap();
+    let (code, _, error) = folder.ringmq(&["-c", "r.conf", "--shards", "1"]);
+    assert!(
+        code == Some(1) && error.contains("is not taken over: at byte 15") && error.contains("move it away"),
+        "{error}"
+    );
+    assert!(!folder.0.join("m.ringmq").exists());
+}
+
+/// [MQTT-4.1.0-1]: the file is written by itself: each so many seconds, or after so many changes.
+#[test]
+fn mosquittos_file_is_written_by_itself() {
+    for pace in ["autosave_interval 1\n", "autosave_interval 3\nautosave_on_changes true\n"] {
+        let folder = Folder::new("pace");
+        let ringmq = Ringmq::in_place(&folder, pace);
+        leave_everything(&ringmq.broker);
+        ringmq.line("Saved in");
+        ringmq.kill();
+        assert!(folder.ringmq(&["import", "--print", "m.db"]).0 == Some(0));
+    }
 }
 
 /// Mosquitto 2.0.11 writes what lies in its memory where a client without a user name comes after one that has one.

@@ -17,7 +17,7 @@ const FLOORS: [&[&str]; 10] = [
     &["topic"],
     &["session", "auth", "store"],
     &["shard", "cluster"],
-    &["config"],
+    &["config", "moving"],
     &["transport"],
     &["runtime"],
     &["admin"],

@@ -71,9 +71,9 @@ impl Broker {
         Self::of(shards, carry, None)
     }
 
-    /// One shard with a store in which everything is kept at that level.
-    pub(crate) fn keeping(level: Level) -> Self {
-        Self::of(1, carry_directly(), Some(level))
+    /// As [`Self::new`], with a store in which everything is kept at that level.
+    pub(crate) fn keeping(shards: usize, carry: Carry, level: Level) -> Self {
+        Self::of(shards, carry, Some(level))
     }
 
     fn of(shards: usize, carry: Carry, kept: Option<Level>) -> Self {

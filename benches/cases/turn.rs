@@ -43,7 +43,7 @@ fn keeping(level: Level) -> Case {
     let batch = 100;
     let name = format!("publish/QoS 1, 1 to 1, {batch} at a time, kept at {}", level.name());
     Case::new(name, u32::from(batch), move || {
-        let mut broker = Broker::keeping(level);
+        let mut broker = Broker::keeping(1, carry_directly(), level);
         let subscriber = broker.connect_kept(0, "subscriber");
         broker.send(subscriber, &packets::subscribe(ProtocolVersion::V311, "plant/+/line/#", QoS::AtLeastOnce));
         broker.settle();

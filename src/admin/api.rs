@@ -21,6 +21,7 @@ use super::problem::{Problem, json_of};
 use super::sampler::{Sampler, Span};
 use super::server::Refused;
 use super::topics::{self, Published};
+use super::trace::Watchers;
 use super::{change, configuration, describe, drops, entry, metrics, page, retained, trace};
 use crate::auth::{Asked, Question, Wish};
 use crate::id::ShardId;
@@ -36,6 +37,7 @@ pub(super) struct Room {
     pub(super) samples: Arc<Samples>,
     /// What became of spans, if they are exported.
     pub(super) spans: Option<Arc<Spans>>,
+    pub(super) watchers: Watchers,
 }
 
 /// What was looked at last.

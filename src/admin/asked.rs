@@ -7,6 +7,7 @@ use axum::body::to_bytes;
 use axum::extract::{FromRequest, FromRequestParts, Path, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::api::Room;
@@ -27,6 +28,11 @@ impl<T: DeserializeOwned> FromRequestParts<Room> for Query<T> {
         serde_urlencoded::from_str(query).map(Self).map_err(|error| Problem::bad(format!("the query: {error}")))
     }
 }
+
+/// Nothing stands there.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Nothing {}
 
 /// A name in a path, whatever is in it.
 pub(super) struct Name(pub(super) String);

@@ -10,7 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::answer::{EndQuestion, Publication};
 use super::api::Room;
-use super::asked::{Changing, Name, Query, Said};
+use super::asked::{Changing, Name, Nothing, Query, Said};
 use super::clients::no_session;
 use super::problem::Problem;
 use super::topics::ANY_SHARD;
@@ -48,7 +48,7 @@ pub(super) async fn kick(
 pub(super) async fn publish(
     State(room): State<Room>,
     _: Changing,
-    _: Query<()>,
+    _: Query<Nothing>,
     Said(publication): Said<Publication>,
 ) -> Result<StatusCode, Problem> {
     let Publication { topic, payload, payload_base64, qos, retain } = publication;

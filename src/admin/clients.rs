@@ -13,7 +13,7 @@ use super::answer::{
     Client, ClientDetail, ClientsQuestion, Items, List, QueueQuestion, Queued, SubscriptionLine, Will,
 };
 use super::api::Room;
-use super::asked::{Name, Query, cursor_of, cursor_text, limit_of};
+use super::asked::{Name, Nothing, Query, cursor_of, cursor_text, limit_of};
 use super::problem::{Problem, json_of};
 use super::sampler::Span;
 use crate::id::{ConnectionId, Millis, ShardId};
@@ -207,7 +207,11 @@ async fn talk_of(room: Room) -> Option<Talk> {
 }
 
 /// One client.
-pub(super) async fn one(State(room): State<Room>, Name(client_id): Name, _: Query<()>) -> Result<Response, Problem> {
+pub(super) async fn one(
+    State(room): State<Room>,
+    Name(client_id): Name,
+    _: Query<Nothing>,
+) -> Result<Response, Problem> {
     let (shard, wanted) = (room.window.shard_of(&client_id), client_id.clone());
     let look = move |look: &mut Look<'_>| {
         let now = look.now();
@@ -267,7 +271,7 @@ pub(super) fn no_session(client_id: &str) -> Problem {
 }
 
 fn client_of(Seen { shard, now, state, line }: Seen, shown: &Shown, talk: Option<&Span<Talk>>) -> Client {
-    let slow_because = slow_because(&state);
+    let slow_because = slow_because(now, &state);
     let idle_secs_max = shown.limits.idle_secs_max;
     // One and a half times the keep alive is allowed.
     let keep_alive = |millis: u64| if millis == idle_secs_max.saturating_mul(1000) { 0 } else { millis * 2 / 3000 };
@@ -318,7 +322,7 @@ fn pressure_name(pressure: Pressure) -> &'static str {
 }
 
 /// Why messages wait for a client, if they do.
-fn slow_because(state: &ClientState) -> Option<String> {
+fn slow_because(now: Millis, state: &ClientState) -> Option<String> {
     let ClientState { queued, in_flight, window, backlog_bytes, .. } = *state;
     if state.connection.is_none() {
         return (queued > 0).then(|| format!("it is away: {queued} messages wait until it comes back"));
@@ -338,9 +342,18 @@ fn slow_because(state: &ClientState) -> Option<String> {
         let owed = state.owed_acks;
         return Some(format!("it is not read on: {owed} acknowledgements that it is owed wait for others"));
     }
+    let silent_millis = state.heard_at.map_or(0, |at| now.0.saturating_sub(at.0));
+    if in_flight > 0 && silent_millis >= SILENT_MILLIS {
+        let secs = silent_millis / 1000;
+        return Some(format!(
+            "it acknowledges nothing for {secs} seconds: {in_flight} messages are on their way{stuck}"
+        ));
+    }
     (queued > 0).then(|| format!("{queued} messages wait{stuck}"))
 }
 
+/// A client that is sent messages and is silent for so long is slow.
+const SILENT_MILLIS: u64 = 2000;
 /// Bytes on their way to a socket that say nothing.
 const BACKLOG_BYTES: usize = 64 << 10;
 

@@ -8,13 +8,13 @@ use axum::response::Response;
 
 use super::answer::{ConfigText, LogChoice, Told};
 use super::api::Room;
-use super::asked::{Changing, Query, Said};
+use super::asked::{Changing, Nothing, Query, Said};
 use super::problem::{Problem, json_of};
 use crate::config::{Config, LogType, Logging, text_of};
 use crate::runtime::{LogWish, Unable};
 
 /// The configuration in force.
-pub(super) async fn config(State(room): State<Room>, _: Query<()>) -> Response {
+pub(super) async fn config(State(room): State<Room>, _: Query<Nothing>) -> Response {
     let mut config = Config::clone(&room.window.shown().config);
     for server in config.securities.iter_mut().filter_map(|security| security.authenticator.as_mut()) {
         server.url = masked(&server.url);
@@ -33,7 +33,7 @@ fn masked(url: &str) -> String {
 }
 
 /// Reads the configuration again.
-pub(super) async fn reload(State(room): State<Room>, _: Changing, _: Query<()>) -> Result<Response, Problem> {
+pub(super) async fn reload(State(room): State<Room>, _: Changing, _: Query<Nothing>) -> Result<Response, Problem> {
     let told = room.window.reload().await.map_err(unable)?;
     Ok(json_of(StatusCode::OK, &Told { told }))
 }
@@ -46,7 +46,7 @@ fn unable(unable: Unable) -> Problem {
 }
 
 /// What is logged.
-pub(super) async fn log(State(room): State<Room>, _: Query<()>) -> Response {
+pub(super) async fn log(State(room): State<Room>, _: Query<Nothing>) -> Response {
     json_of(StatusCode::OK, &choice_of(&room.window.shown().config.logging))
 }
 
@@ -61,7 +61,7 @@ fn choice_of(logging: &Logging) -> LogChoice {
 pub(super) async fn set_log(
     State(room): State<Room>,
     _: Changing,
-    _: Query<()>,
+    _: Query<Nothing>,
     Said(choice): Said<LogChoice>,
 ) -> Result<Response, Problem> {
     let known = |word: &String| LogType::ALL.into_iter().find(|kind| kind.word() == word);

@@ -46,6 +46,8 @@ struct Row {
     body: Option<Typed>,
     status: u16,
     answer: Answer,
+    /// Operations that take the name of the first item, the name of that, and whose field it is.
+    leads_to: &'static [(&'static str, &'static str, &'static str)],
 }
 
 enum Answer {
@@ -57,7 +59,7 @@ enum Answer {
 }
 
 const fn row(method: &'static str, path: &'static str, id: &'static str, summary: &'static str) -> Row {
-    Row { method, path, id, summary, query: None, body: None, status: 200, answer: Answer::Nothing }
+    Row { method, path, id, summary, query: None, body: None, status: 200, answer: Answer::Nothing, leads_to: &[] }
 }
 
 impl Row {
@@ -75,6 +77,10 @@ impl Row {
 
     const fn says(self, kind: &'static str) -> Self {
         Self { answer: Answer::Text(kind), ..self }
+    }
+
+    const fn leads_to(self, leads_to: &'static [(&'static str, &'static str, &'static str)]) -> Self {
+        Self { leads_to, ..self }
     }
 
     const fn is(self, status: u16) -> Self {
@@ -96,7 +102,12 @@ const ROWS: &[Row] = &[
     row("get", "/api/v1/shards", "shards", "How each shard is").gives::<Items<Shard>>(),
     row("get", "/api/v1/clients", "clients", "Clients, in pieces; the slowest; those that send most")
         .asks::<ClientsQuestion>()
-        .gives::<List<Client>>(),
+        .gives::<List<Client>>()
+        .leads_to(&[
+            ("client", "client_id", "client_id"),
+            ("queue", "client_id", "client_id"),
+            ("kick", "client_id", "client_id"),
+        ]),
     row("get", "/api/v1/clients/{client_id}", "client", "One client").gives::<ClientDetail>(),
     row("delete", "/api/v1/clients/{client_id}", "kick", "End the connection of a client")
         .asks::<EndQuestion>()
@@ -114,7 +125,8 @@ const ROWS: &[Row] = &[
         .gives::<Audience>(),
     row("get", "/api/v1/retained", "retained", "What is retained for a filter, in pieces")
         .asks::<RetainedQuestion>()
-        .gives::<List<Retained>>(),
+        .gives::<List<Retained>>()
+        .leads_to(&[("retainedOfTopic", "topic", "topic"), ("audience", "topic", "topic")]),
     row("delete", "/api/v1/retained", "deleteRetained", "Delete what is retained for a filter")
         .asks::<DeleteQuestion>()
         .gives::<Deleted>(),
@@ -230,7 +242,12 @@ fn answer_of(row: &Row, schemas: &mut Schemas) -> Value {
             json!({ "text/event-stream": { "schema": text, "x-event": typed(&mut schemas.told) } })
         }
     };
-    json!({ "description": row.summary, "content": content })
+    let mut answer = json!({ "description": row.summary, "content": content });
+    for (id, parameter, field) in row.leads_to {
+        let first = format!("$response.body#/items/0/{field}");
+        answer["links"][id] = json!({ "operationId": id, "parameters": { *parameter: first } });
+    }
+    answer
 }
 
 /// Names of what stands in braces.

@@ -8,14 +8,14 @@ use axum::response::Response;
 
 use super::answer::{Denial, Drop, Items};
 use super::api::Room;
-use super::asked::Query;
+use super::asked::{Nothing, Query};
 use super::problem::{Problem, json_of};
 use crate::auth::Access;
 use crate::runtime::ShardFigures;
 use crate::shard::Trouble;
 
 /// Everything that can go wrong, and how often it has.
-pub(super) async fn list(State(room): State<Room>, _: Query<()>) -> Result<Response, Problem> {
+pub(super) async fn list(State(room): State<Room>, _: Query<Nothing>) -> Result<Response, Problem> {
     let span = room.recent().await?;
     let now = room.figures().await?;
     let (before, after) = (troubles_of(&span.before().shards), troubles_of(&span.after().shards));
@@ -51,7 +51,7 @@ pub(super) fn troubles_of_shard(figures: &ShardFigures) -> Vec<Trouble> {
 }
 
 /// What clients had no right to, the last one first.
-pub(super) async fn denials(State(room): State<Room>, _: Query<()>) -> Response {
+pub(super) async fn denials(State(room): State<Room>, _: Query<Nothing>) -> Response {
     let denied = room.window.denied().into_iter();
     let items = denied.map(|denied| Denial {
         at_unix_ms: denied.at_unix_millis,

@@ -46,7 +46,7 @@ use std::thread::JoinHandle;
 use tokio::sync::oneshot;
 
 pub use self::answer::Explained;
-pub use self::client::{Answered, Asking, ask, path_part, why};
+pub use self::client::{Answered, Asking, ask, path_part, watch, why};
 
 use self::export::Export;
 use crate::config::{self, AdminAddress, ListenAddress};

@@ -13,7 +13,7 @@ use super::answer::{
     Shard, StoreLine, Totals,
 };
 use super::api::Room;
-use super::asked::Query;
+use super::asked::{Nothing, Query};
 use super::problem::{Problem, json_of};
 use super::problems;
 use super::sampler::Span;
@@ -28,7 +28,7 @@ pub(super) struct Glance {
 }
 
 /// How the broker is.
-pub(super) async fn overview(State(room): State<Room>, _: Query<()>) -> Result<Response, Problem> {
+pub(super) async fn overview(State(room): State<Room>, _: Query<Nothing>) -> Result<Response, Problem> {
     let glances = room.recent().await?;
     let now = room.figures().await?;
     let (window, shown) = (&room.window, room.window.shown());
@@ -71,7 +71,7 @@ pub(super) async fn overview(State(room): State<Room>, _: Query<()>) -> Result<R
 }
 
 /// How each shard is.
-pub(super) async fn shards(State(room): State<Room>, _: Query<()>) -> Result<Response, Problem> {
+pub(super) async fn shards(State(room): State<Room>, _: Query<Nothing>) -> Result<Response, Problem> {
     let glances = room.recent().await?;
     let now = room.figures().await?;
     let cpus = room.window.shown().config.cpus.clone();

@@ -14,7 +14,7 @@ use tokio::time::sleep;
 
 use super::answer::{DeleteQuestion, Deleted, List, Retained, RetainedQuestion};
 use super::api::Room;
-use super::asked::{Changing, Name, Query, cursor_of, cursor_text, limit_of};
+use super::asked::{Changing, Name, Nothing, Query, cursor_of, cursor_text, limit_of};
 use super::change::message_of;
 use super::problem::{Problem, json_of};
 use super::topics::ANY_SHARD;
@@ -84,7 +84,7 @@ fn bits_of(search: Search) -> u64 {
 }
 
 /// What is retained of a topic.
-pub(super) async fn one(State(room): State<Room>, Name(topic): Name, _: Query<()>) -> Result<Response, Problem> {
+pub(super) async fn one(State(room): State<Room>, Name(topic): Name, _: Query<Nothing>) -> Result<Response, Problem> {
     let limits = TopicLimits::from(&room.window.shown().limits);
     TopicName::new(&topic, limits).map_err(|error| Problem::bad(format!("topic {topic:?}: {error}")))?;
     let wanted = topic.clone();

@@ -24,6 +24,7 @@ use super::api::{Room, router};
 use super::entry::Caller;
 use super::export::Spans;
 use super::stream::Impatient;
+use super::trace::Watchers;
 use crate::limits::Limits;
 use crate::runtime::{Door, Window};
 
@@ -60,8 +61,9 @@ pub(super) fn serve(door: Door, window: Window, spans: Option<Arc<Spans>>, stopp
 
 async fn accept(door: Door, window: &Window, spans: Option<Arc<Spans>>, refused: &Arc<Refused>) -> io::Result<()> {
     let is_unix = matches!(door, Door::Unix(_));
-    let samples = Arc::default();
-    let router = router(Room { window: window.clone(), is_unix, refused: Arc::clone(refused), samples, spans });
+    let (samples, watchers) = (Arc::default(), Watchers::default());
+    let room = Room { window: window.clone(), is_unix, refused: Arc::clone(refused), samples, spans, watchers };
+    let router = router(room);
     let places = Places { window: window.clone(), taken: Arc::new(()), refused: Arc::clone(refused) };
     let socket = Socket::of(door)?;
     loop {
@@ -196,13 +198,15 @@ pub(super) enum Why {
     Slow,
     Large,
     Token,
+    Watching,
 }
 
 /// What stands in the log for each.
-const WORDS: [(Why, &str); 4] = [
+const WORDS: [(Why, &str); 5] = [
     (Why::Full, "when all places were taken (admin_connections_max)"),
     (Why::Slow, "that took too long (admin_request_ms_max)"),
     (Why::Large, "that were too large (admin_request_bytes_max)"),
+    (Why::Watching, "as enough watch packets already (admin_traces_max)"),
     (Why::Token, "without the token or a user's password"),
 ];
 

@@ -10,7 +10,7 @@ use axum::response::Response;
 
 use super::answer::{Audience, Group, Receiver, TopicRate, TopicRates, TopicsQuestion};
 use super::api::Room;
-use super::asked::{LIMIT_MAX, Name, Query, limit_of};
+use super::asked::{LIMIT_MAX, Name, Nothing, Query, limit_of};
 use super::problem::{Problem, json_of};
 use crate::id::ShardId;
 use crate::runtime::Look;
@@ -65,7 +65,11 @@ async fn published(room: Room) -> Option<Published> {
 }
 
 /// Who gets what is published to a topic now.
-pub(super) async fn audience(State(room): State<Room>, Name(topic): Name, _: Query<()>) -> Result<Response, Problem> {
+pub(super) async fn audience(
+    State(room): State<Room>,
+    Name(topic): Name,
+    _: Query<Nothing>,
+) -> Result<Response, Problem> {
     let limits = TopicLimits::from(&room.window.shown().limits);
     TopicName::new(&topic, limits).map_err(|error| Problem::bad(format!("topic {topic:?}: {error}")))?;
     let mut answer = Audience {

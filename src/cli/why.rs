@@ -101,7 +101,8 @@ fn ask_broker(question: &Question, asked: auth::Question<'_>) -> Result<String, 
     if question.strict {
         return Err(Failure::usage("why: --strict is for files; the broker knows whether it is strict"));
     }
-    let asking = Asking { address: &address, token_file: question.admin_token_file.as_deref() };
+    let asking =
+        Asking { address: &address, token_file: question.admin_token_file.as_deref(), account: None, authority: None };
     let named = |failure: Failure| Failure { text: format!("why: {}", failure.text), ..failure };
     let answer = admin::why(asking, asked).map_err(named)?;
     let whose = match answer.user.filter(|_| answer.user_is_of_session) {

@@ -76,7 +76,7 @@ impl Admin {
         is_open.then(|| {
             format!(
                 "admin {address}: other machines reach it; name a file with a token by admin_token_file \
-                 (--admin-token-file), or choose 127.0.0.1:{}",
+                 (--admin-token-file), or users by admin_users, or choose 127.0.0.1:{}",
                 address.port()
             )
         })

@@ -9,7 +9,7 @@ use super::admin::{Admin, AdminAddress};
 use super::bind::Binds;
 use super::cpus::{Wish, cpus_of, parse_cpus};
 use super::setting::{self, HELD_BYTES};
-use super::store::{self, NOWHERE, Places, Wanted};
+use super::store::{self, Places, Wanted};
 use super::{Config, Listener, LogForm, LogType, Logging, Mistake, Mistakes, PORT, Security, Store, mosquitto, toml};
 
 /// A configuration file and its format.
@@ -92,8 +92,7 @@ pub fn load(arguments: &Arguments) -> Result<Config, Mistakes> {
         Some(File::Mosquitto(file)) => {
             let config = mosquitto::read(file, Config::of_cpus(Vec::new()), ports, has_binds, &mut mistakes);
             // Its file says whether there is one, also by saying nothing.
-            let directory = config.store.as_ref().map(|store| store.directory.clone());
-            wanted.path = directory.or_else(|| Some(NOWHERE.into()));
+            wanted = Wanted::of(config.store.as_ref());
             config
         }
         Some(File::Toml(file)) => {

@@ -24,7 +24,7 @@ pub use bind::Binds;
 pub use load::{Arguments, File, Loudness, convert, files_of, load, missing_files, text_of};
 pub use mistake::{Mistake, Mistakes, Place};
 pub use setting::{change as change_limits, list as list_limits};
-pub use store::Store;
+pub use store::{MosquittoFile, Store};
 pub use toml::{default_text, quoted};
 
 use crate::limits::Limits;

@@ -388,6 +388,14 @@ pub(super) const SETTINGS: &[Setting] = &[
         set: |l, v| l.admin_connections_max = v as usize,
     },
     Setting {
+        name: "admin_traces_max",
+        unit: "watchers",
+        min: 0,
+        max: U32_MAX,
+        get: |l| l.admin_traces_max as u64,
+        set: |l, v| l.admin_traces_max = v as usize,
+    },
+    Setting {
         name: "admin_request_bytes_max",
         unit: "bytes",
         // The least that the HTTP library takes.

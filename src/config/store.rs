@@ -1,8 +1,8 @@
 //! Store: where a broker keeps what is to outlive it, and from when on that is safe.
 //!
-//! Duty: the directory, the level of each topic, which of the places that are named counts, the words for both. Must not: make or
-//! open a directory. Neighbours: `mosquitto` and `toml` read it from files, `load` from the command line and systemd; `runtime`
-//! opens it.
+//! Duty: the directory, the level of each topic, which of the places that are named counts. Must not: make or open a directory, or
+//! tell people of it. Neighbours: `mosquitto` and `toml` read it from files, `load` from the command line and systemd; `runtime`
+//! opens it and tells.
 
 use std::path::{Path, PathBuf};
 
@@ -28,6 +28,20 @@ pub struct Store {
     /// From when on a message is safe, by topic filter: the first that matches counts; what none matches is `commit`. No filter is a
     /// shared one, and all are valid.
     pub durability: Vec<(Box<str>, Level)>,
+    /// The file of Mosquitto's that is kept beside it, to go back with.
+    pub mosquitto: Option<MosquittoFile>,
+}
+
+/// A file of Mosquitto's: what it has is where a new store begins, and then it is written again with what the store has, at SIGUSR1 and
+/// at the end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MosquittoFile {
+    /// The file.
+    pub path: PathBuf,
+    /// How often it is written besides, seconds; 0 for never.
+    pub every_secs: u32,
+    /// After how many changed records it is written besides; 0 for none.
+    pub every_changes: u32,
 }
 
 /// What a file of ringmq's own says of the store.
@@ -36,6 +50,25 @@ pub(super) struct Wanted {
     /// The directory, or `none`; `None`: the file says nothing.
     pub(super) path: Option<PathBuf>,
     pub(super) durability: Vec<(Box<str>, Level)>,
+    /// The file of Mosquitto's, how often it is written, and after how many changes.
+    pub(super) mosquitto_file: Option<PathBuf>,
+    pub(super) mosquitto_every_secs: u32,
+    pub(super) mosquitto_every_changes: u32,
+}
+
+impl Wanted {
+    /// What says this of a store, or that there is none.
+    pub(super) fn of(store: Option<&Store>) -> Self {
+        let Some(store) = store else { return Self { path: Some(NOWHERE.into()), ..Self::default() } };
+        let file = store.mosquitto.as_ref();
+        Self {
+            path: Some(store.directory.clone()),
+            durability: store.durability.clone(),
+            mosquitto_file: file.map(|file| file.path.clone()),
+            mosquitto_every_secs: file.map_or(0, |file| file.every_secs),
+            mosquitto_every_changes: file.map_or(0, |file| file.every_changes),
+        }
+    }
 }
 
 /// Places that count if no file names one, or whatever it names.
@@ -50,10 +83,10 @@ pub(super) struct Places<'a> {
 impl Store {
     /// All of it at `commit`.
     pub(super) fn at(directory: impl Into<PathBuf>) -> Self {
-        Self { directory: directory.into(), durability: Vec::new() }
+        Self { directory: directory.into(), durability: Vec::new(), mosquitto: None }
     }
 
-    /// Where a broker that takes Mosquitto's place keeps what Mosquitto kept in `file` of `folder`: beside that, which stays as it is.
+    /// Where a broker that takes Mosquitto's place keeps what Mosquitto kept in `file` of `folder`: beside that.
     pub(super) fn beside(folder: &Path, file: &str) -> Self {
         let name = file.strip_suffix(".db").filter(|name| !name.is_empty()).unwrap_or(file);
         Self::at(folder.join(format!("{name}{SUFFIX}")))
@@ -78,17 +111,6 @@ impl Store {
         let text = format!("store {shown}: {} is no directory; make it, or {REMEDY}", parent.display());
         (!parent.is_dir()).then(|| Mistake::unusable(text))
     }
-
-    /// What is promised, for people: half a line.
-    pub fn told(&self) -> String {
-        let place = self.directory.display();
-        if self.durability.is_empty() {
-            return format!("durability: commit (what is acknowledged is on the disk, in {place})");
-        }
-        let rules = self.durability.iter().map(|(filter, level)| format!("{filter} {}, ", level.name()));
-        let rest = if self.durability.iter().any(|(filter, _)| &**filter == "#") { "" } else { "all else commit, " };
-        format!("durability: {}{rest}in {place}", rules.collect::<String>())
-    }
 }
 
 /// Which store a broker has: what the command line names counts more than what a file says, and that more than what systemd has.
@@ -107,7 +129,11 @@ pub(super) fn choose(
         warnings
             .push("Warning: 'store.durability' does nothing without a store; 'store.path' names its directory".into());
     }
-    Ok(directory.map(|directory| Store { directory, durability: of_file.durability }))
+    // The file of Mosquitto's belongs to the store that the file means.
+    let file = of_file.mosquitto_file.filter(|_| places.of_line.is_none());
+    let (every_secs, every_changes) = (of_file.mosquitto_every_secs, of_file.mosquitto_every_changes);
+    let mosquitto = file.map(|path| MosquittoFile { path, every_secs, every_changes });
+    Ok(directory.map(|directory| Store { directory, durability: of_file.durability, mosquitto }))
 }
 
 /// A filter of the list of levels.
@@ -135,7 +161,7 @@ mod tests {
     use super::*;
 
     fn chosen(path: Option<&str>, line: Option<&str>, system: Option<&str>) -> Option<PathBuf> {
-        let wanted = Wanted { path: path.map(PathBuf::from), durability: Vec::new() };
+        let wanted = Wanted { path: path.map(PathBuf::from), ..Wanted::default() };
         let places = Places { of_line: line.map(Path::new), of_system: system.map(Path::new) };
         choose(wanted, places, &mut Vec::new()).unwrap().map(|store| store.directory)
     }
@@ -157,13 +183,24 @@ mod tests {
 
     #[test]
     fn levels_without_a_store_are_warned_of_and_stay_with_one_from_elsewhere() {
-        let wanted = || Wanted { path: None, durability: vec![("#".into(), Level::Memory)] };
+        let wanted = || Wanted { durability: vec![("#".into(), Level::Memory)], ..Wanted::default() };
         let mut warnings = Vec::new();
         assert_eq!(choose(wanted(), Places::default(), &mut warnings), Ok(None));
         assert!(warnings.len() == 1 && warnings[0].contains("'store.durability' does nothing"), "{warnings:?}");
         let places = Places { of_line: Some(Path::new("/l")), of_system: None };
         let store = choose(wanted(), places, &mut warnings).unwrap().unwrap();
         assert_eq!((store.durability, warnings.len()), (wanted().durability, 1));
+    }
+
+    /// Who names a store on the command line means another one than that of the file.
+    #[test]
+    fn mosquittos_file_belongs_to_the_store_that_the_file_names() {
+        let wanted = || Wanted { path: Some("/f".into()), mosquitto_file: Some("/m.db".into()), ..Wanted::default() };
+        let store = |places| choose(wanted(), places, &mut Vec::new()).unwrap().unwrap();
+        let own = store(Places::default());
+        assert_eq!(own.mosquitto.as_ref().map(|file| &*file.path), Some(Path::new("/m.db")));
+        assert_eq!(Wanted::of(Some(&own)), wanted());
+        assert_eq!(store(Places { of_line: Some(Path::new("/l")), of_system: None }).mosquitto, None);
     }
 
     #[test]
@@ -189,18 +226,6 @@ mod tests {
             let mistake = Store::at(bad).mistake().unwrap();
             assert!(mistake.exit_code == 1 && mistake.text.contains(words), "{mistake}");
         }
-    }
-
-    #[test]
-    fn the_promise_is_told_with_its_levels() {
-        let store = |durability: &[(&str, Level)]| Store {
-            durability: durability.iter().map(|(filter, level)| ((*filter).into(), *level)).collect(),
-            ..Store::at("/d")
-        };
-        assert_eq!(store(&[]).told(), "durability: commit (what is acknowledged is on the disk, in /d)");
-        let levels = [("a/#", Level::Commit), ("#", Level::Memory)];
-        assert_eq!(store(&levels).told(), "durability: a/# commit, # memory, in /d");
-        assert_eq!(store(&[("b", Level::Write)]).told(), "durability: b write, all else commit, in /d");
     }
 
     #[test]

@@ -295,8 +295,9 @@ impl Driver {
         }
         // Before the sends, so that the other shards begin while this one is in the kernel.
         self.mesh.push(&mut self.outbox.mesh, self.measure.began());
-        self.flush_egress();
-        self.measure.end(|| self.clock.nanos(), self.shard.counters());
+        if self.flush_egress() {
+            self.measure.end(|| self.clock.nanos(), self.shard.counters());
+        }
         if self.tracing.is_on() {
             let turn_nanos = || self.clock.nanos() - self.measure.began();
             self.tracing.bring(&mut self.shard, &mut self.outbox, turn_nanos);

@@ -11,9 +11,12 @@ pub(super) fn told(store: Option<&Store>) -> String {
     match store {
         None => format!("{NOTHING}; --store DIR changes that)"),
         Some(store) => {
-            let levels = store.durability.iter().map(|(filter, level)| format!("{filter}: {}", level.name()));
-            let levels = levels.chain(["all else: commit".to_owned()]).collect::<Vec<_>>().join(", ");
-            let levels = if store.durability.is_empty() { "commit".to_owned() } else { levels };
+            let rules = store.durability.iter().map(|(filter, level)| format!("{filter}: {}", level.name()));
+            let rest = match &store.durability[..] {
+                [] => Some("commit".to_owned()),
+                rules => (!rules.iter().any(|(filter, _)| &**filter == "#")).then(|| "all else: commit".to_owned()),
+            };
+            let levels = rules.chain(rest).collect::<Vec<_>>().join(", ");
             format!(
                 "durability: {levels} (what outlives a connection is acknowledged when it is safe in {})",
                 store.directory.display()
@@ -24,7 +27,8 @@ pub(super) fn told(store: Option<&Store>) -> String {
 
 /// What is to be done first where Mosquitto has left its file and this broker has nothing yet.
 pub(super) fn notice(store: &Store) -> Option<String> {
-    if store.directory.exists() {
+    // Where the file is kept beside the store, it is taken over.
+    if store.directory.exists() || store.mosquitto.is_some() {
         return None;
     }
     let file = store.predecessors().into_iter().find(|file| file.is_file())?;
@@ -35,10 +39,31 @@ pub(super) fn notice(store: &Store) -> Option<String> {
     ))
 }
 
-/// Has all written that is to survive; what was done, for the log.
+/// What is to be said to who wants to save, where no file is kept for Mosquitto.
 pub(super) fn save(store: Option<&Store>) -> String {
     match store {
         None => "Nothing to save: durability is memory (nothing survives a restart)".into(),
         Some(_) => "Nothing to save: everything is written already".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Level;
+
+    #[test]
+    fn the_promise_is_told_with_its_levels() {
+        let levels = |durability: &[(&str, Level)]| {
+            let durability = durability.iter().map(|(filter, level)| ((*filter).into(), *level)).collect();
+            let told = told(Some(&Store { directory: "/d".into(), durability, mosquitto: None }));
+            let (levels, words) = told.split_once(" (").expect("what that means");
+            assert_eq!(words, "what outlives a connection is acknowledged when it is safe in /d)");
+            levels.to_owned()
+        };
+        assert_eq!(levels(&[]), "durability: commit");
+        assert_eq!(levels(&[("b", Level::Write)]), "durability: b: write, all else: commit");
+        assert_eq!(levels(&[("a/#", Level::Commit), ("#", Level::Memory)]), "durability: a/#: commit, #: memory");
+        assert_eq!(told(None), "durability: memory (nothing survives a restart; --store DIR changes that)");
     }
 }

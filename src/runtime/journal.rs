@@ -325,8 +325,8 @@ fn stamp_of(timestamp: &Timestamp, now: SystemTime) -> String {
     }
 }
 
-/// A moment in local time, as `strftime` writes it.
-fn local_time(format: &str, secs: u64) -> String {
+/// A moment, seconds since 1970, in local time, as `strftime` writes it.
+pub fn local_time(format: &str, secs: u64) -> String {
     let Ok(format) = std::ffi::CString::new(format) else { return String::new() };
     let mut text = [0_u8; STAMP_BYTES_MAX];
     let time = libc::time_t::try_from(secs).unwrap_or(0);

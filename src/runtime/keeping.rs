@@ -131,14 +131,14 @@ impl Opened {
         Ok(Self { engine, group, wall, epoch, hash_seed, sessions, retained: Arc::new(stored.retained) })
     }
 
-    /// Starts the thread that writes; one end for each shard. The thread ends with the last of them.
+    /// Starts the thread that writes; one end for each shard, and one more. The thread ends with the last of them.
     /// `is_hasty`: it answers before it has written.
     pub(super) fn start(
         self,
         caller: &Caller,
         journal: &Journal,
         is_hasty: bool,
-    ) -> Result<(Vec<Keeping>, WriterEnd), Failure> {
+    ) -> Result<(Vec<Keeping>, Store, WriterEnd), Failure> {
         let Self { engine, group, wall, epoch, sessions, retained, .. } = self;
         let (wake, journal) = (caller.clone(), journal.clone());
         let voice = Voice {
@@ -162,7 +162,8 @@ impl Opened {
             is_restored: false,
             terms: StoreTerms { wall, first_number: epoch << EPOCH_SHIFT | (index as u64) << SHARD_SHIFT },
         };
-        Ok((sessions.into_iter().enumerate().map(end_of).collect(), end))
+        let keepings = sessions.into_iter().enumerate().map(end_of).collect();
+        Ok((keepings, store, end))
     }
 }
 

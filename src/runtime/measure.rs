@@ -126,9 +126,11 @@ impl Measure {
         let nanos = nanos();
         let mut local = less(sent, self.before);
         self.before = sent;
-        for (since, crossed) in self.crossed.drain(..) {
-            note(&mut self.latency.crossed, nanos.saturating_sub(since), crossed);
-            local = less(local, crossed);
+        if !self.crossed.is_empty() {
+            for (since, crossed) in self.crossed.drain(..) {
+                note(&mut self.latency.crossed, nanos.saturating_sub(since), crossed);
+                local = less(local, crossed);
+            }
         }
         note(&mut self.latency.local, nanos - self.began, local);
     }

@@ -222,24 +222,29 @@ fn describe(event: &Event, peer: Option<Peer>, shard: ShardId) -> String {
     }
 }
 
-/// Client's text as it may stand in a log: no control characters, nothing that turns the direction of writing, not too long.
-pub(super) fn printable(text: &str) -> String {
-    let mut printable = String::with_capacity(text.len().min(TEXT_BYTES_MAX));
+/// Client's text as it may stand in a log: harmless, and not too long.
+pub fn printable(text: &str) -> String {
+    harmless(text, TEXT_BYTES_MAX)
+}
+
+/// Text without control characters and without what turns the direction of writing. What is longer than `bytes_max` is cut.
+pub fn harmless(text: &str, bytes_max: usize) -> String {
+    let mut harmless = String::with_capacity(text.len().min(bytes_max));
     for character in text.chars() {
-        if printable.len() >= TEXT_BYTES_MAX {
-            printable.push_str("...");
+        if harmless.len() >= bytes_max {
+            harmless.push_str("...");
             break;
         }
         let is_harmless = !character.is_control()
             && !matches!(character, '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2066}'..='\u{2069}' | '\u{FEFF}');
         if is_harmless {
-            printable.push(character);
+            harmless.push(character);
         } else {
             // Writing to a string does not fail.
-            let _ = write!(printable, "{}", character.escape_unicode());
+            let _ = write!(harmless, "{}", character.escape_unicode());
         }
     }
-    printable
+    harmless
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::changing::Changing;
+use super::copying::CopyDesk;
 use super::failure::Failure;
 use super::journal::{Journal, Writing};
 use super::judges::Bench;
@@ -16,7 +17,7 @@ use super::report::Tone;
 use super::watch::{Watch, Watched};
 use super::window::{LogWish, Shown, Window};
 use crate::auth::Policy;
-use crate::config::{Config, LogType, Store, change_limits};
+use crate::config::{Config, LogType, MosquittoFile, Store, change_limits};
 
 /// A running broker, as far as it can change.
 #[derive(Debug)]
@@ -30,6 +31,8 @@ pub(super) struct Reloading {
     pub(super) journal: Journal,
     /// Who says when files have changed; `None` if the kernel does not tell.
     pub(super) watch: Option<Watch>,
+    /// Who writes Mosquitto's file beside the store, if somebody does.
+    pub(super) copies: Option<CopyDesk>,
     /// What others see of it.
     pub(super) window: Window,
 }
@@ -68,6 +71,10 @@ impl Reloading {
         }
         if let Some(writing) = writing {
             self.journal.change(writing);
+        }
+        let file = wanted.store.as_ref().and_then(|store| store.mosquitto.as_ref());
+        if let (Some(copies), Some(file)) = (&self.copies, file) {
+            copies.follow(file);
         }
         for warning in &wanted.warnings {
             self.journal.tell(LogType::Warning, warning.clone());
@@ -125,20 +132,26 @@ fn fixed_parts(running: &Config, wanted: &Config) -> Vec<&'static str> {
         ("pid_file", running.pid_file != wanted.pid_file),
         ("admin", running.admin.address != wanted.admin.address),
         ("user", running.user != wanted.user),
-        ("store", directory_of(running) != directory_of(wanted)),
+        ("store", places_of(running) != places_of(wanted)),
     ];
     parts.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect()
 }
 
-fn directory_of(config: &Config) -> Option<&Path> {
-    config.store.as_ref().map(|store| store.directory.as_path())
+/// Where the store is, and Mosquitto's file.
+fn places_of(config: &Config) -> Option<(&Path, Option<&Path>)> {
+    let store = config.store.as_ref()?;
+    Some((&store.directory, store.mosquitto.as_ref().map(|file| &*file.path)))
 }
 
-/// The store stays where it is, with the levels of another one.
+/// The store stays where it is, and so does Mosquitto's file beside it; levels, and how often the file is written, are those of another.
 fn store_of(running: &Config, wanted: Option<Store>) -> Option<Store> {
     let store = running.store.clone()?;
-    let durability = wanted.map_or_else(|| store.durability.clone(), |wanted| wanted.durability);
-    Some(Store { durability, ..store })
+    let Some(wanted) = wanted else { return Some(store) };
+    let mosquitto = match (store.mosquitto, wanted.mosquitto) {
+        (Some(running), Some(wanted)) => Some(MosquittoFile { path: running.path, ..wanted }),
+        (running, _) => running,
+    };
+    Some(Store { directory: store.directory, durability: wanted.durability, mosquitto })
 }
 
 #[cfg(test)]
@@ -148,8 +161,11 @@ mod tests {
 
     #[test]
     fn a_store_stays_where_it_is_and_takes_other_levels() {
-        let store =
-            |directory: &str, level| Store { directory: directory.into(), durability: vec![("#".into(), level)] };
+        let store = |directory: &str, level| Store {
+            directory: directory.into(),
+            durability: vec![("#".into(), level)],
+            mosquitto: None,
+        };
         let with = |store: Option<Store>| Config { store, ..Config::of_cpus(vec![0]) };
         let running = with(Some(store("/a", Level::Memory)));
         let elsewhere = with(Some(store("/b", Level::Write)));

@@ -11,16 +11,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, select, unbounded};
 use glommio::{GlommioError, LocalExecutor, LocalExecutorBuilder, Placement};
 use sd_notify::NotifyState;
 
 use super::accepting::Entrance;
+use super::adopting;
 use super::announcer::Announcer;
 use super::board::Board;
 use super::census::Census;
 use super::changing::{self, Change, Changing};
 use super::clock::Clock;
+use super::copying::{Copier, CopyDesk};
 use super::denials::Denials;
 use super::driver::{Bounds, Driver, Parts};
 use super::durability;
@@ -169,12 +171,8 @@ fn serve(
     (journal, window): (Journal, Window),
 ) -> Result<(), Failure> {
     let (notify, notices) = unbounded();
-    let told = notify.clone();
-    signal::tell_signals(move |signal| drop(told.send(Notice::Signal(signal))))
-        .map_err(|error| cannot_start(&error))?;
-    for (address, error) in &listeners.missing {
-        journal.line(format!("Not listening on {address}: {error}"));
-    }
+    hear_signals(notify.clone())?;
+    tell_missing(&listeners, &journal);
     let is_stopping = Arc::new(AtomicBool::new(false));
     let board = Arc::new(Board::new(config.cpus.len()));
     let Listeners { bound, by_shard, .. } = listeners;
@@ -187,31 +185,26 @@ fn serve(
         board: &board,
         denials: &denials,
     };
-    let Ways { caller, desk, changes, hash_seed, writer, verifier } = start_shards(config, by_shard, &shared, &notify)?;
-    let errands = notify.clone();
-    window.open_to_shards(Shards {
-        desk: desk.clone(),
-        number: config.cpus.len(),
-        hash_seed,
-        verifier,
-        store: writer.as_ref().map(WriterEnd::view),
-        send: Box::new(move |errand| drop(errands.send(Notice::Errand(errand)))),
-    });
+    let Ways { caller, desk, changes, hash_seed, writer, copier, verifier } =
+        start_shards(config, by_shard, &shared, &notify)?;
+    let (desk_of_window, store, send) =
+        (desk.clone(), writer.as_ref().map(WriterEnd::view), errands_to(notify.clone()));
+    window.open_to_shards(Shards { desk: desk_of_window, number: config.cpus.len(), hash_seed, verifier, store, send });
     journal.publish_on(Arc::clone(&board), caller.clone());
     let announcer = (config.sys_interval_secs > 0)
         .then(|| Announcer::new(Arc::clone(&board), caller.clone(), config.sys_interval_secs));
     let watchdog = Watchdog::wanted(Arc::clone(&board), caller.clone());
     // Dropped last: with it go the files of Unix sockets.
     let watch = start_watch(watched, &journal, &notify);
-    let changing = Changing::new(bound, changes, caller.clone());
     let mut reloading = Reloading {
         config: config.clone(),
         policy,
-        changing,
+        changing: Changing::new(bound, changes, caller.clone()),
         desk,
         bench,
         journal: journal.clone(),
         watch,
+        copies: copier.as_ref().map(|copier| copier.desk.clone()),
         window: window.clone(),
     };
     let mut broker = Broker {
@@ -225,25 +218,36 @@ fn serve(
         watchdog,
         missed: None,
         store: config.store.clone(),
+        copies: copier.as_ref().map(|copier| copier.desk.clone()),
         window,
     };
     if broker.await_ready()? {
-        broker.window.tell_phase(Phase::Serving);
-        broker.journal.line(line);
-        let _ = sd_notify::notify(&[NotifyState::Ready]);
-        if let Some(starter) = starter.take() {
-            starter.tell_ready();
-        }
-        tell_faults(config, &broker.journal);
+        broker.tell_ready(line, config, starter.take());
         broker.await_end(&mut |what| match what {
             Again::Configuration => reloading.apply(reload()?),
             Again::Files => reloading.read_files(),
             Again::Log(wish) => Ok(reloading.log(wish)),
         })?;
-        drop(writer.map(WriterEnd::join));
+        broker.close_store(writer, copier);
         broker.journal.line("ringmq has stopped".into());
     }
     Ok(())
+}
+
+/// The way of errands to the main thread.
+fn errands_to(notify: Sender<Notice>) -> Box<dyn Fn(Errand) + Send + Sync> {
+    Box::new(move |errand| drop(notify.send(Notice::Errand(errand))))
+}
+
+fn hear_signals(notify: Sender<Notice>) -> Result<(), Failure> {
+    let tell = move |signal| drop(notify.send(Notice::Signal(signal)));
+    signal::tell_signals(tell).map_err(|error| cannot_start(&error))
+}
+
+fn tell_missing(listeners: &Listeners, journal: &Journal) {
+    for (address, error) in &listeners.missing {
+        journal.line(format!("Not listening on {address}: {error}"));
+    }
 }
 
 /// Says what tests have asked for, in case nobody meant to.
@@ -276,6 +280,8 @@ struct Ways {
     /// The thread of the store, if there is one.
     writer: Option<WriterEnd>,
     verifier: RoomAsker,
+    /// The thread that writes Mosquitto's file beside it, if that is wanted.
+    copier: Option<Copier>,
 }
 
 fn start_shards(
@@ -289,7 +295,8 @@ fn start_shards(
     let clock = Clock::start();
     let large_payloads = LargePayloads::default();
     let (ends, caller) = mesh::connect_shards(shards).map_err(|error| cannot_start(&error))?;
-    let (keepings, writer, hash_seed) = open_store(config, clock, &caller, &large_payloads, shared.journal)?;
+    let Kept { keepings, writer, copier, hash_seed } =
+        open_store(config, clock, &caller, &large_payloads, shared.journal)?;
     let mut keepings = keepings.into_iter();
     let (desk, news) = news::open_desk(shards, caller.clone());
     let shard_secret = random_secret()?;
@@ -336,23 +343,38 @@ fn start_shards(
         let builder = thread::Builder::new().name(format!("ringmq-{index}"));
         builder.spawn(move || run_shard(cpu, parts, &notify)).map_err(|error| cannot_start(&error))?;
     }
-    Ok(Ways { caller, desk, changes, hash_seed, writer, verifier })
+    Ok(Ways { caller, desk, changes, hash_seed, writer, copier, verifier })
 }
 
-/// The shards' ends of the store, its thread, and by which seed client ids are given to shards.
+/// What is kept.
+struct Kept {
+    /// The shards' ends of the store.
+    keepings: Vec<Keeping>,
+    writer: Option<WriterEnd>,
+    copier: Option<Copier>,
+    /// By which seed client ids are given to shards.
+    hash_seed: u64,
+}
+
 fn open_store(
     config: &Config,
     clock: Clock,
     caller: &Caller,
     large_payloads: &LargePayloads,
     journal: &Journal,
-) -> Result<(Vec<Keeping>, Option<WriterEnd>, u64), Failure> {
+) -> Result<Kept, Failure> {
     let seeds = (config.hash_seed, random_seed()?);
-    let Some(store) = &config.store else { return Ok((Vec::new(), None, seeds.0.unwrap_or(seeds.1))) };
+    let Some(store) = &config.store else {
+        return Ok(Kept { keepings: Vec::new(), writer: None, copier: None, hash_seed: seeds.0.unwrap_or(seeds.1) });
+    };
+    adopting::adopt(store, &config.limits, journal)?;
     let opened = Opened::open(store, &config.limits, clock, config.cpus.len(), seeds, large_payloads, journal)?;
     let hash_seed = opened.hash_seed;
-    let (keepings, writer) = opened.start(caller, journal, config.is_hasty)?;
-    Ok((keepings, Some(writer), hash_seed))
+    let (keepings, own, writer) = opened.start(caller, journal, config.is_hasty)?;
+    let free_bytes_min = config.limits.store_free_bytes_min;
+    let start = |file| Copier::start(store, file, free_bytes_min, own, journal);
+    let copier = store.mosquitto.as_ref().map(start).transpose()?;
+    Ok(Kept { keepings, writer: Some(writer), copier, hash_seed })
 }
 
 /// The life of a shard's thread.
@@ -399,6 +421,7 @@ struct Broker {
     /// What was to be read again before every shard served.
     missed: Option<Again>,
     store: Option<Store>,
+    copies: Option<CopyDesk>,
     window: Window,
 }
 
@@ -452,9 +475,10 @@ impl Broker {
                 }
                 Some(Notice::FilesChanged) => drop(self.read_again(Again::Files, reload)),
                 Some(Notice::Errand(errand)) => self.run_errand(errand, reload),
-                Some(Notice::Signal(Signal::Save)) => {
-                    self.journal.line(durability::save(self.store.as_ref()));
-                }
+                Some(Notice::Signal(Signal::Save)) => match &self.copies {
+                    Some(copies) => copies.save(),
+                    None => self.journal.line(durability::save(self.store.as_ref())),
+                },
                 Some(Notice::Signal(Signal::Census)) => self.census.ask(Instant::now()),
                 Some(Notice::Ended(_, Ok(()))) if stop_by.is_some() => running -= 1,
                 Some(Notice::Ended(id, result)) => return Err(ended_early(id, result)),
@@ -465,12 +489,53 @@ impl Broker {
         Ok(())
     }
 
+    /// Every shard listens: `line` says so, and whoever has started us is told.
+    fn tell_ready(&self, line: String, config: &Config, starter: Option<Starter>) {
+        self.window.tell_phase(Phase::Serving);
+        self.journal.line(line);
+        let _ = sd_notify::notify(&[NotifyState::Ready]);
+        if let Some(starter) = starter {
+            starter.tell_ready();
+        }
+        tell_faults(config, &self.journal);
+    }
+
     /// Whoever has sent it may have gone.
     fn run_errand(&self, errand: Errand, reload: &mut dyn FnMut(Again) -> Result<String, Failure>) {
         let _ = match errand {
             Errand::Reload(answer) => answer.send(self.read_again(Again::Configuration, reload)),
             Errand::Log(wish, answer) => answer.send(self.read_again(Again::Log(wish), reload)),
         };
+    }
+
+    /// Waits until all that the shards have sent is written, then until Mosquitto's file is. A second signal ends that at once.
+    fn close_store(&self, writer: Option<WriterEnd>, copier: Option<Copier>) {
+        let copying = copier.and_then(Copier::end);
+        let engine = writer.and_then(WriterEnd::join);
+        let Some((engine, copying)) = engine.zip(copying) else { return };
+        let (done, is_done) = bounded::<()>(0);
+        let builder = thread::Builder::new().name("ringmq-copy".into());
+        let started = builder.spawn(move || {
+            signal::block_here();
+            copying.finish(&engine);
+            drop((engine, done));
+        });
+        if let Err(error) = started {
+            self.journal.tell(LogType::Error, format!("Mosquitto's file is not written: {error}"));
+        }
+        loop {
+            select! {
+                recv(is_done) -> _ => return,
+                recv(self.notices) -> notice => match notice {
+                    Ok(Notice::Signal(Signal::Stop(number))) => std::process::exit(128 + number),
+                    Ok(_) => {}
+                    Err(_) => {
+                        let _ = is_done.recv();
+                        return;
+                    }
+                },
+            }
+        }
     }
 
     /// What the log says of it.

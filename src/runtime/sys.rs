@@ -99,6 +99,8 @@ impl Sys {
             topics.push((format!("ringmq/shard/{index}/connections"), figures.gauges.connections.to_string()));
             topics.push((format!("ringmq/shard/{index}/held_bytes"), figures.gauges.held_bytes.to_string()));
         }
+        let troubles = troubles_of(figures).into_iter().filter(|(_, times)| *times > 0);
+        topics.extend(troubles.map(|(name, times)| (format!("ringmq/troubles/{name}"), times.to_string())));
         topics.extend(self.load(&sums, elapsed_secs));
         topics.retain(|(topic, text)| self.said.get(topic) != Some(text));
         self.said.extend(topics.iter().cloned());
@@ -165,6 +167,17 @@ impl Sys {
         }
         topics
     }
+}
+
+/// What went wrong on all shards together, by the names that log, metrics and API have.
+fn troubles_of(figures: &[Figures]) -> BTreeMap<&'static str, u64> {
+    let mut sums = BTreeMap::new();
+    for figures in figures {
+        for trouble in figures.counters.troubles().chain(figures.tally.troubles()) {
+            *sums.entry(trouble.name).or_default() += trouble.times;
+        }
+    }
+    sums
 }
 
 #[cfg(test)]

@@ -31,10 +31,11 @@ const TURN_LARGE_BYTES_MAX: usize = 2 << 20;
 const COOL_MILLIS: u64 = 1_000;
 
 impl Driver {
-    /// Sends for every connection that has something new and no send in flight.
-    pub(super) fn flush_egress(&mut self) {
+    /// Sends for every connection that has something new and no send in flight. Whether there was any.
+    pub(super) fn flush_egress(&mut self) -> bool {
         debug_assert!(self.dirty.is_empty());
         self.outbox.egress.take_dirty(&mut self.dirty);
+        let is_any = !self.dirty.is_empty();
         self.dirty.append(&mut self.resend);
         let is_at_once = self.dirty.len() <= AT_ONCE_MAX;
         for at in 0..self.dirty.len() {
@@ -62,6 +63,7 @@ impl Driver {
         if self.cool_at.is_none() && self.outbox.egress.is_warm() {
             self.cool_at = Some(self.now.after_millis(COOL_MILLIS));
         }
+        is_any
     }
 
     fn start_send(&mut self, id: ConnectionId, is_at_once: bool) {

@@ -104,6 +104,11 @@ impl Inbound {
         self.received.contains_key(&packet_id)
     }
 
+    /// Whether there is a record of that packet id.
+    pub fn is_stored(&self, packet_id: u16) -> bool {
+        self.received.get(&packet_id).is_some_and(|receipt| receipt.is_stored)
+    }
+
     /// Notes a QoS 2 packet id. False if it was there already [MQTT-4.3.3-10].
     pub fn receive(&mut self, packet_id: u16) -> bool {
         let fresh = Receipt { is_here: true, is_stored: false };

@@ -158,10 +158,18 @@ impl Inflight {
 
     /// Takes a message in; returns its packet id. Only when there is room.
     pub fn insert(&mut self, sent: Sent) -> u16 {
-        debug_assert!(self.has_room() && self.reaches(sent.place), "the window is never overrun");
+        debug_assert!(self.reaches(sent.place), "the window is never overrun");
         if !sent.place.is_none() {
-            self.pass_over(usize::from(sent.place.packet_id() - 1));
+            self.pass_to(sent.place);
         }
+        self.insert_next(sent)
+    }
+
+    /// As [`Self::insert`], for a message whose packet id is the next one, or that has no place.
+    #[inline]
+    pub fn insert_next(&mut self, sent: Sent) -> u16 {
+        debug_assert!(self.has_room(), "the window is never overrun");
+        debug_assert!(sent.place.is_none() || self.is_next(sent.place), "no packet id is passed over");
         let id = packet_id(self.first + self.ring.len());
         if let Some(message) = &sent.message {
             self.account.charge_message(message);
@@ -171,6 +179,16 @@ impl Inflight {
         self.account.enter_flight();
         self.outstanding += 1;
         id
+    }
+
+    /// Whether the packet id of a place is the one that the next message gets anyway.
+    pub fn is_next(&self, place: Place) -> bool {
+        packet_id(self.first + self.ring.len()) == place.packet_id()
+    }
+
+    /// Passes over packet ids, so that the one of this place is next. Only what is reached.
+    pub fn pass_to(&mut self, place: Place) {
+        self.pass_over(usize::from(place.packet_id() - 1));
     }
 
     /// Leaves holes up to this place, counted from 0.

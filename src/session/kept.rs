@@ -19,6 +19,8 @@ pub struct Kept {
     last_sequence: u64,
     /// How far they may be given out by what the store knows.
     reserved: u64,
+    /// How far they may be given out to messages that go to the window, with nothing to be told and no packet id passed over.
+    plain_through: u64,
 }
 
 /// Sequence numbers that are reserved at a time, of which half are in use before more are: more than a window has, so that the store
@@ -57,7 +59,7 @@ impl Kept {
     /// A session that has had no message yet, or none after that one. `reserved`: how far numbers may be given out by what the store
     /// knows; of a session that it has no such record of, as far as of a new one.
     pub fn new(number: u64, last_sequence: u64, reserved: u64) -> Self {
-        Self { number, last_sequence, reserved: reserved.max(RESERVED_AT_ONCE) }
+        Self { number, last_sequence, reserved: reserved.max(RESERVED_AT_ONCE), plain_through: 0 }
     }
 
     /// The sequence number that was given out last.
@@ -79,7 +81,25 @@ impl Kept {
     /// Gives out that place; its sequence number.
     pub fn take(&mut self) -> u64 {
         self.last_sequence = self.next_sequence();
+        self.plain_through = 0;
         self.last_sequence
+    }
+
+    /// The number that was given out last went to the window, so that those that follow it there are plain: the next packet id of the
+    /// window is the one that belongs to the next number, as in a session that is not kept.
+    pub fn follow_in_window(&mut self) {
+        let before_reserving = self.reserved - RESERVED_AT_ONCE / 2 - 1;
+        self.plain_through = before_reserving.min(self.last_sequence | u64::from(SEQUENCE_MASK));
+    }
+
+    /// Gives out the next number to a message that goes to the window at once, if that is plain: one that is not stored needs no place.
+    #[inline]
+    pub fn take_plainly(&mut self) -> bool {
+        if self.last_sequence >= self.plain_through {
+            return false;
+        }
+        self.last_sequence += 1;
+        true
     }
 
     /// How far the store must be told that they may be given out, if it must be told now.
@@ -126,5 +146,30 @@ mod tests {
         }
         assert_eq!(Kept::place_of(65_535, false).packet_id(), 65_535);
         assert_eq!(Kept::place_of(65_536, false).packet_id(), 1);
+    }
+
+    /// Until the store must be told, until the circle of places begins anew, and until a message takes a number and waits.
+    #[test]
+    fn numbers_are_plain_while_nobody_need_look() {
+        let begun = |last_sequence| {
+            let mut kept = Kept::new(1, last_sequence, last_sequence + RESERVED_AT_ONCE);
+            assert!(!kept.take_plainly(), "the window may have another packet id before it");
+            kept.take();
+            kept.follow_in_window();
+            kept
+        };
+        let mut kept = begun(0);
+        while kept.take_plainly() {
+            assert_eq!(kept.reserve(), None);
+        }
+        assert_eq!(kept.take(), RESERVED_AT_ONCE / 2);
+        assert_eq!(kept.reserve(), Some(RESERVED_AT_ONCE / 2 + RESERVED_AT_ONCE));
+        kept.follow_in_window();
+        assert!(kept.take_plainly());
+        kept.take();
+        assert!(!kept.take_plainly());
+        let mut kept = begun((1 << 31) - 3);
+        assert!(kept.take_plainly() && !kept.take_plainly());
+        assert_eq!((kept.last_sequence(), kept.take()), ((1 << 31) - 1, (1 << 31) + 1));
     }
 }

@@ -197,20 +197,22 @@ impl Shard {
             && let Some(session) = self.sessions.get_mut(session_id)
         {
             let packet_id = u16::from_be_bytes([high, low]);
-            if session.kept.is_some() && matches!(first_byte, PUBREC | PUBREL) {
-                // What is answered may have to be safe first.
-                break;
-            }
             let inflight = &mut session.outbound.inflight;
             let (done, answer) = match first_byte {
                 PUBACK => (inflight.puback(packet_id).ok(), None),
                 PUBREC => (inflight.pubrec(packet_id).ok(), Some(AckKind::Pubrel)),
+                // Its record goes before it is answered.
+                PUBREL if session.kept.is_some() && session.inbound.is_stored(packet_id) => break,
                 PUBREL => (session.inbound.release(packet_id).map(|_| Place::NONE), Some(AckKind::Pubcomp)),
                 PUBCOMP => (inflight.pubcomp(packet_id).ok(), None),
                 _ => (None, None),
             };
             let Some(place) = done else { break };
-            forget(session.kept.as_deref(), place, &mut outbox.records.changes);
+            match answer {
+                None => forget(session.kept.as_deref(), place, &mut outbox.records.changes),
+                Some(_) if place.is_stored() => self.note_received(source, place, outbox),
+                Some(_) => {}
+            }
             match answer {
                 Some(kind) => send_ack(source, kind, packet_id, ReasonCode::Success, outbox),
                 None => has_room = true,
@@ -225,6 +227,15 @@ impl Shard {
             self.pump(now, session_id, outbox);
         }
         at
+    }
+
+    /// The client has a QoS 2 message of which there is a record; PUBREL, which comes next, waits for what is written then.
+    #[inline(never)]
+    fn note_received(&mut self, source: Source<'_>, place: Place, outbox: &mut Outbox) {
+        let Some(session) = self.sessions.get_mut(source.session) else { return };
+        if note_released(session.kept.as_deref(), place, &mut outbox.records.changes) {
+            self.hold(source.connection, outbox);
+        }
     }
 
     /// PUBACK from a subscriber.
@@ -244,9 +255,7 @@ impl Shard {
         }
         match inflight.pubrec(ack.packet_id) {
             Ok(place) => {
-                if note_released(session.kept.as_deref(), place, &mut outbox.records.changes) {
-                    self.hold(source.connection, outbox);
-                }
+                self.note_received(source, place, outbox);
                 send_ack(source, AckKind::Pubrel, ack.packet_id, ReasonCode::Success, outbox);
             }
             Err(AckError::Unknown) => {

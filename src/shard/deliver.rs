@@ -87,21 +87,8 @@ impl Shard {
             qos,
             retain: view.retain && delivery.retain_as_published,
         };
-        let mut place = Place::NONE;
-        let mut needs_store = false;
-        if qos != QoS::AtMostOnce
-            && let Some(kept) = &session.kept
-        {
-            let policy = &self.policy;
-            let level = *carrier.level.get_or_insert_with(|| level_of(view.topic, &policy.durability));
-            needs_store = level == Level::Commit;
-            if qos == QoS::ExactlyOnce || needs_store && self.keep.refuses() {
-                return None;
-            }
-            place = kept.next(level > Level::Memory);
-        }
         if !takes_plain(connection, &delivery.subscription_ids)
-            || qos != QoS::AtMostOnce && !session.outbound.may_send_at_once(place)
+            || qos != QoS::AtMostOnce && !session.outbound.may_send_at_once(Place::NONE)
             || outbox.egress.at(id.slot).backlog_bytes()
                 > UNLOOKED_BACKLOG_BYTES.min(self.config.limits.egress_bytes_max)
         {
@@ -114,17 +101,26 @@ impl Shard {
             return None;
         }
         let mut packet_id = 0;
+        let mut needs_store = false;
         if qos != QoS::AtMostOnce {
-            packet_id = session.outbound.inflight.insert(Sent {
+            let mut place = Place::NONE;
+            if let Some(kept) = &mut session.kept
+                && !(carrier.level == Some(Level::Memory) && kept.take_plainly())
+            {
+                let policy = &self.policy;
+                let level = *carrier.level.get_or_insert_with(|| level_of(view.topic, &policy.durability));
+                needs_store = level == Level::Commit;
+                let (inflight, records) = (&mut session.outbound.inflight, &mut outbox.records);
+                let manner = (qos, layout.retain, &delivery.subscription_ids);
+                place = self.keep.take_at_once(kept, inflight, level, manner, records)?;
+            }
+            packet_id = session.outbound.inflight.insert_next(Sent {
                 message: Some(carrier.message().clone()),
                 retain: layout.retain,
                 subscription_ids: delivery.subscription_ids.clone(),
                 stage: Stage::of_sent(qos),
                 place,
             });
-            if let Some(kept) = &mut session.kept {
-                self.keep.take(kept, place, (qos, layout.retain, &delivery.subscription_ids));
-            }
         }
         carrier.put_encoded(packet_id, outbox.egress.buffer(id.slot));
         self.counters.matches += 1;
@@ -223,7 +219,7 @@ impl Shard {
             _ => {}
         }
         if let Some(kept) = kept.as_mut().filter(|_| !place.is_none()) {
-            self.keep.take(kept, place, (qos, retain, &ids));
+            self.keep.take(kept, place, (qos, retain, &ids), &mut outbox.records);
         }
         Delivered { outcome: self.outcome_of_queued(now, session_id), needs_store }
     }
@@ -258,7 +254,9 @@ impl Shard {
                 place,
             });
             if let Some(kept) = session.kept.as_mut().filter(|_| is_new && !place.is_none()) {
-                self.keep.take(kept, place, (manner.qos, manner.retain, &manner.subscription_ids));
+                let as_sent = (manner.qos, manner.retain, &manner.subscription_ids);
+                self.keep.take(kept, place, as_sent, &mut outbox.records);
+                kept.follow_in_window();
             }
             if manner.qos == QoS::ExactlyOnce && place.is_stored() {
                 // A QoS 2 message that the client has begun to take must be there when the broker comes back.

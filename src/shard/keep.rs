@@ -17,13 +17,14 @@ use std::num::NonZeroU64;
 use super::acknowledge::{StoreWait, Waiter};
 use super::carrier::Carrier;
 use super::connect::owner_of;
+use super::matches::Matches;
 use super::{MeshMessage, Outbox, Outcome, Shard};
 use crate::id::{ConnectionId, Millis, SessionId, ShardId};
 use crate::limits::Level;
 use crate::message::Message;
-use crate::session::{Kept, Place, Subscription, SubscriptionIds};
+use crate::session::{Inflight, Kept, Place, Subscription, SubscriptionIds};
 use crate::store::record::{self, Manner, Wall, key_of, queue_key, received_key, subscription_key};
-use crate::store::{Changes, OperationId, Space};
+use crate::store::{Batch, Changes, OperationId, Space};
 use crate::topic::{TopicFilter, TopicName};
 use crate::wire::{QoS, ReasonCode};
 
@@ -77,8 +78,6 @@ pub(super) struct Keep {
     /// The last ticket that the store has answered.
     answered: u64,
     taken: Vec<Taken>,
-    /// Sequence numbers of which the store must know: (session, through).
-    reserved: Vec<(u64, u64)>,
     operations: BTreeMap<NonZeroU64, Operation>,
     last_operation: u64,
     /// Who waits, by ticket.
@@ -93,7 +92,6 @@ impl Keep {
             numbered: 0,
             answered: 0,
             taken: Vec::new(),
-            reserved: Vec::new(),
             operations: BTreeMap::new(),
             last_operation: 0,
             waits: VecDeque::new(),
@@ -136,27 +134,82 @@ impl Keep {
     }
 
     /// A kept session takes the message on its way, so sent; it is written with all others that do ([`Shard::keep_message`]).
+    pub(super) fn take(
+        &mut self,
+        kept: &mut Kept,
+        place: Place,
+        manner: (QoS, bool, &SubscriptionIds),
+        records: &mut Batch,
+    ) {
+        kept.take();
+        write_reserved(kept, records);
+        self.note_taken(kept, place, manner);
+    }
+
+    /// As [`Self::take`], to be sent at once at this level, as the window has room; where it stands. `None`: it may not be, and
+    /// nothing was done.
     #[inline]
-    pub(super) fn take(&mut self, kept: &mut Kept, place: Place, (qos, retain, ids): (QoS, bool, &SubscriptionIds)) {
-        let sequence = kept.take();
-        self.reserved.extend(kept.reserve().map(|through| (kept.number, through)));
-        if place.is_stored() {
-            self.taken.push(Taken { session: kept.number, sequence, qos, retain, subscription_ids: ids.clone() });
+    pub(super) fn take_at_once(
+        &mut self,
+        kept: &mut Kept,
+        inflight: &mut Inflight,
+        level: Level,
+        manner: (QoS, bool, &SubscriptionIds),
+        records: &mut Batch,
+    ) -> Option<Place> {
+        let place = kept.next(level > Level::Memory);
+        // The client must not begin to take a QoS 2 message that is not safe.
+        if place.is_stored() && manner.0 == QoS::ExactlyOnce || level == Level::Commit && self.refuses() {
+            return None;
         }
+        if !kept.take_plainly() {
+            if !inflight.reaches(place) {
+                return None;
+            }
+            inflight.pass_to(place);
+            kept.take();
+            write_reserved(kept, records);
+            kept.follow_in_window();
+        }
+        self.note_taken(kept, place, manner);
+        Some(place)
+    }
+
+    #[inline]
+    fn note_taken(&mut self, kept: &Kept, place: Place, (qos, retain, ids): (QoS, bool, &SubscriptionIds)) {
+        if place.is_stored() {
+            let (session, sequence, subscription_ids) = (kept.number, kept.last_sequence(), ids.clone());
+            self.taken.push(Taken { session, sequence, qos, retain, subscription_ids });
+        }
+    }
+}
+
+/// Has the store told how far sequence numbers of a session may be given out, if it must be told.
+fn write_reserved(kept: &mut Kept, records: &mut Batch) {
+    if let Some(through) = kept.reserve() {
+        let write = |out: &mut Vec<u8>| record::put_sequence(kept.number, through, out);
+        records.changes.put_with(Space::Sequence, &key_of(kept.number), write);
+        // It must be there before they are given out, also where nothing else is stored.
+        records.must_sync = true;
     }
 }
 
 /// A message of a kept session is done: its record goes.
 #[inline]
 pub(super) fn forget(kept: Option<&Kept>, place: Place, changes: &mut Changes) {
-    if let Some(kept) = kept.filter(|_| place.is_stored()) {
+    if place.is_stored()
+        && let Some(kept) = kept
+    {
         changes.delete(Space::Queue, &queue_key(kept.number, kept.sequence_of(place)));
     }
 }
 
 /// The client of a kept session has a QoS 2 message: of its record only that is left. Whether there is one.
 pub(super) fn note_released(kept: Option<&Kept>, place: Place, changes: &mut Changes) -> bool {
-    let Some(kept) = kept.filter(|_| place.is_stored()) else { return false };
+    if !place.is_stored() {
+        return false;
+    }
+    let Some(kept) = kept else { return false };
     let key = queue_key(kept.number, kept.sequence_of(place));
     changes.put_with(Space::Queue, &key, |out| record::put_released(&key, out));
     true
@@ -173,6 +226,15 @@ impl Shard {
     /// How the message on its way is kept.
     pub(super) fn level(&self, carrier: &mut Carrier<'_>) -> Level {
         *carrier.level.get_or_insert_with(|| level_of(carrier.view.topic, &self.policy.durability))
+    }
+
+    /// Asks how the message is kept once for each topic whose audience is remembered.
+    #[inline]
+    pub(super) fn know_level(&self, matches: &Matches, carrier: &mut Carrier<'_>) {
+        carrier.level = matches.level.get();
+        if carrier.level.is_none() {
+            matches.level.set(Some(self.level(carrier)));
+        }
     }
 
     /// The ticket that covers all that was written so far; `None`: all of that is safe.
@@ -224,16 +286,8 @@ impl Shard {
 
     /// Has the store told how far sequence numbers of a session may be given out, if it must be told.
     pub(super) fn reserve(&mut self, id: SessionId, outbox: &mut Outbox) {
-        let Some(kept) = self.sessions.get_mut(id).and_then(|session| session.kept.as_mut()) else { return };
-        let reserved = kept.reserve().map(|through| (kept.number, through));
-        self.keep.reserved.extend(reserved);
-        self.write_reserved(outbox);
-    }
-
-    fn write_reserved(&mut self, outbox: &mut Outbox) {
-        for (session, through) in self.keep.reserved.drain(..) {
-            let write = |out: &mut Vec<u8>| record::put_sequence(session, through, out);
-            outbox.records.changes.put_with(Space::Sequence, &key_of(session), write);
+        if let Some(kept) = self.sessions.get_mut(id).and_then(|session| session.kept.as_mut()) {
+            write_reserved(kept, &mut outbox.records);
         }
     }
 
@@ -328,9 +382,6 @@ impl Shard {
         operation: Option<OperationId>,
         outbox: &mut Outbox,
     ) {
-        if !self.keep.reserved.is_empty() {
-            self.write_reserved(outbox);
-        }
         if self.keep.taken.len() > from {
             self.write_message(now, from, carrier, operation, outbox);
         }

@@ -52,7 +52,8 @@ impl Shard {
                 Ok(length) => consumed += length,
                 Err(next) => {
                     if self.taps.watch_clients() {
-                        self.show_received(connection, &received.bytes[..consumed], outbox);
+                        let last = if next == Next::Closed { self.last_of(rest) } else { 0 };
+                        self.show_received(connection, &received.bytes[..consumed + last], outbox);
                     }
                     self.finish_turn(now, outbox);
                     if let Some(record) = self.connections.get_mut(connection) {

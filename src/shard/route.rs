@@ -124,16 +124,18 @@ impl Shard {
         outbox: &mut Outbox,
     ) -> Routed {
         let mut routed = Routed::default();
-        if !self.keep.is_on() {
+        // Without a store nobody asks for it.
+        carrier.level = matches.level.get();
+        if carrier.level == Some(Level::Memory) || !self.keep.is_on() {
+            // Nobody writes anything, or waits for it.
             self.spread(now, matches, carrier, waiter, &mut routed, outbox);
             return routed;
         }
+        self.know_level(matches, carrier);
         let from = self.keep.taken();
-        carrier.level = matches.level.get();
         self.begin_operation(waiter, carrier, &mut routed);
         self.spread(now, matches, carrier, waiter, &mut routed, outbox);
         self.settle(now, from, carrier, waiter, &mut routed, outbox);
-        matches.level.set(carrier.level);
         routed
     }
 
@@ -230,6 +232,9 @@ impl Shard {
     ) -> Routed {
         let mut routed = Routed::default();
         let from = self.keep.taken();
+        if self.keep.is_on() {
+            self.know_level(matches, carrier);
+        }
         if matches.is_too_wide {
             self.counters.publishes_too_wide += 1;
             routed.is_refused = true;

@@ -9,6 +9,7 @@ use super::interest::PendingSuback;
 use super::matches::{Subscriber, Wish};
 use super::receive::{Source, Step};
 use super::{Event, Outbox, Shard};
+use crate::auth::{Access, Decision};
 use crate::id::{Millis, SessionId};
 use crate::session::Subscription;
 use crate::topic::{SubscriptionFilter, TopicLimits};
@@ -47,7 +48,14 @@ impl Shard {
                     }
                     qos as u8
                 }
-                Err(reason) => reason as u8,
+                Err(reason) => {
+                    if reason == ReasonCode::NotAuthorized {
+                        let decision = Decision { is_allowed: false, line: None };
+                        let Source { connection, session, .. } = source;
+                        self.tell_denial(now, connection, session, Access::Receive, &text, decision, outbox);
+                    }
+                    reason as u8
+                }
             };
             pending.reasons.push(reason);
         }

@@ -11,7 +11,7 @@ use super::{Outbox, Shard};
 use crate::id::ConnectionId;
 use crate::message::MessageView;
 use crate::topic::{TopicFilter, TopicName};
-use crate::wire::{ProtocolVersion, QoS};
+use crate::wire::{Framed, ProtocolVersion, QoS, frame};
 
 /// Copies that one turn hands out, bytes; what is more is counted and not shown.
 pub const TAPPED_BYTES_MAX: usize = 1 << 20;
@@ -165,6 +165,14 @@ impl Shard {
                 let bytes = flush.pieces().collect::<Vec<_>>().concat();
                 self.show_packets(at, true, bytes, outbox);
             }
+        }
+    }
+
+    /// Bytes of the packet that has ended a connection: the first of `rest`, or all of that where it is none.
+    pub(super) fn last_of(&self, rest: &[u8]) -> usize {
+        match frame(rest, self.config.limits.packet_bytes_max) {
+            Ok(Framed::Whole(last)) => last.len,
+            Ok(Framed::Partial { .. }) | Err(_) => rest.len(),
         }
     }
 

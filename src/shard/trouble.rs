@@ -97,10 +97,15 @@ impl Counters {
             kind: TroubleKind::Drop,
             ..Trouble::limit(reason.name(), self.dropped_for(reason), reason.meaning())
         });
-        drops.into_iter().chain(self.others()).chain(self.at_connect().map(Trouble::at_connect))
+        drops
+            .into_iter()
+            .chain(self.of_packets())
+            .chain(self.of_what_is_kept())
+            .chain(self.at_connect().map(Trouble::at_connect))
     }
 
-    fn others(&self) -> [Trouble; 19] {
+    /// Of packets and connections.
+    fn of_packets(&self) -> [Trouble; 10] {
         use Trouble as T;
         [
             T::limit(
@@ -141,6 +146,13 @@ impl Counters {
                 "messages that would have visited more than match_nodes_max nodes",
             ),
             T::limit("refused_connects", self.refused_connects, "CONNECT packets refused, for whatever reason"),
+        ]
+    }
+
+    /// Of the store, retained messages and queues.
+    fn of_what_is_kept(&self) -> [Trouble; 9] {
+        use Trouble as T;
+        [
             T::limit(
                 "refused_over_budget",
                 self.refused_over_budget,

@@ -1,7 +1,8 @@
 //! The world around one or two shards: lines to peers, a mesh and a store that answer at once unless held, a clock.
 //!
 //! Duty: do what outboxes want done, in order, until nothing is left; move virtual time. Must not: judge what is said.
-//! Neighbours: `peer` holds the other end of a line.
+//! Neighbours: `peer` holds the other end of a line; `holding` stops what is on its way, `sight` sums what the shards show, `revival`
+//! ends and begins the broker.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -13,8 +14,7 @@ use ringmq::id::{ConnectionId, Millis, ShardId};
 use ringmq::limits::Limits;
 use ringmq::session::LargePayloads;
 use ringmq::shard::{
-    Cause, Counters, CredentialCheck, Event, Flush, Gauges, Input, MeshBatch, Next, Outbox, Received, Shard,
-    ShardConfig, Sizes, StoreTerms, Verdict, owner_of,
+    Flush, Input, MeshBatch, Next, Outbox, Received, Shard, ShardConfig, StoreTerms, Verdict, owner_of,
 };
 use ringmq::store::record::Wall;
 use ringmq::wire::{Connect, ProtocolVersion};
@@ -22,8 +22,12 @@ use ringmq::wire::{Connect, ProtocolVersion};
 use super::disk::Disk;
 use super::peer::Peer;
 
+#[path = "holding.rs"]
+mod holding;
 #[path = "revival.rs"]
 mod revival;
+#[path = "sight.rs"]
+mod sight;
 
 /// What the clock on the wall says when the broker's is at 0.
 const WALL: Wall = Wall(1_700_000_000_000);
@@ -81,13 +85,6 @@ impl Broker {
             terms,
         };
         Self { world: Rc::new(RefCell::new(world)) }
-    }
-
-    /// How long each batch is that waits for a held mesh with messages.
-    pub(crate) fn batches(&self) -> Vec<usize> {
-        let world = self.world.borrow();
-        let sizes = world.cores.iter().flat_map(|core| &core.outbox.mesh).map(|batch| batch.messages.len());
-        sizes.filter(|messages| *messages > 0).collect()
     }
 
     /// Two shards with default limits.
@@ -153,36 +150,6 @@ impl Broker {
         self.world.borrow().now
     }
 
-    /// Nothing passes between the shards until [`Broker::release_mesh`].
-    pub(crate) fn hold_mesh(&self) {
-        self.world.borrow_mut().is_mesh_held = true;
-    }
-
-    /// What was held passes.
-    pub(crate) fn release_mesh(&self) {
-        let mut world = self.world.borrow_mut();
-        world.is_mesh_held = false;
-        world.settle();
-    }
-
-    /// No password is checked until [`Broker::release_checks`].
-    pub(crate) fn hold_checks(&self) {
-        self.world.borrow_mut().are_checks_held = true;
-    }
-
-    /// What was held is checked.
-    pub(crate) fn release_checks(&self) {
-        let mut world = self.world.borrow_mut();
-        world.are_checks_held = false;
-        world.settle();
-    }
-
-    /// What the operator was told since the last time.
-    pub(crate) fn take_events(&self) -> Vec<Event> {
-        let mut world = self.world.borrow_mut();
-        world.cores.iter_mut().flat_map(|core| std::mem::take(&mut core.outbox.events)).collect()
-    }
-
     /// Does something to a shard that is no input.
     pub(crate) fn act<T>(&self, shard: usize, act: impl FnOnce(&mut Shard, &mut Outbox) -> T) -> T {
         let core = &mut self.world.borrow_mut().cores[shard];
@@ -202,57 +169,6 @@ impl Broker {
         world.settle();
     }
 
-    /// The passwords that wait to be checked, taken away.
-    pub(crate) fn take_checks(&self) -> Vec<CredentialCheck> {
-        let mut world = self.world.borrow_mut();
-        world.cores.iter_mut().flat_map(|core| std::mem::take(&mut core.outbox.checks)).collect()
-    }
-
-    /// A verdict on what was taken away, on every shard that knows the question.
-    pub(crate) fn answer(&self, check: &CredentialCheck, verdict: Verdict) {
-        let mut world = self.world.borrow_mut();
-        let (ticket, connection) = (check.ticket, check.connection);
-        (0..world.cores.len())
-            .for_each(|shard| world.handle(shard, Input::Verified { ticket, connection, verdict: verdict.clone() }));
-        world.settle();
-    }
-
-    /// What was held is answered with this verdict, twice, and what is asked later is checked.
-    pub(crate) fn answer_checks(&self, verdict: Verdict) {
-        let mut world = self.world.borrow_mut();
-        world.are_checks_held = false;
-        for shard in 0..world.cores.len() {
-            for check in std::mem::take(&mut world.cores[shard].outbox.checks) {
-                let (ticket, connection) = (check.ticket, check.connection);
-                for ticket in [ticket, ticket + 7] {
-                    world.handle(shard, Input::Verified { ticket, connection, verdict: verdict.clone() });
-                }
-            }
-        }
-        world.settle();
-    }
-
-    /// Gauges of all shards together; what is retained, each has.
-    pub(crate) fn gauges(&self) -> Gauges {
-        let world = self.world.borrow();
-        world.cores.iter().map(|core| core.shard.gauges()).fold(Gauges::default(), |sum, gauges| Gauges {
-            connections: sum.connections + gauges.connections,
-            connected: sum.connected + gauges.connected,
-            sessions: sum.sessions + gauges.sessions,
-            subscriptions: sum.subscriptions + gauges.subscriptions,
-            shared_subscriptions: sum.shared_subscriptions + gauges.shared_subscriptions,
-            retained_messages: gauges.retained_messages,
-            queued_messages: sum.queued_messages + gauges.queued_messages,
-            in_flight: sum.in_flight + gauges.in_flight,
-            held_bytes: sum.held_bytes + gauges.held_bytes,
-        })
-    }
-
-    /// Packets other than PUBLISH that all shards have sent.
-    pub(crate) fn control_packets(&self) -> u64 {
-        self.world.borrow().cores.iter().map(|core| core.outbox.egress.control_packets()).sum()
-    }
-
     /// Other rules hold from now on.
     pub(crate) fn rule(&self, policy: Policy) {
         let policy = Arc::new(policy);
@@ -263,19 +179,6 @@ impl Broker {
         world.settle();
     }
 
-    /// The store answers nothing until [`Broker::release_store`].
-    pub(crate) fn hold_store(&self) {
-        self.world.borrow_mut().is_store_held = true;
-    }
-
-    /// The store answers what it was asked; `is_safe` tells with which success, from now on.
-    pub(crate) fn release_store(&self, is_safe: bool) {
-        let mut world = self.world.borrow_mut();
-        world.is_store_held = false;
-        world.is_store_safe = is_safe;
-        world.settle();
-    }
-
     /// The broker stops.
     pub(crate) fn stop(&self) {
         let mut world = self.world.borrow_mut();
@@ -283,47 +186,6 @@ impl Broker {
             world.handle(shard, Input::Stop);
         }
         world.settle();
-    }
-
-    /// What all shards hold, summed.
-    pub(crate) fn sizes(&self) -> Sizes {
-        let world = self.world.borrow();
-        world.cores.iter().map(|core| core.shard.sizes()).fold(Sizes::default(), |sum, sizes| Sizes {
-            connections: sum.connections + sizes.connections,
-            queued_messages: sum.queued_messages + sizes.queued_messages,
-            in_flight: sum.in_flight + sizes.in_flight,
-            sessions: sum.sessions + sizes.sessions,
-            subscriptions: sum.subscriptions + sizes.subscriptions,
-            retained_messages: sum.retained_messages + sizes.retained_messages,
-            retained_tombstones: sum.retained_tombstones + sizes.retained_tombstones,
-            held_bytes: sum.held_bytes + sizes.held_bytes,
-            subacks_waiting: sum.subacks_waiting + sizes.subacks_waiting,
-            acks_withheld: sum.acks_withheld + sizes.acks_withheld,
-            searches_waiting: sum.searches_waiting + sizes.searches_waiting,
-            acks_waiting: sum.acks_waiting + sizes.acks_waiting,
-            logins_waiting: sum.logins_waiting + sizes.logins_waiting,
-        })
-    }
-
-    /// The sum over all shards of one counter.
-    pub(crate) fn count(&self, counter: impl Fn(&Counters) -> u64) -> u64 {
-        self.world.borrow().cores.iter().map(|core| counter(core.shard.counters())).sum()
-    }
-
-    /// What the log is told about connections that were refused since the last look.
-    pub(crate) fn refusals(&self) -> Vec<&'static str> {
-        let mut world = self.world.borrow_mut();
-        let events = world.cores.iter_mut().flat_map(|core| core.outbox.events.drain(..));
-        let what = |event| match event {
-            Event::Refused { cause: Cause::Broker(_, what), .. } => Some(what),
-            _ => None,
-        };
-        events.filter_map(what).collect()
-    }
-
-    /// All counters of each shard.
-    pub(crate) fn counters(&self) -> Vec<Counters> {
-        self.world.borrow().cores.iter().map(|core| *core.shard.counters()).collect()
     }
 
     /// How many shards there are.

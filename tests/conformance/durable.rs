@@ -280,6 +280,41 @@ fn a_topic_is_kept_as_its_level_says() {
     bob.expect_nothing();
 }
 
+/// [MQTT-2.2.1-3]: what a client acknowledges late, as a crash has taken it and it was never stored, is no other message by then.
+#[test]
+fn packet_ids_of_what_was_not_stored_are_not_used_again_when_the_power_has_failed() {
+    const AT_ONCE: u16 = 500;
+    let durability = vec![("m".into(), Level::Memory), ("c".into(), Level::Commit)];
+    let broker = Broker::under(1, Limits::default(), Policy { durability, ..Policy::default() });
+    let bob = broker.join(lasting(V5, "bob", FOREVER));
+    bob.subscribe("+", Q1);
+    let ann = broker.connect(V5, "ann");
+    let mut unanswered = Vec::new();
+    for _ in 0..9 {
+        bob.send_bytes(&unanswered.drain(..).flat_map(|packet_id| puback(packet_id).bytes(V5)).collect::<Vec<u8>>());
+        ann.send_bytes(&(1..=AT_ONCE).flat_map(|packet_id| qos1(packet_id, "m", "x").bytes(V5)).collect::<Vec<u8>>());
+        (1..=AT_ONCE).for_each(|packet_id| ann.expect(puback(packet_id)));
+        for _ in 0..AT_ONCE {
+            unanswered.push(bob.hear_packet(|packet| {
+                let Packet::Publish(publish) = packet else { panic!("{packet:?}") };
+                publish.packet_id
+            }));
+        }
+    }
+    broker.lose_power(1);
+    let bob = broker.rejoin(lasting(V5, "bob", FOREVER));
+    let ann = broker.connect(V5, "ann");
+    for _ in 0..AT_ONCE {
+        ann.send(qos1(1, "c", "y"));
+        ann.expect(puback(1));
+        let packet_id = bob.hear_packet(|packet| {
+            let Packet::Publish(publish) = packet else { panic!("{packet:?}") };
+            publish.packet_id
+        });
+        assert!(!unanswered.contains(&packet_id), "{packet_id} may still be acknowledged");
+    }
+}
+
 /// Case O06: what would have to be safe is refused while the disk is full, and QoS 0 and clean sessions go on.
 #[test]
 fn a_full_store_refuses_what_it_cannot_keep() {

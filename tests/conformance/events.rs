@@ -50,6 +50,24 @@ fn a_denial_is_told_with_its_rule_and_not_too_often() {
     });
 }
 
+/// Case O01: the filter stands where the topic would.
+#[test]
+fn a_refused_subscription_is_told_as_a_denial() {
+    let acl = Some(Arc::new(Acl::parse("topic read a\n").expect("a good file")));
+    let rules = Rules { acl, acl_name: "rights".into(), refuses_useless_subscriptions: true, ..Rules::default() };
+    everywhere(&Policy { rules: vec![rules], ..Policy::default() }, |broker| {
+        let ann = broker.connect(V5, "ann");
+        broker.take_events();
+        ann.send(subscribe(1).to("b/+", Q0));
+        ann.expect(suback(1, &[0x87]));
+        let [Event::Denied { access: Access::Receive, topic, rule, .. }] = &broker.take_events()[..] else {
+            panic!("it is not told");
+        };
+        assert_eq!((&**topic, &**rule), ("b/+", "no line of rights allows it"));
+        ann.leave();
+    });
+}
+
 /// `log_type subscribe` and `unsubscribe`: told where it is wanted, with the filter and the QoS that was granted.
 #[test]
 fn a_subscription_is_told_if_the_policy_wants_it() {

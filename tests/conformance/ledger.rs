@@ -38,14 +38,14 @@ fn a_message_counts_once_per_session_that_it_is_for() {
         deaf.vanish();
         ann.send(qos1(1, "a", "x"));
         ann.expect(puback(1));
-        assert_eq!(ledger(broker), (3, 1, 1, vec![("offline", 1)]));
+        assert_eq!(ledger(broker), (3, 1, 1, vec![("dropped_offline", 1)]));
         let away = broker.rejoin(lasting(V5, "dan", 100));
         away.expect(qos1(1, "a", "x"));
-        assert_eq!(ledger(broker), (3, 2, 0, vec![("offline", 1)]));
+        assert_eq!(ledger(broker), (3, 2, 0, vec![("dropped_offline", 1)]));
         away.vanish();
         let away = broker.rejoin(lasting(V5, "dan", 100));
         away.expect(qos1(1, "a", "x").again());
-        assert_eq!(ledger(broker), (3, 2, 0, vec![("offline", 1)]));
+        assert_eq!(ledger(broker), (3, 2, 0, vec![("dropped_offline", 1)]));
         assert_eq!(broker.count(|counters| counters.resent), 1);
         bob.ignore_rest();
     });
@@ -60,7 +60,7 @@ fn a_queue_that_drops_or_refuses_counts_each_message_once() {
             bob.vanish();
             let ann = broker.connect(V5, "ann");
             (1..=5).for_each(|packet_id| ann.send(qos1(packet_id, "a", "x")));
-            assert_eq!(ledger(broker), (5, 0, 2, vec![("queue_full", 3)]));
+            assert_eq!(ledger(broker), (5, 0, 2, vec![("dropped_queue_full", 3)]));
             ann.ignore_rest();
         });
     }
@@ -75,7 +75,7 @@ fn what_waits_for_a_session_that_ends_is_dropped() {
         (1..=3).for_each(|packet_id| ann.send(qos1(packet_id, "a", "x")));
         assert_eq!(ledger(broker), (3, 1, 2, vec![]));
         bob.send(Disconnect { session_expiry_secs: Some(0), ..Disconnect::new(ReasonCode::NORMAL_DISCONNECTION) });
-        assert_eq!(ledger(broker), (3, 1, 0, vec![("session_ended", 2)]));
+        assert_eq!(ledger(broker), (3, 1, 0, vec![("dropped_session_ended", 2)]));
         assert_eq!(broker.count(|counters| counters.abandoned_in_flight), 1);
         ann.ignore_rest();
         bob.ignore_rest();
@@ -96,7 +96,7 @@ fn what_ends_or_is_too_large_is_counted_when_its_turn_comes() {
         broker.at(11);
         let bob = broker.rejoin(Connect { maximum_packet_size: Some(50), ..lasting(V5, "bob", 100) });
         bob.expect(qos1(3, "a", "y"));
-        assert_eq!(ledger(broker), (3, 1, 0, vec![("expired", 1), ("too_large", 1)]));
+        assert_eq!(ledger(broker), (3, 1, 0, vec![("dropped_expired", 1), ("dropped_too_large", 1)]));
         ann.ignore_rest();
     });
 }
@@ -112,9 +112,9 @@ fn a_shared_subscription_is_one_pair() {
             peer.vanish();
         }
         (1..=3).for_each(|packet_id| ann.send(qos1(packet_id, "a", "x")));
-        assert_eq!(ledger(broker), (3, 0, 2, vec![("queue_full", 1)]));
+        assert_eq!(ledger(broker), (3, 0, 2, vec![("dropped_queue_full", 1)]));
         ann.send(qos0("a", "x"));
-        assert_eq!(ledger(broker), (4, 0, 2, vec![("queue_full", 1), ("offline", 1)]));
+        assert_eq!(ledger(broker), (4, 0, 2, vec![("dropped_queue_full", 1), ("dropped_offline", 1)]));
         ann.ignore_rest();
     });
 }

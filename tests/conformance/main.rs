@@ -30,6 +30,7 @@ mod hostile_rows;
 mod identity;
 mod keep_alive;
 mod ledger;
+mod levels;
 mod look;
 mod offers;
 mod order;

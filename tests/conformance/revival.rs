@@ -10,10 +10,18 @@ use ringmq::store::record::Wall;
 use super::{Broker, World, hash_seed};
 
 impl Broker {
-    /// All that is not on the disk is lost. The next process has so many shards, and begins `secs` later by the wall's clock.
+    /// All that was not written is lost. The next process has so many shards, and begins `secs` later by the wall's clock.
     pub(crate) fn crash(&self, shards: usize, secs: i64) {
         let mut world = self.world.borrow_mut();
-        world.crash(shards, secs);
+        let written = world.disk.unsynced();
+        world.crash(shards, secs, written);
+        world.settle();
+    }
+
+    /// As [`Self::crash`], and all that was written and not synced is lost too.
+    pub(crate) fn lose_power(&self, shards: usize) {
+        let mut world = self.world.borrow_mut();
+        world.crash(shards, 0, 0);
         world.settle();
     }
 
@@ -28,10 +36,10 @@ impl Broker {
 }
 
 impl World {
-    fn crash(&mut self, shards: usize, secs: i64) {
+    /// Of the commits that were not synced so many are there.
+    fn crash(&mut self, shards: usize, secs: i64, survivors: usize) {
         self.lines.iter_mut().for_each(|line| line.is_open = false);
-        let unsynced = self.disk.unsynced();
-        self.disk.lose(unsynced);
+        self.disk.lose(survivors);
         self.wall = Wall(self.wall.at(self.now).saturating_add_signed(secs * 1000));
         self.now = Millis(0);
         let stored = self.disk.reopen(shards, (self.now, self.wall));

@@ -4,7 +4,7 @@
 //! (`tests/admin`). Neighbours: `src/shard/tap.rs`.
 
 use ringmq::shard::{Flush, Shown, TAPPED_BYTES_MAX, Tap, Tapped, TraceContext};
-use ringmq::wire::{Connect, Property};
+use ringmq::wire::{Connect, PINGREQ, Property};
 
 use super::broker::{Broker, everywhere};
 use super::packets::*;
@@ -56,6 +56,22 @@ fn all_packets_of_a_watched_client_are_shown_as_they_came_from_its_connect_on() 
         assert_eq!(shown(broker), []);
         ann.ignore_rest();
     });
+}
+
+/// What ends a connection is what somebody looks for: DISCONNECT, or what the broker does not understand; not what stands behind it.
+#[test]
+fn the_packet_that_ends_a_watched_connection_is_shown() {
+    for (last, behind) in
+        [(&[0xE0, 0][..], &[0xC0, 0][..]), (&[0x30, 3, 0, 9, b'a'], &[0xC0, 0]), (&[0x36, 3, 0, 1, b'a'], &[])]
+    {
+        let broker = Broker::with(1, ringmq::limits::Limits::default());
+        everybody_watches(&broker, &Tap::Client("bob".into()));
+        let bob = broker.connect(V5, "bob");
+        shown(&broker);
+        bob.send_pieces(&[[&PINGREQ[..], last, behind].concat()]);
+        bob.ignore_rest();
+        assert_eq!(shown(&broker)[0], ("bob".into(), "in", [&PINGREQ[..], last].concat()));
+    }
 }
 
 /// The last packet too, which the shard has forgotten the client before.

@@ -39,6 +39,7 @@ pub struct ClientsQuestion {
     #[schemars(range(min = 1, max = 1000))]
     pub limit: Option<u32>,
     /// Where to go on: `next` of the piece before.
+    #[schemars(regex(pattern = "^[0-9a-f]{1,16}\\.[0-9]{1,9}$"))]
     pub cursor: Option<String>,
 }
 
@@ -70,6 +71,7 @@ pub struct RetainedQuestion {
     #[schemars(range(min = 1, max = 1000))]
     pub limit: Option<u32>,
     /// Where to go on: `next` of the piece before.
+    #[schemars(regex(pattern = "^[0-9a-f]{1,16}\\.[0-9]{1,9}$"))]
     pub cursor: Option<String>,
     /// Whether payloads are wanted.
     pub payload: Option<bool>,

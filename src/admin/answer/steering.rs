@@ -31,7 +31,7 @@ pub struct Denial {
     pub user: Option<String>,
     /// The other end of its connection.
     pub address: Option<String>,
-    /// `publish`, `receive` or `subscribe`.
+    /// `publish`; `receive`: a subscription that could bring nothing.
     pub access: String,
     /// Topic name or filter.
     pub topic: String,
@@ -91,6 +91,7 @@ pub struct LogChoice {
 #[serde(deny_unknown_fields)]
 pub struct Publication {
     /// Topic name.
+    #[schemars(length(min = 1))]
     pub topic: String,
     /// The payload as text; not both this and `payload_base64`.
     #[serde(default)]

@@ -1,15 +1,9 @@
 //! Import: `ringmq import` and `ringmq export`, which carry sessions and messages from one broker to another.
 //!
 //! Duty: their command lines, which file is what, reading all of it before anything is written. Must not: know a format. Neighbours:
-//! `mosquitto` reads Mosquitto's file, `record` lines of JSON, `keeping` makes records of the store, `disk` has it.
+//! `moving` knows them, `disk` has the store.
 
-mod chunk;
 mod disk;
-mod keeping;
-mod mosquitto;
-#[cfg(test)]
-mod mosquitto_tests;
-mod record;
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -18,22 +12,15 @@ use std::path::{Path, PathBuf};
 use clap::Parser;
 
 use self::disk::Disk;
-use self::keeping::{Keeping, Tally, records};
-use self::record::Record;
 use super::load_again;
 use crate::config::{Arguments, File as ConfigFile, Store};
 use crate::id::Millis;
 use crate::limits::Limits;
+use crate::moving::{Kept, Record, mosquitto, records};
 use crate::runtime::{Failure, allowed_cpus, wall_millis};
 use crate::store::record::Wall;
-use crate::store::{Changes, Reading, Space};
+use crate::store::{Reading, Space};
 use crate::topic::TopicLimits;
-
-/// Changes that are written in one piece, bytes; a record more may be in it.
-const COMMIT_BYTES: usize = 4 << 20;
-
-/// Bytes of a file by which its kind is known.
-const KIND_BYTES: usize = 16;
 
 /// Put sessions, subscriptions, waiting and retained messages into a store that has none yet, while no broker uses it
 #[derive(Clone, Debug, Parser)]
@@ -54,6 +41,10 @@ pub struct Import {
 #[derive(Clone, Debug, Parser)]
 #[command(name = "ringmq export", disable_version_flag = true)]
 pub struct Export {
+    /// Write a new file that Mosquitto 2.0 starts with instead; `persistence_file` names it there
+    #[arg(long, value_name = "FILE")]
+    mosquitto: Option<PathBuf>,
+
     #[command(flatten)]
     whose: Whose,
 }
@@ -111,7 +102,7 @@ pub fn import(order: &Import) -> Result<(), Failure> {
     let mut kept = Kept::new(wall_millis());
     read(&order.file, &mut say, &mut |record| kept.put(record))?;
     let (commits, tally) = kept.finish();
-    let place = Store { directory: directory.clone(), durability: Vec::new() };
+    let place = Store { directory: directory.clone(), durability: Vec::new(), mosquitto: None };
     if let Some(mistake) = place.mistake() {
         return Err(Failure { exit_code: mistake.exit_code, text: mistake.to_string() });
     }
@@ -124,7 +115,7 @@ pub fn import(order: &Import) -> Result<(), Failure> {
         text: format!("{}; {shown} is not complete: remove it, and import again", failure.text),
         ..failure
     })?;
-    say(&format!("{}, into {shown}", told_of(tally)));
+    say(&format!("{}, into {shown}", tally));
     Ok(())
 }
 
@@ -138,6 +129,11 @@ pub fn export(order: &Export) -> Result<(), Failure> {
         return Err(Failure::usage(format!("{}: there is no store", directory.display())));
     }
     let mut disk = Disk::open(&directory)?;
+    if let Some(file) = &order.mosquitto {
+        let tally = disk.copy(file)?;
+        eprintln!("ringmq: {tally}, into {}", file.display());
+        return Ok(());
+    }
     let wall = Wall(wall_millis());
     let mut reading = Reading::new((Millis(0), wall), Box::new(|payload| payload));
     for space in Reading::ORDER {
@@ -173,7 +169,7 @@ fn read(
         _ => Box::new(BufReader::new(File::open(path).map_err(unreadable)?)),
     };
     let mut begin = Vec::new();
-    input.by_ref().take(KIND_BYTES as u64).read_to_end(&mut begin).map_err(unreadable)?;
+    input.by_ref().take(mosquitto::KIND_BYTES as u64).read_to_end(&mut begin).map_err(unreadable)?;
     if mosquitto::is_one(&begin) {
         let mut bytes = begin;
         input.read_to_end(&mut bytes).map_err(unreadable)?;
@@ -197,45 +193,10 @@ fn read(
     Ok(())
 }
 
-/// Changes in pieces, made of records.
-#[derive(Debug)]
-struct Kept {
-    keeping: Keeping,
-    commits: Vec<Changes>,
-    open: Changes,
-}
-
-impl Kept {
-    fn new(wall: u64) -> Self {
-        Self { keeping: Keeping::new(wall), commits: Vec::new(), open: Changes::default() }
-    }
-
-    fn put(&mut self, record: &Record) -> Result<(), String> {
-        self.keeping.put(record, &mut self.open)?;
-        if self.open.bytes() >= COMMIT_BYTES {
-            self.commits.push(std::mem::take(&mut self.open));
-        }
-        Ok(())
-    }
-
-    fn finish(mut self) -> (Vec<Changes>, Tally) {
-        self.commits.push(self.open);
-        (self.commits, self.keeping.tally())
-    }
-}
-
 fn has_any(disk: &mut Disk) -> Result<bool, Failure> {
     let mut has_any = false;
     for space in [Space::Session, Space::Retained] {
         disk.scan(space, &mut |_, _| has_any = true)?;
     }
     Ok(has_any)
-}
-
-fn told_of(tally: Tally) -> String {
-    let Tally { sessions, subscriptions, queued, retained, ended } = tally;
-    let ended = if ended > 0 { format!(", without {ended} records that have ended") } else { String::new() };
-    format!(
-        "{sessions} sessions, {subscriptions} subscriptions, {queued} waiting and {retained} retained messages{ended}"
-    )
 }

@@ -82,7 +82,15 @@ pub(super) struct Persistence {
     pub(super) is_on: bool,
     pub(super) folder: PathBuf,
     pub(super) file: String,
+    /// Whether Mosquitto would keep a file of its own format there: a plugin has another one.
+    pub(super) has_file: bool,
+    pub(super) every: u32,
+    /// Whether that counts changes, not seconds.
+    pub(super) counts_changes: bool,
 }
+
+/// Mosquitto's pause between two savings, seconds.
+const SAVING_SECS: u32 = 1800;
 
 /// What the lines have said so far.
 #[derive(Debug)]
@@ -162,7 +170,14 @@ impl Draft {
             client_id_prefix: None,
             stations: vec![Station::new(None, None, None)],
             current: 0,
-            persistence: Persistence { is_on: false, folder: ".".into(), file: "mosquitto.db".into() },
+            persistence: Persistence {
+                is_on: false,
+                folder: ".".into(),
+                file: "mosquitto.db".into(),
+                has_file: true,
+                every: SAVING_SECS,
+                counts_changes: false,
+            },
             plugin: None,
             has_bridge: false,
             given: HashSet::new(),
@@ -382,7 +397,7 @@ impl Draft {
             "mosquitto_password_file" => Plugin::PasswordFile,
             "mosquitto_acl_file" => Plugin::AclFile,
             "mosquitto_persist_sqlite" => {
-                self.persistence.is_on = true;
+                (self.persistence.is_on, self.persistence.has_file) = (true, false);
                 Plugin::Persistence
             }
             "mosquitto_dynamic_security" => {

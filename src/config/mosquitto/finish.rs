@@ -3,12 +3,12 @@
 //! Duty: defaults that depend on other options, one listener per address, one `Security` for those who share it. Must not: read
 //! lines. Neighbours: `draft` gathered it.
 
-use super::draft::{Draft, Family, Rights, Station, TlsDraft};
+use super::draft::{Draft, Family, Persistence, Rights, Station, TlsDraft};
 use crate::config::access::Words;
 use crate::config::address::addresses_of;
 use crate::config::{
-    Access, Config, Identity, ListenAddress, Listener, LogDestination, LogForm, LogType, Mistake, Network, PORT, Place,
-    ProxiedTls, Security, Store, Timestamp, Tls, Transport,
+    Access, Config, Identity, ListenAddress, Listener, LogDestination, LogForm, LogType, Mistake, MosquittoFile,
+    Network, PORT, Place, ProxiedTls, Security, Store, Timestamp, Tls, Transport,
 };
 
 /// Options of who may reach a listener.
@@ -25,8 +25,7 @@ const ACCESS: Words = Words {
 pub(super) fn finish(mut draft: Draft, ports: &[u16], has_binds: bool, mistakes: &mut Vec<Mistake>) -> Config {
     set_queue(&mut draft);
     set_logging(&mut draft);
-    let persistence = &draft.persistence;
-    draft.config.store = persistence.is_on.then(|| Store::beside(&persistence.folder, &persistence.file));
+    draft.config.store = store_of(&draft.persistence);
     let mut stations = std::mem::take(&mut draft.stations);
     let default = stations.remove(0);
     let is_local = stations.is_empty() && !default.is_touched && default.port.is_none() && default.host.is_none();
@@ -128,6 +127,14 @@ fn security_of(draft: &Draft, station: &Station, is_local: bool) -> Security {
         checks_retain_source: draft.checks_retain_source,
         ..rights.rest.clone()
     }
+}
+
+/// The store, and Mosquitto's file beside it.
+fn store_of(persistence: &Persistence) -> Option<Store> {
+    let Persistence { is_on, folder, file, has_file, every, counts_changes } = persistence;
+    let (every_secs, every_changes) = if *counts_changes { (0, *every) } else { (*every, 0) };
+    let mosquitto = MosquittoFile { path: folder.join(file), every_secs, every_changes };
+    is_on.then(|| Store { mosquitto: has_file.then_some(mosquitto), ..Store::beside(folder, file) })
 }
 
 /// A listener without address and TLS.

@@ -92,9 +92,9 @@ pub(super) const ROWS: &[Row] = &[
     row("auth_plugin_deny_special_chars", Security, Accepted("no plugin is asked for rights"), Flag(|_, _| {})),
     row("auto_id_prefix", Security, Works, Once(|d, v| d.security().id_prefix.put(v))),
     row("listener_auto_id_prefix", Listener, Works, Once(|d, v| d.listener().listener.generated_id_prefix.put(v))),
-    // When to save: each change is written when it is made, so that what these promise is kept whatever they say.
-    row("autosave_interval", General, Works, Number(0, U32, |_, _| {})),
-    row("autosave_on_changes", General, Works, Flag(|_, _| {})),
+    // Each change is written when it is made; this is about the file to go back with.
+    row("autosave_interval", General, Works, Number(0, U32, |d, v| d.persistence.every = v as u32)),
+    row("autosave_on_changes", General, Works, Flag(|d, v| d.persistence.counts_changes = v)),
     row("check_retain_source", General, Works, Flag(|d, v| d.checks_retain_source = v)),
     row("clientid_prefixes", General, Works, Once(|d, v| d.client_id_prefix.put(v))),
     row("connection_messages", General, Works, Flag(|d, v| d.config.logging.tells_connections = v)),

@@ -398,6 +398,20 @@ fn plugins_that_come_with_mosquitto_are_built_in_and_others_are_refused() {
     assert!(config("plugin mosquitto_persist_sqlite.so\nplugin_opt_sync normal").store.is_some());
 }
 
+/// Who goes back to Mosquitto has its file: as often as it says.
+#[test]
+fn mosquittos_own_file_is_kept_beside_the_store_as_often_as_it_says() {
+    let file = |text: &str| {
+        let file = config(&format!("persistence true\n{text}")).store.unwrap().mosquitto?;
+        Some((file.path.to_str().unwrap().to_owned(), file.every_secs, file.every_changes))
+    };
+    let at = |path: &str, secs, changes| Some((path.to_owned(), secs, changes));
+    assert_eq!(file(""), at("./mosquitto.db", 1800, 0), "Mosquitto's default");
+    assert_eq!(file("persistence_location /l\npersistence_file m\nautosave_interval 0\n"), at("/l/m", 0, 0));
+    assert_eq!(file("autosave_interval 7\nautosave_on_changes true\n"), at("./mosquitto.db", 0, 7));
+    assert_eq!(file("plugin mosquitto_persist_sqlite.so\n"), None, "that has another file");
+}
+
 /// Mosquitto writes a file now and then; here all is written at once, in a directory beside it.
 #[test]
 fn persistence_is_a_store_beside_mosquittos_file_at_the_strongest_level() {

@@ -130,6 +130,10 @@ pub(super) const STORE: &[Key<Wanted>] = keys! {
         ("\"/var/lib/ringmq\"") = path;
     "durability" "Levels by topic filter, the first that matches counts: commit (for what none matches), write, memory."
         ("[{ filter = \"alarms/#\", level = \"commit\" }, { filter = \"#\", level = \"memory\" }]") = durability;
+    "mosquitto_file" "A file of Mosquitto's: a new store begins with it; then it is written at SIGUSR1 and at the end, to go back with."
+        ("\"/var/lib/mosquitto/mosquitto.db\"") = mosquitto_file;
+    "mosquitto_every_secs" "How often that file is written besides, seconds; 0 for never." ("1800") = mosquitto_every_secs;
+    "mosquitto_every_changes" "After how many changed records it is written besides; 0 for none." ("10000") = mosquitto_every_changes;
 };
 
 pub(super) const LISTENER: &[Key<Station>] = keys! {

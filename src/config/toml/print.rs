@@ -8,7 +8,7 @@ use std::fmt::Write;
 use super::key::{self, Key, Root, Station};
 use super::{limits, security};
 use crate::config::setting::{HELD_BYTES, QUEUE_FULL, SETTINGS, Setting};
-use crate::config::store::{NOWHERE, Wanted};
+use crate::config::store::Wanted;
 use crate::config::{Authenticator, Config, ListenAddress, Listener, PORT, Security, Tokens, Transport};
 use crate::limits::{Limits, QueueFull};
 
@@ -78,21 +78,14 @@ pub(in crate::config) fn converted_text(config: &Config, notes: &[String]) -> St
     text.push_str("\n[offer]\n");
     differing(&mut text, key::OFFER, &config.offer, &plain.offer);
     text.push_str("\n[store]\n");
-    differing(&mut text, key::STORE, &wanted_of(config), &Wanted::default());
+    // The path is said in any case: without it systemd may name one.
+    differing(&mut text, key::STORE, &Wanted::of(config.store.as_ref()), &Wanted::default());
     text.push_str("\n[limits]\n");
     differing_limits(&mut text, config);
     if !is_local {
         config.listeners.iter().for_each(|listener| put_listener(&mut text, listener, config));
     }
     text
-}
-
-/// Said in any case: without it systemd may name one.
-fn wanted_of(config: &Config) -> Wanted {
-    match &config.store {
-        Some(store) => Wanted { path: Some(store.directory.clone()), durability: store.durability.clone() },
-        None => Wanted { path: Some(NOWHERE.into()), ..Wanted::default() },
-    }
 }
 
 fn put(text: &mut String, what: std::fmt::Arguments<'_>) {

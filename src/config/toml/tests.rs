@@ -6,7 +6,7 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::*;
-use crate::config::{Network, PORT, Store, mosquitto, store};
+use crate::config::{MosquittoFile, Network, PORT, Store, mosquitto, store};
 use crate::store::Level;
 use crate::wire::QoS;
 
@@ -129,7 +129,13 @@ fn levels_are_of_topic_filters_and_the_first_counts() {
                 durability = [{ level = \"write\", filter = \"a/+\" }, { filter = \"#\", level = \"memory\" }]\n";
     let durability = vec![("a/+".into(), Level::Write), ("#".into(), Level::Memory)];
     let told = config(text);
-    assert_eq!(told.store, Some(Store { directory: "/d \"e".into(), durability }));
+    assert_eq!(told.store, Some(Store { durability, ..Store::at("/d \"e") }));
+    // Nothing is written for Mosquitto unless that is asked for.
+    let file = config("[store]\npath = \"/d\"\nmosquitto_file = \"/m.db\"\nmosquitto_every_secs = 5\n")
+        .store
+        .unwrap()
+        .mosquitto;
+    assert_eq!(file, Some(MosquittoFile { path: "/m.db".into(), every_secs: 5, every_changes: 0 }));
     assert_eq!(config(&converted_text(&told, &[])), told);
     assert!(config("[store]\npath = \"none\"\n").store.is_none() && config("[store]\n").store.is_none());
     for (wrong, words) in [

@@ -166,7 +166,7 @@ pub(super) fn make_folder(path: &Path) -> io::Result<()> {
 }
 
 /// Writes a file for its owner alone, and syncs it. Only the whole of it is ever seen under that name.
-pub(super) fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub(in crate::runtime) fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut unfinished = path.as_os_str().to_owned();
     unfinished.push(".unfinished");
     let unfinished = PathBuf::from(unfinished);
@@ -177,7 +177,7 @@ pub(super) fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
 }
 
 /// Makes names in a folder as safe as what is in the files.
-pub(super) fn sync_folder(path: &Path) -> io::Result<()> {
+pub(in crate::runtime) fn sync_folder(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }
 

@@ -6,6 +6,8 @@
 use std::fs;
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -17,6 +19,7 @@ use super::findings::{CommitError, Findings, StoreFault, io_cause, is_of_room};
 use super::mending::tree_path;
 use super::opening::{self, RECORDS, Records, Refusal, Spare, open_database};
 use super::rescue::{Rescue, read_forward};
+use super::snapshot::Snapshot;
 use super::space::{Room, Space as DiskSpace};
 use super::trees::{self, Care};
 use crate::store::{Changes, Space};
@@ -52,6 +55,8 @@ pub struct Engine {
     /// Why nothing is committed any more.
     broken: Option<String>,
     findings: Findings,
+    /// Whether snapshots are wanted back; who has one, has this.
+    lent: Arc<AtomicBool>,
     #[cfg(test)]
     pub(super) fault: Option<Fault>,
 }
@@ -96,6 +101,7 @@ impl Engine {
             must_reopen: false,
             broken: None,
             findings: Findings::default(),
+            lent: Arc::default(),
             #[cfg(test)]
             fault: None,
         };
@@ -169,6 +175,12 @@ impl Engine {
         std::mem::take(&mut self.findings)
     }
 
+    /// All records as they are now, with what is not yet synced. `None`: the store is not open at the moment.
+    pub fn snapshot(&self) -> Option<Snapshot> {
+        let records = self.records.as_ref()?;
+        Some(Snapshot::new(records.database.snapshot(), records.keyspaces.clone(), Arc::clone(&self.lent)))
+    }
+
     /// Bytes that the store takes on its disk, with what is set aside.
     pub fn bytes_on_disk(&self) -> u64 {
         bytes_in(self.directory.path())
@@ -194,7 +206,7 @@ impl Engine {
     /// After a write that failed: the beginning of it is cut off when the database is opened.
     fn reopen_if_needed(&mut self) -> Result<(), CommitError> {
         if self.must_reopen || self.records.is_none() {
-            drop_quietly(self.records.take());
+            close(&mut self.records, &self.lent);
             let mut findings = Findings::default();
             let opened = opening::open(&self.directory, &mut findings);
             let has_lost = !findings.lost.is_empty();
@@ -270,7 +282,7 @@ impl Engine {
         let copy = Rescue::of(self.keyspace(space)?, &opened, space).map_err(|why| system("copy", why))?;
         // Without the tables that are damaged; if that does not help, without all of them.
         for is_last in [false, true] {
-            drop_quietly(self.records.take());
+            close(&mut self.records, &self.lent);
             let mended = match is_last {
                 false => trees::mend(&tree, Care::Bytes, &self.directory, &mut findings).map(drop),
                 true => self.directory.set_aside(&tree, &mut findings),
@@ -284,6 +296,16 @@ impl Engine {
         }
         Err(system("read", why.to_owned()))
     }
+}
+
+/// Closes the database, once everybody has given back what he had of it.
+fn close(records: &mut Option<Records>, lent: &Arc<AtomicBool>) {
+    lent.store(true, Ordering::Release);
+    while Arc::strong_count(lent) > 1 {
+        thread::sleep(CATCH_UP_PAUSE);
+    }
+    lent.store(false, Ordering::Release);
+    drop_quietly(records.take());
 }
 
 /// What the database still tries to write when it is closed is the rest of a commit that was told to have failed.

@@ -21,7 +21,7 @@ const FLOOR_PARTS: u64 = 4;
 
 /// Room of a file system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Room {
+pub(in crate::runtime) enum Room {
     /// There is enough.
     Enough,
     /// The reserve is touched: nothing new is to be taken.
@@ -32,7 +32,7 @@ pub(super) enum Room {
 
 /// What is known of the room.
 #[derive(Debug)]
-pub(super) struct Space {
+pub(in crate::runtime) struct Space {
     path: PathBuf,
     reserve_bytes: u64,
     asked: Option<Instant>,
@@ -44,7 +44,7 @@ pub(super) struct Space {
 
 impl Space {
     /// Of the file system on which a folder is. `reserve_bytes` are to stay free; 0 keeps none.
-    pub(super) fn new(path: &Path, reserve_bytes: u64) -> Self {
+    pub(in crate::runtime) fn new(path: &Path, reserve_bytes: u64) -> Self {
         Self {
             path: path.to_owned(),
             reserve_bytes,
@@ -57,7 +57,7 @@ impl Space {
     }
 
     /// The room before so many bytes are written.
-    pub(super) fn room_for(&mut self, bytes: usize) -> Room {
+    pub(in crate::runtime) fn room_for(&mut self, bytes: usize) -> Room {
         self.written_since = self.written_since.saturating_add(bytes);
         let is_old = self.asked.is_none_or(|asked| asked.elapsed() >= ASK_AFTER);
         if is_old || self.written_since >= self.ask_after_bytes {
@@ -73,7 +73,7 @@ impl Space {
     }
 
     /// What was free when it was asked last, bytes.
-    pub(super) fn free_bytes(&self) -> u64 {
+    pub(in crate::runtime) fn free_bytes(&self) -> u64 {
         self.free_bytes
     }
 

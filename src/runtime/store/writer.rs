@@ -9,12 +9,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
 use hdrhistogram::Histogram;
 
 use super::super::signal;
 use super::engine::Engine;
 use super::findings::CommitError;
+use super::snapshot::Snapshot;
 use crate::id::ShardId;
 use crate::store::{Batch, Group};
 
@@ -130,10 +131,18 @@ impl Shared {
     }
 }
 
+/// What the thread is told.
+enum Order {
+    /// A shard wants this to be written.
+    Write(ShardId, Batch),
+    /// Somebody wants to read what there is.
+    Lend(Sender<Snapshot>),
+}
+
 /// A shard's way to the store, and everybody's view of it. The thread ends with the last of them.
 #[derive(Clone, Debug)]
 pub struct Store {
-    batches: Sender<(ShardId, Batch)>,
+    orders: Sender<Order>,
     shared: Arc<Shared>,
 }
 
@@ -141,7 +150,14 @@ impl Store {
     /// Sends a batch. Tickets of one shard rise.
     pub fn send(&self, shard: ShardId, batch: Batch) {
         // If the thread has ended, so does the process.
-        let _ = self.batches.send((shard, batch));
+        let _ = self.orders.send(Order::Write(shard, batch));
+    }
+
+    /// All records of this moment; what was answered as safe is among them. `None`: the store is not open now, or has ended.
+    pub fn snapshot(&self) -> Option<Snapshot> {
+        let (answer, snapshot) = bounded(1);
+        self.orders.send(Order::Lend(answer)).ok()?;
+        snapshot.recv().ok()
     }
 
     /// The last ticket of a shard that is answered, and the last one that is not safe: it and all before it that the shard has not yet
@@ -167,7 +183,7 @@ impl Store {
 #[derive(Clone, Debug)]
 pub struct StoreView {
     shared: Arc<Shared>,
-    queue: Receiver<(ShardId, Batch)>,
+    queue: Receiver<Order>,
 }
 
 impl StoreView {
@@ -233,7 +249,7 @@ pub fn start(
     voice: Voice,
     is_hasty: bool,
 ) -> io::Result<(Store, WriterEnd)> {
-    let (batches, queue) = unbounded();
+    let (orders, queue) = unbounded();
     let shared = Arc::new(Shared {
         answers: std::iter::repeat_with(Answer::default).take(shards).collect(),
         state: AtomicU8::new(State::Ok as u8),
@@ -248,7 +264,7 @@ pub fn start(
         writer.serve(&queue);
         writer.engine
     })?;
-    Ok((Store { batches, shared }, WriterEnd { thread, view }))
+    Ok((Store { orders, shared }, WriterEnd { thread, view }))
 }
 
 struct Writer {
@@ -266,7 +282,7 @@ struct Writer {
 }
 
 impl Writer {
-    fn serve(&mut self, queue: &Receiver<(ShardId, Batch)>) {
+    fn serve(&mut self, queue: &Receiver<Order>) {
         // A panic here ends the process, as one of a shard does: nobody would be answered any more.
         loop {
             let is_open = self.gather(queue);
@@ -286,7 +302,7 @@ impl Writer {
     }
 
     /// Takes what is queued, and waits for it if there is nothing to do. False: nobody is left who could send.
-    fn gather(&mut self, queue: &Receiver<(ShardId, Batch)>) -> bool {
+    fn gather(&mut self, queue: &Receiver<Order>) -> bool {
         let until = [self.oldest.map(|oldest| oldest + UNSYNCED_MAX), self.look].into_iter().flatten().min();
         let first = match until {
             None => queue.recv().map_err(|_| RecvTimeoutError::Disconnected),
@@ -306,7 +322,17 @@ impl Writer {
         true
     }
 
-    fn take(&mut self, (shard, batch): (ShardId, Batch)) {
+    fn take(&mut self, order: Order) {
+        let (shard, batch) = match order {
+            Order::Write(shard, batch) => (shard, batch),
+            Order::Lend(answer) => {
+                if let Some(snapshot) = self.engine.snapshot() {
+                    // Who does not wait for it any more gives it back thereby.
+                    drop(answer.send(snapshot));
+                }
+                return;
+            }
+        };
         self.oldest.get_or_insert_with(Instant::now);
         self.group.take(shard, batch);
     }

@@ -1,6 +1,8 @@
 //! Stores that are not as they should be: they always open, and say what they have lost.
 
 use std::fs::{self, OpenOptions};
+use std::sync::atomic::AtomicUsize;
+use std::thread;
 
 use super::*;
 
@@ -187,7 +189,7 @@ fn a_store_that_is_cut_has_what_was_synced_before_the_cut() {
     let journal = folder.0.join("records/0.jnl");
     let mut ends = vec![0];
     for number in 0..150_u64 {
-        engine.commit(&put(Space::Queue, &number.to_be_bytes(), &Dice(number).bytes(400)), true).expect("committed");
+        engine.commit(&put(Space::Queue, &number.to_be_bytes(), &cut_value(number)), true).expect("committed");
         let bytes = fs::read(&journal).expect("read");
         ends.push(bytes.len() - bytes.iter().rev().take_while(|byte| **byte == 0).count());
     }
@@ -203,17 +205,37 @@ fn a_store_that_is_cut_has_what_was_synced_before_the_cut() {
         cuts.extend(std::iter::repeat_with(|| first + dice.below(last - first)).take(tries));
     }
     drop(OpenOptions::new().write(true).open(&journal).and_then(|file| file.set_len(last as u64)));
-    for cut in cuts {
-        let copy = Folder::copy_of(&folder.0);
-        let file = OpenOptions::new().write(true).open(copy.0.join("records/0.jnl")).expect("opens");
-        file.set_len(cut as u64).expect("cut");
-        let (mut engine, findings) = Engine::open(&copy.0, TERMS).expect("opens");
-        let whole = ends.iter().filter(|end| **end <= cut && **end > 0).count();
-        let (all, _) = read_all(&mut engine);
-        assert_eq!(all.len(), whole, "cut at {cut}");
-        assert!(findings.lost.is_empty() && findings.set_aside.is_empty(), "a torn end is no damage: {findings:?}");
-        assert_eq!(findings.recovered.is_empty(), ends.contains(&cut), "cut at {cut}: {findings:?}");
-    }
+    // Opening waits for threads and files more than it computes.
+    let (next, workers) = (AtomicUsize::new(0), if cuts.len() > 1000 { LONG_RUN_THREADS } else { 1 });
+    let work = || {
+        while let Some(cut) = cuts.get(next.fetch_add(1, Ordering::Relaxed)) {
+            check_cut(&folder.0, &ends, *cut);
+        }
+    };
+    thread::scope(|scope| (0..workers).for_each(|_| drop(scope.spawn(work))));
+    println!("\n{} cuts of the newest file between {first} and {last}, all as they should be", cuts.len());
+}
+
+/// Threads of a run with many cuts.
+const LONG_RUN_THREADS: usize = 8;
+
+/// The value of each commit of the store that is cut.
+fn cut_value(number: u64) -> Vec<u8> {
+    Dice(number).bytes(400)
+}
+
+/// A copy of the store whose journal ends at `cut` has what was committed through the last of the `ends` before that, and no damage.
+fn check_cut(store: &Path, ends: &[usize], cut: usize) {
+    let copy = Folder::copy_of(store);
+    let file = OpenOptions::new().write(true).open(copy.0.join("records/0.jnl")).expect("opens");
+    file.set_len(cut as u64).expect("cut");
+    let (mut engine, findings) = Engine::open(&copy.0, TERMS).expect("opens");
+    let whole = ends.iter().filter(|end| **end <= cut && **end > 0).count();
+    let (all, _) = read_all(&mut engine);
+    let expected = (0..whole as u64).map(|number| ((Space::Queue, number.to_be_bytes().to_vec()), cut_value(number)));
+    assert!(all.into_iter().eq(expected), "cut at {cut}");
+    assert!(findings.lost.is_empty() && findings.set_aside.is_empty(), "a torn end is no damage: {findings:?}");
+    assert_eq!(findings.recovered.is_empty(), ends.contains(&cut), "cut at {cut}: {findings:?}");
 }
 
 /// Case O09: the files of a running store are at every moment a store that opens with all that was synced, with several journals too.

@@ -3,6 +3,7 @@
 mod basics;
 mod damage;
 mod journals;
+mod lending;
 mod room;
 mod writing;
 

@@ -1,59 +1,60 @@
 //! Mosquitto: the file in which Mosquitto keeps its sessions and messages (`mosquitto.db`).
 //!
 //! Duty: its bytes into records, of format versions 3 to 6 (Mosquitto 1.2 to 2.0); what is wrong, with the place. Must not: write, or know
-//! the store. Neighbours: `chunk` takes the pieces apart, `record` has what comes out.
+//! the store. Neighbours: `chunk` takes the pieces apart, `record` has what comes out, `copy` writes such a file.
 //!
 //! A file is a head and chunks. Messages stand once and are referred to by number, wherever those who refer to them stand.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use super::chunk::{self, Chunk, Clip, Format, Piece};
+use super::chunk::{self, Chunk, Clip, Format, MAGIC, NEWEST, Piece};
 use super::record::{
     Blob, Message, Queued, Received, Record, Retained, Said, Session, Source, State, Subscription, qos,
 };
 use crate::topic::{SubscriptionFilter, TopicError, TopicFilter, TopicLimits, TopicName};
 use crate::wire::{ProtocolVersion, SubscriptionOptions};
 
-/// What a file of Mosquitto's begins with.
-const MAGIC: &[u8] = b"\x00\xB5\x00mosquitto db";
+/// Bytes of a file by which it is known.
+pub(crate) const KIND_BYTES: usize = MAGIC.len();
 /// Format versions that are known.
-const VERSIONS: std::ops::RangeInclusive<u32> = 3..=6;
+const VERSIONS: std::ops::RangeInclusive<u32> = 3..=NEWEST;
 /// Mosquitto's way to say that a session never ends.
 const NEVER: u32 = u32::MAX;
 /// Topics of the broker itself.
 const BROKERS: &str = "$SYS/";
 
 /// How far a message is, as Mosquitto counts.
-mod step {
-    pub(super) const WAITS_FOR_PUBACK: u8 = 3;
-    pub(super) const WAITS_FOR_PUBREC: u8 = 5;
-    pub(super) const SENDS_PUBREL: u8 = 6;
-    pub(super) const WAITS_FOR_PUBREL: u8 = 7;
-    pub(super) const WAITS_FOR_PUBCOMP: u8 = 9;
-    pub(super) const SENDS_PUBREC: u8 = 10;
+pub(super) mod step {
+    pub(in crate::moving) const WAITS_FOR_PUBACK: u8 = 3;
+    pub(in crate::moving) const WAITS_FOR_PUBREC: u8 = 5;
+    pub(in crate::moving) const SENDS_PUBREL: u8 = 6;
+    pub(in crate::moving) const WAITS_FOR_PUBREL: u8 = 7;
+    pub(in crate::moving) const WAITS_FOR_PUBCOMP: u8 = 9;
+    pub(in crate::moving) const SENDS_PUBREC: u8 = 10;
+    pub(in crate::moving) const QUEUED: u8 = 11;
 }
 
 /// What a file says, and what of it cannot be taken along.
 #[derive(Debug, Default)]
-pub(super) struct Contents {
+pub(crate) struct Contents {
     /// Everything, each session before what belongs to it.
-    pub(super) records: Vec<Record>,
+    pub(crate) records: Vec<Record>,
     /// A line each.
-    pub(super) notes: Vec<String>,
+    pub(crate) notes: Vec<String>,
 }
 
 /// What is wrong with a file, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Wrong {
+pub(crate) struct Wrong {
     /// Bytes before the place.
-    pub(super) offset: usize,
+    pub(crate) offset: usize,
     /// What is wrong there.
-    pub(super) what: String,
+    pub(crate) what: String,
 }
 
 /// Whether these bytes are a file of Mosquitto's.
-pub(super) fn is_one(bytes: &[u8]) -> bool {
+pub(crate) fn is_one(bytes: &[u8]) -> bool {
     bytes.starts_with(MAGIC)
 }
 
@@ -61,7 +62,7 @@ pub(super) fn is_one(bytes: &[u8]) -> bool {
 ///
 /// # Errors
 /// A place where the file is none of Mosquitto's, ends too early, or says what cannot be.
-pub(super) fn read(bytes: &[u8], limits: TopicLimits) -> Result<Contents, Wrong> {
+pub(crate) fn read(bytes: &[u8], limits: TopicLimits) -> Result<Contents, Wrong> {
     let mut clip = Clip::new(bytes);
     if clip.take(MAGIC.len(), "the head")? != MAGIC {
         return Err(Wrong { offset: 0, what: "it is no file of Mosquitto's".into() });
@@ -92,12 +93,12 @@ struct Stored {
 
 /// What was read so far.
 #[derive(Debug)]
-struct Reading {
+struct Reading<'a> {
     limits: TopicLimits,
     messages: HashMap<u64, Stored>,
     sessions: Vec<Session>,
     subscriptions: Vec<Subscription>,
-    deliveries: Vec<chunk::Delivery>,
+    deliveries: Vec<chunk::Delivery<'a>>,
     /// Numbers of messages.
     retained: Vec<u64>,
     has_broken_names: bool,
@@ -105,7 +106,7 @@ struct Reading {
     too_deep: usize,
 }
 
-impl Default for Reading {
+impl Default for Reading<'_> {
     fn default() -> Self {
         Self {
             limits: TopicLimits { bytes_max: usize::from(u16::MAX), levels_max: usize::MAX },
@@ -120,8 +121,8 @@ impl Default for Reading {
     }
 }
 
-impl Reading {
-    fn take(&mut self, chunk: Chunk<'_>, offset: usize) -> Result<(), Wrong> {
+impl<'a> Reading<'a> {
+    fn take(&mut self, chunk: Chunk<'a>, offset: usize) -> Result<(), Wrong> {
         match chunk {
             Chunk::Message(stored) => self.message(stored, offset)?,
             Chunk::Client(client) => self.client(client, offset)?,
@@ -229,8 +230,7 @@ impl Reading {
         records.extend(subscriptions.cloned().map(Record::Subscription));
         let (mut queued, mut routed) = (Vec::new(), Vec::new());
         for delivery in deliveries {
-            let Some(client) = std::str::from_utf8(&delivery.client).ok().filter(|client| known.contains(client))
-            else {
+            let Some(client) = std::str::from_utf8(delivery.client).ok().filter(|client| known.contains(client)) else {
                 unknown += 1;
                 continue;
             };
@@ -316,7 +316,7 @@ fn keep_retained(retained: &mut Vec<Retained>, stored: &Stored) {
     }
 }
 
-fn outgoing(client: &str, delivery: &chunk::Delivery, message: &Arc<Message>) -> Queued {
+fn outgoing(client: &str, delivery: &chunk::Delivery<'_>, message: &Arc<Message>) -> Queued {
     let state = match delivery.step {
         step::WAITS_FOR_PUBACK | step::WAITS_FOR_PUBREC => State::Sent,
         step::SENDS_PUBREL | step::WAITS_FOR_PUBCOMP => State::Released,
@@ -328,7 +328,7 @@ fn outgoing(client: &str, delivery: &chunk::Delivery, message: &Arc<Message>) ->
         packet_id: Some(delivery.packet_id).filter(|id| *id > 0 && state != State::Queued),
         qos: delivery.qos,
         retain: delivery.retain,
-        subscription_ids: delivery.subscription_id.into_iter().collect(),
+        subscription_ids: delivery.subscription_ids.clone(),
         message: (state != State::Released).then(|| Arc::clone(message)),
     }
 }

@@ -4,6 +4,7 @@
 //! disk. Neighbours: `record` has the one form, `store::record` the other.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::Arc;
 
 use super::record::{
@@ -21,17 +22,71 @@ const PACKET_IDS: u64 = u16::MAX as u64;
 
 /// How much was kept, and left out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Tally {
+pub(crate) struct Tally {
     /// Sessions.
-    pub(super) sessions: usize,
+    pub(crate) sessions: usize,
     /// Subscriptions.
-    pub(super) subscriptions: usize,
+    pub(crate) subscriptions: usize,
     /// Messages that wait for clients, or are on their way to them.
-    pub(super) queued: usize,
+    pub(crate) queued: usize,
     /// Retained messages.
-    pub(super) retained: usize,
+    pub(crate) retained: usize,
     /// Records of sessions and messages that have ended.
-    pub(super) ended: usize,
+    pub(crate) ended: usize,
+    /// Records that are damaged.
+    pub(crate) damaged: usize,
+}
+
+impl fmt::Display for Tally {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { sessions, subscriptions, queued, retained, ended, damaged } = self;
+        write!(
+            formatter,
+            "{sessions} sessions, {subscriptions} subscriptions, {queued} waiting and {retained} retained messages"
+        )?;
+        for (count, what) in [(ended, "that have ended"), (damaged, "that are damaged")] {
+            if *count > 0 {
+                write!(formatter, ", without {count} records {what}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Changes in one piece, bytes; a record more may be in it.
+const COMMIT_BYTES: usize = 4 << 20;
+
+/// Changes in pieces, made of records.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    keeping: Keeping,
+    commits: Vec<Changes>,
+    open: Changes,
+}
+
+impl Kept {
+    /// `wall`: now, milliseconds since 1970.
+    pub(crate) fn new(wall: u64) -> Self {
+        Self { keeping: Keeping::new(wall), commits: Vec::new(), open: Changes::default() }
+    }
+
+    /// Adds a record.
+    ///
+    /// # Errors
+    /// What it says and cannot be.
+    pub(crate) fn put(&mut self, record: &Record) -> Result<(), String> {
+        self.keeping.put(record, &mut self.open)?;
+        if self.open.bytes() >= COMMIT_BYTES {
+            self.commits.push(std::mem::take(&mut self.open));
+        }
+        Ok(())
+    }
+
+    /// What is to be written, and how much there is of what.
+    pub(crate) fn finish(mut self) -> (Vec<Changes>, Tally) {
+        self.commits.push(self.open);
+        (self.commits, self.keeping.tally())
+    }
 }
 
 /// Turns records into changes of a store that has none yet.
@@ -283,12 +338,13 @@ fn sequence(last: u64, packet_id: Option<u16>) -> Result<u64, String> {
     }
 }
 
-fn packet_id(sequence: u64) -> u16 {
+/// The packet id of what has that place.
+pub(super) fn packet_id(sequence: u64) -> u16 {
     (sequence.saturating_sub(1) % PACKET_IDS) as u16 + 1
 }
 
 /// What a store held, as records: each session before what belongs to it, then what is retained. `wall`: the clock at [`Millis`] 0.
-pub(super) fn records(held: &Stored, wall: Wall) -> impl Iterator<Item = Record> {
+pub(crate) fn records(held: &Stored, wall: Wall) -> impl Iterator<Item = Record> {
     let sessions = held.sessions.iter().flat_map(move |state| session_records(state, wall));
     sessions.chain(held.retained.iter().map(move |message| {
         let source = message.source().map(|source| Source {
@@ -422,7 +478,7 @@ mod tests {
         ];
         let (again, tally) = kept(&lines);
         assert_eq!(again, lines);
-        assert_eq!(tally, Tally { sessions: 2, subscriptions: 1, queued: 2, retained: 1, ended: 0 });
+        assert_eq!(tally, Tally { sessions: 2, subscriptions: 1, queued: 2, retained: 1, ..Tally::default() });
     }
 
     /// [MQTT-4.4.0-1]: a message is sent again with its original packet id, which follows from its place.

@@ -14,7 +14,7 @@ use crate::wire::{Properties, Property, QoS, RetainHandling, SubscriptionOptions
 #[allow(clippy::large_enum_variant, reason = "there is one at a time")]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
-pub(super) enum Record {
+pub(crate) enum Record {
     /// A session.
     Session(Session),
     /// What a session wants.
@@ -30,76 +30,76 @@ pub(super) enum Record {
 /// A session.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Session {
+pub(crate) struct Session {
     /// Client id.
-    pub(super) client: String,
+    pub(crate) client: String,
     /// User name of its last CONNECT, if there was one and it is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) user: Option<String>,
+    pub(crate) user: Option<String>,
     /// Whether that name was proved, so that the session is that user's alone.
     #[serde(default, skip_serializing_if = "is_false")]
-    pub(super) is_user_proven: bool,
+    pub(crate) is_user_proven: bool,
     /// Whether a certificate has proved it.
     #[serde(default, skip_serializing_if = "is_false")]
-    pub(super) is_certified: bool,
+    pub(crate) is_certified: bool,
     /// Which listener of its configuration the client came by last, counted from 0.
     #[serde(default, skip_serializing_if = "is_zero")]
-    pub(super) listener: u16,
+    pub(crate) listener: u16,
     /// Session Expiry Interval, seconds; 4294967295 for never.
-    pub(super) expiry_secs: u32,
+    pub(crate) expiry_secs: u32,
     /// When it ends, milliseconds since 1970; none while its client is connected, or if it never does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) ends_at_ms: Option<u64>,
+    pub(crate) ends_at_ms: Option<u64>,
     /// Its will, while it may be published.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) will: Option<Will>,
+    pub(crate) will: Option<Will>,
 }
 
 /// A will.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Will {
+pub(crate) struct Will {
     /// The message to publish.
-    pub(super) message: Message,
+    pub(crate) message: Message,
     /// Lifetime of the message from its publication, seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) expiry_secs: Option<u32>,
+    pub(crate) expiry_secs: Option<u32>,
     /// Will Delay Interval, seconds.
     #[serde(default, skip_serializing_if = "is_zero_secs")]
-    pub(super) delay_secs: u32,
+    pub(crate) delay_secs: u32,
     /// When it is published, milliseconds since 1970; none while the client is connected.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) due_at_ms: Option<u64>,
+    pub(crate) due_at_ms: Option<u64>,
 }
 
 /// What a session wants.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Subscription {
+pub(crate) struct Subscription {
     /// Client id.
-    pub(super) client: String,
+    pub(crate) client: String,
     /// Topic filter, or `$share/GROUP/FILTER`.
-    pub(super) filter: String,
+    pub(crate) filter: String,
     /// Maximum QoS: 0, 1 or 2.
-    pub(super) qos: u8,
+    pub(crate) qos: u8,
     /// No Local.
     #[serde(default, skip_serializing_if = "is_false")]
-    pub(super) no_local: bool,
+    pub(crate) no_local: bool,
     /// Retain As Published.
     #[serde(default, skip_serializing_if = "is_false")]
-    pub(super) retain_as_published: bool,
+    pub(crate) retain_as_published: bool,
     /// Retain Handling: 0, 1 or 2.
     #[serde(default, skip_serializing_if = "is_zero_byte")]
-    pub(super) retain_handling: u8,
+    pub(crate) retain_handling: u8,
     /// Subscription Identifier.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) id: Option<u32>,
+    pub(crate) id: Option<u32>,
 }
 
 /// How far a message is on its way to a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum State {
+pub(crate) enum State {
     /// It was not sent, or nobody knows whether it was.
     Queued,
     /// It was sent, and neither PUBACK nor PUBREC came.
@@ -111,108 +111,108 @@ pub(super) enum State {
 /// What a session is to get.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Queued {
+pub(crate) struct Queued {
     /// Client id.
-    pub(super) client: String,
+    pub(crate) client: String,
     /// How far it is.
-    pub(super) state: State,
+    pub(crate) state: State,
     /// The packet id that it was sent with, or will be; none: the next one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) packet_id: Option<u16>,
+    pub(crate) packet_id: Option<u16>,
     /// QoS that it is sent with.
-    pub(super) qos: u8,
+    pub(crate) qos: u8,
     /// RETAIN flag that it is sent with.
     #[serde(default, skip_serializing_if = "is_false")]
-    pub(super) retain: bool,
+    pub(crate) retain: bool,
     /// Subscription Identifiers that it is sent with.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(super) subscription_ids: Vec<u32>,
+    pub(crate) subscription_ids: Vec<u32>,
     /// The message; none if it was released.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) message: Option<Arc<Message>>,
+    pub(crate) message: Option<Arc<Message>>,
 }
 
 /// A packet id of a client.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Received {
+pub(crate) struct Received {
     /// Client id.
-    pub(super) client: String,
+    pub(crate) client: String,
     /// The packet id.
-    pub(super) packet_id: u16,
+    pub(crate) packet_id: u16,
 }
 
 /// A retained message.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Retained {
+pub(crate) struct Retained {
     /// The message.
-    pub(super) message: Arc<Message>,
+    pub(crate) message: Arc<Message>,
     /// Who published it, to ask again for the right.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) source: Option<Source>,
+    pub(crate) source: Option<Source>,
 }
 
 /// Who published a message.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Source {
+pub(crate) struct Source {
     /// Client id.
-    pub(super) client: String,
+    pub(crate) client: String,
     /// User name, if there was one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) user: Option<String>,
+    pub(crate) user: Option<String>,
     /// Which of the rules of its configuration held for it, counted from 0.
     #[serde(default, skip_serializing_if = "is_zero_rules")]
-    pub(super) rules: usize,
+    pub(crate) rules: usize,
 }
 
 /// An application message.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Message {
+pub(crate) struct Message {
     /// Topic name.
-    pub(super) topic: String,
+    pub(crate) topic: String,
     /// QoS that its publisher chose.
-    pub(super) qos: u8,
+    pub(crate) qos: u8,
     /// RETAIN flag of its publisher.
     #[serde(default, skip_serializing_if = "is_false")]
-    pub(super) retain: bool,
+    pub(crate) retain: bool,
     /// Payload.
-    pub(super) payload: Blob,
+    pub(crate) payload: Blob,
     /// When it ends, milliseconds since 1970.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) expires_at_ms: Option<u64>,
+    pub(crate) expires_at_ms: Option<u64>,
     /// What a 5.0 publisher said of it.
     #[serde(default, skip_serializing_if = "Said::is_empty")]
-    pub(super) properties: Said,
+    pub(crate) properties: Said,
 }
 
 /// Properties that are forwarded.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Said {
+pub(crate) struct Said {
     /// Payload Format Indicator: 0 or 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) payload_format: Option<u8>,
+    pub(crate) payload_format: Option<u8>,
     /// Content Type.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) content_type: Option<String>,
+    pub(crate) content_type: Option<String>,
     /// Response Topic.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) response_topic: Option<String>,
+    pub(crate) response_topic: Option<String>,
     /// Correlation Data.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) correlation_data: Option<Blob>,
+    pub(crate) correlation_data: Option<Blob>,
     /// User Properties, in their order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(super) user: Vec<(String, String)>,
+    pub(crate) user: Vec<(String, String)>,
 }
 
 /// Bytes; a text is written as one, so that people can read it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Form", into = "Form")]
-pub(super) struct Blob(pub(super) Vec<u8>);
+pub(crate) struct Blob(pub(crate) Vec<u8>);
 
 /// How bytes are written: `{"text": "..."}` or `{"base64": "..."}`.
 #[derive(Serialize, Deserialize)]
@@ -246,7 +246,7 @@ impl Record {
     ///
     /// # Errors
     /// None that a record could cause.
-    pub(super) fn to_line(&self) -> Result<String, serde_json::Error> {
+    pub(crate) fn to_line(&self) -> Result<String, serde_json::Error> {
         serde_json::to_string(self)
     }
 
@@ -254,7 +254,7 @@ impl Record {
     ///
     /// # Errors
     /// What is wrong, in one line.
-    pub(super) fn of_line(line: &str) -> Result<Self, String> {
+    pub(crate) fn of_line(line: &str) -> Result<Self, String> {
         serde_json::from_str(line).map_err(|error| error.to_string())
     }
 }
@@ -264,7 +264,7 @@ impl Subscription {
     ///
     /// # Errors
     /// A number that cannot be.
-    pub(super) fn options(&self) -> Result<SubscriptionOptions, String> {
+    pub(crate) fn options(&self) -> Result<SubscriptionOptions, String> {
         let retain_handling = match self.retain_handling {
             0 => RetainHandling::SendAtSubscribe,
             1 => RetainHandling::SendIfNew,
@@ -284,13 +284,13 @@ impl Subscription {
 ///
 /// # Errors
 /// There is none.
-pub(super) fn qos(number: u8) -> Result<QoS, String> {
+pub(crate) fn qos(number: u8) -> Result<QoS, String> {
     QoS::from_bits(number).ok_or_else(|| format!("qos {number}: 0, 1 or 2 is wanted"))
 }
 
 impl Said {
     /// Those of an encoded block without its length; what is not forwarded is left out. `None`: not all of it is properties.
-    pub(super) fn of_raw(raw: &[u8]) -> Option<Self> {
+    pub(crate) fn of_raw(raw: &[u8]) -> Option<Self> {
         let (mut said, mut read) = (Self::default(), Vec::new());
         for property in (Properties { raw }).iter() {
             property.encode(&mut read);
@@ -310,7 +310,7 @@ impl Said {
     ///
     /// # Errors
     /// A string that is longer than a packet has it, a format that cannot be.
-    pub(super) fn to_raw(&self) -> Result<Vec<u8>, String> {
+    pub(crate) fn to_raw(&self) -> Result<Vec<u8>, String> {
         let mut raw = Vec::new();
         let texts = [&self.content_type, &self.response_topic].into_iter().flatten();
         let pairs = self.user.iter().flat_map(|(name, value)| [name, value]);
