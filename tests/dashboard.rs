@@ -260,6 +260,11 @@ fn a_page_is_a_client_itself() {
 }
 
 #[test]
+fn packets_are_seen_as_they_pass() {
+    hostile().with_trouble().walk("trace", &[]);
+}
+
+#[test]
 fn a_broker_that_has_ended_is_missed() {
     let scene = Scene::open();
     scene.walk("silence", &[("process", &scene.broker.process.id().to_string())]);

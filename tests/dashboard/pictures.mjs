@@ -36,6 +36,7 @@ const client = await open('#clients/tablet-hall-2', { width: 1280, height: 800 }
 const clients = await open('#clients', { width: 1280, height: 800, colorScheme: 'dark' });
 const topic = await open(`#topics/${encodeURIComponent('plant/press-01/setpoint')}`, { width: 1280, height: 800 });
 const drops = await open('#refusals', { width: 1280, height: 700 });
+const trace = await open('#trace/client/press-01', { width: 1280, height: 560 });
 for (const page of [overview, phone]) await seen(page, '#slow', 'tablet-hall-2');
 await seen(client, '.because', 'Slow:');
 await seen(topic, '#audience', 'historian');
@@ -49,4 +50,5 @@ await seen(clients, '#client-pager', 'shown');
 await keep(clients, 'clients');
 await keep(topic, 'topic');
 await keep(drops, 'denials');
+await keep(trace, 'trace');
 await browser.close();
