@@ -136,7 +136,7 @@ pub(super) fn drops_of(shard: &ShardFigures) -> u64 {
     shard.figures.counters.dropped.iter().sum()
 }
 
-fn denials_of(shard: &ShardFigures) -> u64 {
+pub(super) fn denials_of(shard: &ShardFigures) -> u64 {
     shard.figures.counters.publishes_denied + shard.figures.counters.subscriptions_denied
 }
 

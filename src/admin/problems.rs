@@ -4,13 +4,15 @@
 
 use super::answer::ProblemLine;
 use super::api::Room;
-use super::overview::{Glance, busy_share, drops_of};
+use super::overview::{Glance, busy_share, denials_of, drops_of};
 use super::sampler::Span;
 use crate::runtime::store::State;
 use crate::runtime::{Phase, ShardFigures};
 
 /// Busier shards have no room for more.
 const BUSY_SHARE: f64 = 0.9;
+/// Denials that are more than a client with a wrong topic now and then.
+const DENIALS_PER_SEC: f64 = 5.0;
 /// Part of a bound, in percent, that is nearly all of it.
 const NEARLY_PERCENT: u64 = 80;
 
@@ -57,6 +59,14 @@ pub(super) fn of(room: &Room, glances: &Span<Glance>, now: &[ShardFigures]) -> V
             "warning",
             format!("{drops} messages were dropped in the last {secs:.1} seconds"),
             "/api/v1/drops says why, and what bounds it",
+        );
+    }
+    let denials = grown(denials_of);
+    if denials as f64 > DENIALS_PER_SEC * secs {
+        tell(
+            "warning",
+            format!("{denials} requests were denied for want of a right in the last {secs:.1} seconds"),
+            "/api/v1/denials names client, topic and rule; `ringmq why` explains the rule",
         );
     }
     let panics = now.iter().map(|shard| shard.figures.counters.panics).sum::<u64>();

@@ -57,6 +57,8 @@ async function parts(visit) {
   await visit.sees('#listeners', 'ws');
   await visit.sees('#config', 'acl_file');
   await visit.seesNoElements('all parts');
+  // Who is not there was asked for.
+  return { isExpected: (error) => error.includes('404') };
 }
 
 /** From the first look to the cause in three clicks: a slow consumer, a denied client, a hot topic. */
@@ -114,15 +116,17 @@ async function readOnly(visit) {
   visit.check('Delete is disabled', await visit.page.getByRole('button', { name: 'Delete…' }).isDisabled());
 }
 
-/** The token is asked for, kept for the tab, forgotten when told. */
-async function token(visit) {
+/** Who asks is asked: a token or a user, kept for the tab, forgotten when told. */
+async function entry(visit) {
   const { page } = await visit.open().then(() => visit);
-  await visit.sees('#token-dialog', 'The broker wants its token');
-  await visit.field('Token').fill('not-the-token-0123456789');
-  await page.getByRole('button', { name: 'Let me in' }).click();
-  await visit.sees('#token-told', 'The broker does not know this token');
+  const [user, secret] = [() => visit.field('User'), () => visit.field('Token or password')];
+  const letIn = () => page.getByRole('button', { name: 'Let me in' }).click();
+  await visit.sees('#entry-dialog', 'The broker wants to know who asks');
+  await secret().fill('not-the-token-0123456789');
+  await letIn();
+  await visit.sees('#entry-told', 'The broker does not know this token');
   visit.check('nothing is shown before', (await visit.reads('#facts')) === '', await visit.reads('#facts'));
-  await visit.field('Token').fill(visit.wanted.token);
+  await secret().fill(visit.wanted.token);
   await page.keyboard.press('Enter');
   await visit.sees('#facts', 'shards');
   await page.reload();
@@ -133,8 +137,17 @@ async function token(visit) {
     kept[0].includes(visit.wanted.token) && kept[1] === '{}' && kept[2] === '',
     kept,
   );
-  await page.getByRole('button', { name: 'Forget the token' }).click();
-  await visit.sees('#token-dialog', 'The broker wants its token');
+  await page.getByRole('button', { name: 'Log out' }).click();
+  await visit.sees('#entry-dialog', 'The broker wants to know who asks');
+  await user().fill('ann');
+  await secret().fill('wrong');
+  await letIn();
+  await visit.sees('#entry-told', 'the password is wrong');
+  await secret().fill(visit.wanted.password);
+  await letIn();
+  await visit.sees('#facts', 'shards');
+  await visit.sees('#slow', 'Nobody is slow');
+  await visit.sees('#talkers', 'Nobody sends anything now');
   return { isExpected: (error) => error.includes('401') };
 }
 
@@ -164,9 +177,6 @@ async function hostile(visit) {
   await visit.goTo('#refusals');
   await visit.sees('#denials', id);
   await visit.seesNoElements('denials');
-  await visit.goTo(`#trace/topic/${encodeURIComponent('#')}`);
-  await visit.sees('#packets', 'window.hostile=2');
-  await visit.seesNoElements('trace');
   const policy = (await (await visit.context.request.get(visit.address)).headers())['content-security-policy'] ?? '';
   const isStrict =
     policy.includes("script-src 'self'") && policy.includes("require-trusted-types-for 'script'") && !policy.includes('unsafe');
@@ -238,7 +248,7 @@ async function narrow(visit) {
   }
 }
 
-/** A client of MQTT 5.0 in the page, and its packets seen by a trace. */
+/** A client of MQTT 5.0 in the page. */
 async function tryout(visit) {
   const { page } = await visit.open('#tryout').then(() => visit);
   await page.waitForFunction(() => document.getElementById('join-url').value.startsWith('ws://'));
@@ -272,18 +282,26 @@ async function tryout(visit) {
   await page.locator('#publish-topic').fill('no/+/topic');
   await page.getByRole('button', { name: 'Publish' }).click();
   await visit.sees('#join-answer', /Not connected: the broker says 0x/);
+  visit.foreign = visit.foreign.filter((one) => !one.startsWith(url));
+}
 
-  await visit.goTo('#trace/topic/flood%2F%23');
-  await visit.sees('#packets .packet', 'flood/hot');
+/** Packets as they come and go: by topic, by client, with payloads; what clients wrote is text there, too. */
+async function trace(visit) {
+  const { page } = await visit.open('#clients/hot-publisher').then(() => visit);
+  await page.getByRole('link', { name: 'Trace its packets' }).click();
+  await visit.sees('#packets .packet.in', 'flood/hot');
   await visit.sees('#trace-told', 'Tracing');
   await page.getByRole('button', { name: 'Stop' }).click();
   await visit.sees('#trace-told', 'Stopped');
-  await visit.field('Packets of').selectOption('client');
-  await visit.field('Which').fill('hot-publisher');
   await visit.field('payloads, too').check();
   await page.getByRole('button', { name: 'Start' }).click();
   await visit.sees('#packets .packet pre', 'x');
-  visit.foreign = visit.foreign.filter((one) => !one.startsWith(url));
+  await visit.goTo(`#trace/topic/${encodeURIComponent('#')}`);
+  await visit.sees('#packets', 'window.hostile=2');
+  await visit.seesNoElements('trace');
+  await visit.goTo('#overview');
+  await visit.goTo('#trace');
+  await visit.sees('#trace-told', 'Stopped');
 }
 
 /** A broker that ends is missed at once, and what it said last stays. */
@@ -298,4 +316,4 @@ async function silence(visit) {
   return { isExpected: (error) => error.includes('ERR_') };
 }
 
-export const WALKS = { parts, incident, kick, readOnly, token, hostile, keyboard, narrow, tryout, silence };
+export const WALKS = { parts, incident, kick, readOnly, entry, hostile, keyboard, narrow, tryout, trace, silence };

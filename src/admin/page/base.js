@@ -146,7 +146,8 @@ function fromBase64(text) {
 
 // ---- Questions to the API ----
 
-const TOKEN_KEY = 'ringmq-token';
+/** Holds what goes into the header Authorization. */
+const ENTRY_KEY = 'ringmq-entry';
 const ANSWER_MS_MAX = 8000;
 /** Questions at once: the room has few places, and others want some. */
 const ASKED_MAX = 3;
@@ -178,17 +179,19 @@ function queryOf(values) {
   return text && `?${text}`;
 }
 
-/** Called when the API wants a token; main sets it. */
-const onTokenWanted = { call: () => {} };
+/** Called when the API wants to know who asks; main sets it. */
+const onEntryWanted = { call: () => {} };
 
 /** The response to a question that was let in; a `NoAnswer` is thrown else. */
 async function ask(path, { method = 'GET', query = {}, body, signal } = {}) {
-  const token = sessionStorage.getItem(TOKEN_KEY);
-  const headers = token ? { Authorization: `Bearer ${token}` } : {};
+  const entry = sessionStorage.getItem(ENTRY_KEY);
+  const headers = entry ? { Authorization: entry } : {};
   if (body !== undefined) headers['Content-Type'] = 'application/json';
   let response;
   try {
-    const wanted = { method, headers, body: body === undefined ? undefined : JSON.stringify(body), cache: 'no-store', signal };
+    // The browser does not ask for a password by itself: this page does.
+    const wanted = { method, headers, credentials: 'omit', cache: 'no-store', signal };
+    if (body !== undefined) wanted.body = JSON.stringify(body);
     response = await fetch(`api/v1/${path}${queryOf(query)}`, wanted);
   } catch (error) {
     throw new NoAnswer(0, error.name === 'AbortError' ? 'stopped' : 'the broker does not answer');
@@ -200,7 +203,7 @@ async function ask(path, { method = 'GET', query = {}, body, signal } = {}) {
   } catch {
     // Not one of the API's own words.
   }
-  if (response.status === 401) onTokenWanted.call(token);
+  if (response.status === 401) onEntryWanted.call(entry);
   throw new NoAnswer(response.status, detail || `HTTP status ${response.status}`);
 }
 
@@ -227,7 +230,7 @@ function part(name) {
 /** Calls `load` every so often while it is started and somebody sees the page. */
 class Poll {
   static all = new Set();
-  /** Until the first answer came, one question is enough to hear that a token is wanted, or that nobody is there. */
+  /** Until the first answer came, one question is enough to hear that nobody is let in without a word, or that nobody is there. */
   static isAnswered = false;
 
   constructor(everyMs, load) {
@@ -248,8 +251,8 @@ class Poll {
   /** At once, if it is started; then again after its time. */
   async now() {
     clearTimeout(this.timer);
-    // Nor while the token is asked for: each question would be refused, and counted.
-    const isHeld = document.hidden || $('token-dialog').open || !(Poll.isAnswered || this.isFirst);
+    // Nor while that word is asked for: each question would be refused, and counted.
+    const isHeld = document.hidden || $('entry-dialog').open || !(Poll.isAnswered || this.isFirst);
     if (!this.isOn || isHeld || this.isLoading) return;
     this.isLoading = true;
     try {

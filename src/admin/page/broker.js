@@ -44,6 +44,7 @@ const brokerPart = {
 
   draw() {
     listenerTable.update(broker.overview?.listeners ?? []);
+    setText($('durability'), shown(broker.overview?.durability ?? ''));
     $('reload').disabled = !mayChange();
     if (broker.overview && !mayChange()) setText($('reload-told'), CHANGES_ARE_OFF);
   },

@@ -2,8 +2,9 @@
 // without asking.
 
 const CLIENTS_SHOWN = 50;
-const QUEUE_SHOWN = 50;
+const QUEUE_SHOWN = 30;
 const DETAIL_MS = 2000;
+const CLIENTS_MS = 5000;
 const TYPING_MS = 300;
 
 function stateText(client) {
@@ -24,26 +25,33 @@ const clientTable = new Table($('client-table'), {
       tip: stateText,
       tone: (client) => (client.connected ? 'good' : 'dim'),
     },
-    { label: 'Address', text: (client) => shown(client.address), isName: true },
+    { label: 'Address', text: (client) => shown(client.address), isName: true, isMinor: true },
     { label: 'MQTT', text: (client) => shown(client.protocol), isNumber: true, isMinor: true },
     { label: 'Shard', text: (client) => `${client.shard}`, isNumber: true, isMinor: true },
-    { label: 'Subscriptions', text: (client) => count(client.subscriptions), isNumber: true },
+    { label: 'Subscriptions', text: (client) => count(client.subscriptions), isNumber: true, isMinor: true },
     { label: 'Queued', text: (client) => count(client.queued_messages), isNumber: true },
-    { label: 'In flight', text: (client) => count(client.inflight_messages), isNumber: true },
+    { label: 'In flight', text: (client) => count(client.inflight_messages), isNumber: true, isMinor: true },
     { label: 'Sends', text: (client) => byteRate(client.bytes_received_per_sec), isNumber: true },
-    { label: 'Pressure', text: (client) => client.pressure ?? UNKNOWN, tone: pressureTone, tip: (client) => shown(client.slow_because) },
+    {
+      label: 'Pressure',
+      text: (client) => client.pressure ?? UNKNOWN,
+      tone: (client) => pressureTone(client) || 'dim',
+      tip: (client) => shown(client.slow_because),
+    },
   ],
 });
 
-const clientPager = new Pager($('client-pager'), clientTable, (cursor) => {
+/** The broker knows rates of clients while somebody asks who talks the most. */
+const keepRates = () => clientsBy('talkers', 1).catch(() => {});
+
+const clientPager = new Pager($('client-pager'), clientTable, async (cursor) => {
   const order = $('client-order').value;
-  const query = {
-    filter: $('client-filter').value,
-    connected: $('client-connected').value,
-    order: order === 'none' ? '' : order,
-    limit: CLIENTS_SHOWN,
-    cursor,
-  };
+  const isOrdered = order !== 'none';
+  // An order is of all clients, and has one page.
+  for (const name of ['client-filter', 'client-connected']) $(name).disabled = isOrdered;
+  keepRates();
+  if (isOrdered) return api('clients', { query: { order, limit: CLIENTS_SHOWN } });
+  const query = { filter: $('client-filter').value, connected: $('client-connected').value, limit: CLIENTS_SHOWN, cursor };
   return api('clients', { query });
 });
 
@@ -96,7 +104,6 @@ class ClientDetail {
       'Pressure',
       'Session expiry',
       'Will',
-      'Last disconnect',
     ]);
     const [subscriptions, queue] = [el('div'), el('div')];
     this.body = el(
@@ -155,6 +162,7 @@ class ClientDetail {
 
   async load() {
     try {
+      keepRates();
       const [client, queue] = await Promise.all([
         api(`clients/${part(this.id)}`),
         api(`clients/${part(this.id)}/queue`, { query: { limit: QUEUE_SHOWN } }),
@@ -206,7 +214,6 @@ class ClientDetail {
             ? 'never'
             : span(client.session_expiry_secs),
       Will: willText(client.will),
-      'Last disconnect': shown(client.last_disconnect),
     });
     this.subscriptions.update(client.subscription_list ?? []);
     this.queue.update(queue.map((one, at) => ({ ...one, at })));
@@ -250,7 +257,10 @@ function optionsOf(one) {
 
 const clientsPart = {
   detail: null,
-  polls: [new Poll(DETAIL_MS, async () => clientsPart.detail?.load())],
+  polls: [
+    new Poll(DETAIL_MS, async () => clientsPart.detail?.load()),
+    new Poll(CLIENTS_MS, async () => (clientsPart.detail ? null : clientPager.show())),
+  ],
 
   show([id]) {
     setHidden($('client-list'), id !== undefined);
@@ -258,7 +268,6 @@ const clientsPart = {
     if (id === undefined) {
       this.detail = null;
       $('client-detail').replaceChildren();
-      clientPager.begin();
     } else if (this.detail?.id !== id) {
       this.detail = new ClientDetail(id);
       $('client-detail').replaceChildren(this.detail.node);

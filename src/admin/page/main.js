@@ -1,4 +1,4 @@
-// main: the state of the broker, the problems on top, the tabs, the token. Must not: draw figures.
+// main: the state of the broker, the problems on top, the tabs, who asks. Must not: draw figures.
 
 const STATE_MS = 1000;
 
@@ -18,11 +18,11 @@ const state = { answeredAt: null, askedAt: Date.now(), error: null, shown: null,
 
 const SEVERITIES = { critical: 'Critical', warning: 'Warning' };
 
-/** The problems to show, the worst first: those of the broker, and that it does not answer. */
+/** The problems to show, the worst first: those of the broker, slow clients, and that it does not answer. */
 function problemsNow() {
-  const told = (broker.overview?.problems ?? []).filter((problem) => problem.severity === 'critical');
-  const others = (broker.overview?.problems ?? []).filter((problem) => problem.severity !== 'critical');
-  const all = [...told, ...others];
+  const told = broker.overview?.problems ?? [];
+  const isCritical = (problem) => problem.severity === 'critical';
+  const all = [...told.filter(isCritical), ...told.filter((problem) => !isCritical(problem)), ...slowProblems()];
   if (state.error === null || state.error.status === 401) return all;
   const since = (Date.now() - (state.answeredAt ?? state.askedAt)) / 1000;
   const isSilent = state.error.status === 0;
@@ -32,29 +32,41 @@ function problemsNow() {
   return [{ severity: 'critical', text, remedy, since }, ...all];
 }
 
+/** Where only numbers have changed, the rows stay, and with them the focus. */
 function drawProblems(problems) {
   const host = $('problems');
-  const key = JSON.stringify(problems.map(({ severity, text, remedy }) => [severity, text, remedy]));
+  const key = JSON.stringify(problems.map(({ severity, text, href }) => [severity, text.replace(/[\d.\u202f]+/g, '0'), href ?? '']));
   if (host.dataset.key !== key) {
     host.dataset.key = key;
     host.replaceChildren(
-      ...problems.map(({ severity, text, remedy }) =>
+      ...problems.map(({ severity, href }) =>
         el(
           'div',
           { class: `problem ${severity}` },
           el('b', {}, SEVERITIES[severity] ?? severity),
-          el('span', { class: 'what' }, shown(text)),
-          remedy ? el('span', { class: 'remedy' }, shown(remedy)) : null,
+          el(href ? 'a' : 'span', { class: 'what', href }),
+          el('span', { class: 'remedy' }),
         ),
       ),
     );
   }
+  problems.forEach(({ text, remedy }, at) => {
+    const [, what, then] = host.children[at].children;
+    setText(what, sentence(shown(text)));
+    setText(then, remedy ? sentence(shown(remedy)) : '');
+  });
+}
+
+/** The API's words stand alone here. */
+function sentence(text) {
+  const begun = /^[a-z]+ /.test(text) ? text[0].toUpperCase() + text.slice(1) : text;
+  return /[.!?]$/.test(begun) ? begun : `${begun}.`;
 }
 
 function stateNow(problems) {
   const isSilent = state.error !== null && state.error.status === 0;
   if (isSilent) return ['critical', `No answer for ${span((Date.now() - (state.answeredAt ?? state.askedAt)) / 1000)}`];
-  if (state.error?.status === 401) return ['warning', 'The token is wanted'];
+  if (state.error?.status === 401) return ['warning', 'Who asks?'];
   if (state.error) return ['critical', 'The broker refuses to say'];
   if (!broker.overview) return ['', 'Asking the broker…'];
   if (!broker.overview.ready) return ['warning', shown(broker.overview.phase)];
@@ -73,7 +85,7 @@ function drawState() {
   const title = `${tone === 'critical' ? '✖ ' : tone === 'warning' ? '▲ ' : ''}ringmq: ${text}`;
   if (document.title !== title) document.title = title;
   $('content').classList.toggle('stale', state.error !== null && state.error.status !== 401);
-  setHidden($('forget'), sessionStorage.getItem(TOKEN_KEY) === null);
+  setHidden($('leave'), sessionStorage.getItem(ENTRY_KEY) === null);
 }
 
 const MORE_LISTENERS = 2;
@@ -86,7 +98,8 @@ function drawFacts(overview) {
     `up ${span(overview.uptime_secs)}`,
     many(overview.shards, 'shard'),
     `${listeners.join(', ')}${rest > 0 ? ` and ${rest} more` : ''}`,
-    overview.durability,
+    // All of it stands with the configuration.
+    overview.durability.replace(/ \(.*/s, ''),
   ];
   const host = $('facts');
   while (host.children.length < facts.length) host.append(el('span'));
@@ -116,6 +129,7 @@ overviewPoll.isFirst = true;
 /** What the parts show when the broker has answered for the first time. */
 function begin() {
   Poll.isAnswered = true;
+  slowPoll.start();
   go();
 }
 
@@ -181,37 +195,45 @@ $('skip').addEventListener('click', (event) => {
 });
 addEventListener('hashchange', goIfElsewhere);
 
-// ---- The token ----
+// ---- Who asks ----
 
-function askForToken(tried) {
-  const dialog = $('token-dialog');
-  if (dialog.open || sessionStorage.getItem(TOKEN_KEY) !== tried) return;
-  sessionStorage.removeItem(TOKEN_KEY);
-  setText($('token-told'), tried === null ? '' : 'The broker does not know this token.');
-  $('token').value = '';
+function askForEntry(tried) {
+  const dialog = $('entry-dialog');
+  if (dialog.open || sessionStorage.getItem(ENTRY_KEY) !== tried) return;
+  sessionStorage.removeItem(ENTRY_KEY);
+  const isUser = tried?.startsWith('Basic ');
+  setText($('entry-told'), tried === null ? '' : `The broker does not know this ${isUser ? 'user, or the password is wrong' : 'token'}.`);
+  $('entry-secret').value = '';
   dialog.showModal();
+  $('entry-secret').focus();
 }
 
-onTokenWanted.call = askForToken;
+onEntryWanted.call = askForEntry;
 
-$('token-form').addEventListener('submit', (event) => {
+/** The header of a user with a password, or of a token. */
+function entryOf(user, secret) {
+  if (user === '') return `Bearer ${secret.trim()}`;
+  return `Basic ${btoa(String.fromCharCode(...utf8.encode(`${user}:${secret}`)))}`;
+}
+
+$('entry-form').addEventListener('submit', (event) => {
   event.preventDefault();
+  const entry = entryOf($('entry-user').value, $('entry-secret').value);
   // A header takes visible letters only; others are in no token.
-  const token = $('token').value.trim();
-  if (!/^[\x21-\x7e]+$/.test(token)) {
-    setText($('token-told'), 'A token has no blanks and plain letters only.');
+  if (!/^\w+ [\x21-\x7e]+$/.test(entry)) {
+    setText($('entry-told'), 'A token has no blanks and plain letters only.');
     return;
   }
-  sessionStorage.setItem(TOKEN_KEY, token);
-  $('token-dialog').close();
+  sessionStorage.setItem(ENTRY_KEY, entry);
+  $('entry-dialog').close();
   state.error = null;
   drawState();
   askAgain();
 });
-// Without a token there is nothing to see.
-$('token-dialog').addEventListener('cancel', (event) => event.preventDefault());
-$('forget').addEventListener('click', () => {
-  sessionStorage.removeItem(TOKEN_KEY);
+// Without it there is nothing to see.
+$('entry-dialog').addEventListener('cancel', (event) => event.preventDefault());
+$('leave').addEventListener('click', () => {
+  sessionStorage.removeItem(ENTRY_KEY);
   location.reload();
 });
 

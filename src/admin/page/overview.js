@@ -5,7 +5,9 @@ const LISTS_MS = 4000;
 const LIST_ROWS = 8;
 /** Of lists with a sentence in each row. */
 const SENTENCES = 6;
-const SENTENCES_PLACE = 10;
+/** From so many waiting messages on, a connected client is told of on top. */
+const SLOW_QUEUED_MIN = 1000;
+const SLOW_TOLD_MAX = 3;
 
 const charts = {};
 
@@ -75,7 +77,7 @@ function drawOverview(overview, at) {
   charts.latency.tell([
     [isSilent ? 'nothing sent lately' : '', 'p50', 'p90', 'p99', 'max'],
     ['local', ...quantiles(latency.local)],
-    ['cross-shard', ...quantiles(latency.cross_shard)],
+    ['cross', ...quantiles(latency.cross_shard)],
   ]);
   charts.refused.tell([
     ['', 'since the start'],
@@ -145,7 +147,7 @@ const slowTable = new Table($('slow'), {
   label: 'Slow consumers',
   key: (client) => client.client_id,
   empty: 'Nobody is slow: every connected client takes what it is sent.',
-  rows: SENTENCES_PLACE,
+  rows: LIST_ROWS,
   columns: [
     { label: 'Client', text: (client) => shown(client.client_id), href: (client) => clientLink(client.client_id), isName: true },
     { label: 'Queued', text: (client) => brief(client.queued_messages), isNumber: true },
@@ -191,7 +193,7 @@ const dropTable = new Table($('drops'), {
   label: 'Dropped, denied, cut short',
   key: (reason) => reason.name,
   empty: nothingRefused,
-  rows: SENTENCES_PLACE,
+  rows: LIST_ROWS,
   columns: reasonColumns,
 });
 
@@ -223,7 +225,35 @@ async function fillFrom(table, load) {
   }
 }
 
-const clientsBy = (order, limit) => api('clients', { query: { order, connected: order === 'talkers' ? 'true' : '', limit } });
+const clientsBy = async (order, limit) => (await api('clients', { query: { order, limit } })).items;
+
+/** The broker's own topics tell nothing of its clients. */
+const hotTopics = async (limit) =>
+  (await api('topics', { query: { limit } })).items.filter((topic) => topic.messages_per_sec > 0 && !topic.topic.startsWith('$SYS/'));
+
+const slow = { clients: [] };
+
+/** Goes on beside every part: who is slow is told on top of all of them. */
+const slowPoll = new Poll(LISTS_MS, () =>
+  fillFrom(slowTable, async () => {
+    slow.clients = (await clientsBy('slowest', SENTENCES)).filter((client) => client.slow_because || client.queued_messages > 0);
+    return slow.clients;
+  }),
+);
+
+/** Connected clients that do not keep up, as problems. */
+function slowProblems() {
+  const isTold = (client) => client.connected && (client.pressure !== 'none' || client.queued_messages >= SLOW_QUEUED_MIN);
+  return slow.clients
+    .filter(isTold)
+    .slice(0, SLOW_TOLD_MAX)
+    .map((client) => ({
+      severity: 'warning',
+      text: `${client.client_id} does not keep up: ${many(client.queued_messages, 'message')} wait for it`,
+      remedy: client.slow_because ?? '',
+      href: clientLink(client.client_id),
+    }));
+}
 
 const overviewPart = {
   polls: [
@@ -235,13 +265,8 @@ const overviewPart = {
     ),
     new Poll(LISTS_MS, () =>
       Promise.all([
-        fillFrom(slowTable, async () =>
-          (await clientsBy('slowest', SENTENCES)).items.filter((client) => client.slow_because || client.queued_messages > 0),
-        ),
-        fillFrom(talkerTable, async () =>
-          (await clientsBy('talkers', LIST_ROWS)).items.filter((client) => client.bytes_received_per_sec > 0),
-        ),
-        fillFrom(hotTable, async () => (await api('topics', { query: { limit: LIST_ROWS } })).items),
+        fillFrom(talkerTable, async () => (await clientsBy('talkers', LIST_ROWS)).filter((client) => client.bytes_received_per_sec > 0)),
+        fillFrom(hotTable, () => hotTopics(LIST_ROWS)),
       ]),
     ),
   ],

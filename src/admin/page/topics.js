@@ -196,7 +196,7 @@ const topicsPart = {
   topic: null,
   polls: [
     new Poll(TOPICS_MS, async () => topicsPart.topic?.load()),
-    new Poll(TOPICS_MS, () => fillFrom(hottestTable, async () => (await api('topics', { query: { limit: HOTTEST_SHOWN } })).items)),
+    new Poll(TOPICS_MS, () => fillFrom(hottestTable, () => hotTopics(HOTTEST_SHOWN))),
   ],
 
   show([name]) {
