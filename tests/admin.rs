@@ -278,7 +278,7 @@ fn what_is_no_question_is_a_problem_with_its_remedy() {
 #[test]
 fn slow_requests_end_at_their_bound_and_the_broker_serves_on() {
     let folder = Folder::new();
-    let broker = start(&folder, "", &["--set", "admin_request_ms_max=50"]);
+    let broker = start(&folder, "admin_allow_changes true\n", &["--set", "admin_request_ms_max=50"]);
     let mut client = broker.connect("beside");
     let mut slow = dial(&broker);
     slow.write_all(b"GET /healthz HTTP/1.1\r\nHost: loc").unwrap();
@@ -287,6 +287,10 @@ fn slow_requests_end_at_their_bound_and_the_broker_serves_on() {
     let mut nonsense = dial(&broker);
     let _ = nonsense.write_all(&[0x16, 3, 1, 0, 0xff, 0, 0xff]);
     rest(&mut nonsense);
+    let head =
+        "POST /api/v1/publish HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 9";
+    let (status, text) = request(&broker, head);
+    assert!(status == 503 && text.contains("admin_request_ms_max"), "a body that does not come: {text}");
     client.expect_alive();
 }
 

@@ -219,11 +219,11 @@ fn changes_of(store: &Store) -> u64 {
     store.tally().changes.load(Ordering::Relaxed)
 }
 
-/// Lets everybody else go first on the processors.
+/// Leaves the processors to the shards, but for a tenth where they are busy all the time: it is to end some time.
 fn be_patient() {
-    const LAST: i32 = 19;
+    const PATIENT: i32 = 10;
     // SAFETY: no pointers; on Linux 0 is the calling thread alone. If it is refused, nothing is lost.
     unsafe {
-        libc::setpriority(libc::PRIO_PROCESS, 0, LAST);
+        libc::setpriority(libc::PRIO_PROCESS, 0, PATIENT);
     }
 }

@@ -21,7 +21,7 @@ use super::changing::Change;
 use super::clock::{Clock, millis_of};
 use super::keeping::{Keeping, RESTORE_PAUSE_MILLIS};
 use super::looking::Look;
-use super::measure::{Measure, sent_at_once};
+use super::measure::{IS_METERED, Measure, sent_at_once};
 use super::mesh::Mesh;
 use super::news::News;
 use super::operation::Operation;
@@ -295,8 +295,8 @@ impl Driver {
         }
         // Before the sends, so that the other shards begin while this one is in the kernel.
         self.mesh.push(&mut self.outbox.mesh, self.measure.began());
-        if self.flush_egress() {
-            self.measure.end(|| self.clock.nanos(), self.shard.counters());
+        if self.flush_egress() && IS_METERED {
+            self.measure.end(self.clock.nanos(), self.shard.counters());
         }
         if self.tracing.is_on() {
             let turn_nanos = || self.clock.nanos() - self.measure.began();

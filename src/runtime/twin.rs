@@ -317,3 +317,96 @@ fn with_ending(file: &Path, ending: &str) -> PathBuf {
 fn folder_of(file: &Path) -> &Path {
     file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::store::{Engine, Terms};
+    use crate::store::{Changes, Space};
+
+    /// A folder with a store, and the file that is to be beside it.
+    struct Place(PathBuf, Engine);
+
+    impl Place {
+        fn new(name: &str) -> Self {
+            let folder = std::env::temp_dir().join(format!("ringmq-twin-{name}-{}", std::process::id()));
+            let _ = fs::remove_dir_all(&folder);
+            fs::create_dir(&folder).unwrap();
+            let (engine, _) = Engine::open(&folder.join("m.ringmq"), Terms { free_bytes_min: 0 }).unwrap();
+            Self(folder, engine)
+        }
+
+        fn twin(&self) -> Twin {
+            Twin::new(&self.0.join("m.db"), &self.0.join("m.ringmq"), 0)
+        }
+
+        fn write(&self) -> io::Result<Result<Written, Standing>> {
+            self.twin().write(&self.1.snapshot().unwrap(), &|| false)
+        }
+
+        fn names(&self) -> Vec<String> {
+            let name = |entry: io::Result<fs::DirEntry>| entry.unwrap().file_name().into_string().unwrap();
+            let mut names: Vec<_> = fs::read_dir(&self.0).unwrap().map(name).collect();
+            names.sort();
+            names
+        }
+    }
+
+    impl Drop for Place {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    const THEIRS: &[u8] = b"\x00\xB5\x00mosquitto db and more";
+
+    #[test]
+    fn a_file_is_ours_by_what_is_in_it() {
+        let place = Place::new("ours");
+        let (twin, file) = (place.twin(), place.0.join("m.db"));
+        assert!(place.write().unwrap().is_ok());
+        assert_eq!(twin.standing().unwrap(), Standing::Ours);
+        let bytes = fs::read(&file).unwrap();
+        fs::remove_file(&file).unwrap();
+        assert_eq!(twin.standing().unwrap(), Standing::Ours, "nothing is there");
+        fs::write(&file, &bytes).unwrap();
+        assert_eq!(twin.standing().unwrap(), Standing::Ours, "it was copied away and back");
+        let mut other = bytes;
+        *other.last_mut().unwrap() ^= 1;
+        fs::write(&file, &other).unwrap();
+        assert_eq!(twin.standing().unwrap(), Standing::Changed);
+        assert_eq!(place.write().unwrap().unwrap_err(), Standing::Changed);
+        assert_eq!(fs::read(&file).unwrap(), other);
+    }
+
+    /// A process may end after it has said what it is about to put in place, and before it has.
+    #[test]
+    fn what_is_there_and_what_is_to_come_are_both_known() {
+        let place = Place::new("both");
+        let (twin, file, next) = (place.twin(), place.0.join("m.db"), place.0.join("next"));
+        fs::write(&file, THEIRS).unwrap();
+        fs::write(&next, [THEIRS, b"!"].concat()).unwrap();
+        let both = [(Author::Theirs, looks_of(&file).unwrap()), (Author::Ours, looks_of(&next).unwrap())];
+        twin.remember(&both).unwrap();
+        assert_eq!(twin.standing().unwrap(), Standing::Theirs);
+        fs::rename(&next, &file).unwrap();
+        assert_eq!(twin.standing().unwrap(), Standing::Ours);
+    }
+
+    /// The file as it was is better than half of a new one.
+    #[test]
+    fn a_file_that_is_given_up_stays_as_it_was() {
+        let mut place = Place::new("given-up");
+        let mut changes = Changes::default();
+        changes.put(Space::Retained, b"r", b"r");
+        place.1.commit(&changes, true).unwrap();
+        fs::write(place.0.join("m.db"), THEIRS).unwrap();
+        place.twin().write(&place.1.snapshot().unwrap(), &|| true).unwrap_err();
+        assert_eq!(place.names(), ["m.db", "m.ringmq"]);
+        assert_eq!(fs::read(place.0.join("m.db")).unwrap(), THEIRS);
+        let written = place.write().unwrap().unwrap();
+        assert_eq!(written.kept, Some(place.0.join("m.db.mosquitto")));
+        assert_eq!(place.names(), ["m.db", "m.db.mosquitto", "m.ringmq"]);
+        assert_eq!(fs::read(place.0.join("m.db.mosquitto")).unwrap(), THEIRS);
+    }
+}

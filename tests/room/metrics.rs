@@ -149,5 +149,5 @@ fn the_alert_rules_are_of_these_metrics() {
 fn words_with<'a>(text: &'a str, begin: &'a str) -> impl Iterator<Item = &'a str> {
     // With colons they are the rules' own.
     let words = text.split(|letter: char| !letter.is_ascii_alphanumeric() && !"_:".contains(letter));
-    words.filter(move |word| word.starts_with(begin))
+    words.map(|word| word.trim_end_matches(':')).filter(move |word| word.starts_with(begin))
 }
