@@ -106,6 +106,30 @@ fn a_failed_reload_is_a_problem_until_one_succeeds() {
     assert_eq!(get(&broker, "/api/v1/overview").json()["problems"], json!([]));
 }
 
+/// A denial now and then is the client's; many are the operator's.
+#[test]
+fn many_denials_are_a_problem_with_a_remedy() {
+    let folder = Folder::new();
+    let acl = folder.write("acl", "topic readwrite #\ntopic deny secret\n");
+    let broker = start(&folder, &format!("acl_file {acl}\n"));
+    let mut client = broker.join(&lasting(V311, "c", 0));
+    let mut deny = |times| {
+        for packet_id in 1..=times {
+            client.send(qos1(packet_id, "secret", "x"));
+            client.hear();
+        }
+    };
+    deny(1);
+    assert_eq!(get(&broker, "/api/v1/overview").json()["problems"], json!([]));
+    let now = until(&broker, "/api/v1/overview", |now| {
+        deny(100);
+        now["problems"] != json!([])
+    });
+    let problem = &now["problems"][0];
+    assert!(problem["text"].as_str().unwrap().contains("denied") && problem["severity"] == "warning", "{problem}");
+    assert!(problem["remedy"].as_str().unwrap().contains("/api/v1/denials"), "{problem}");
+}
+
 #[test]
 fn the_configuration_in_force_is_shown_without_its_secrets() {
     let folder = Folder::new();

@@ -5,8 +5,9 @@ const LISTS_MS = 4000;
 const LIST_ROWS = 8;
 /** Of lists with a sentence in each row. */
 const SENTENCES = 6;
-/** From so many waiting messages on, a connected client is told of on top. */
+/** From so much on that waits for it, a connected client is told of on top. */
 const SLOW_QUEUED_MIN = 1000;
+const SLOW_BACKLOG_BYTES_MIN = 1 << 20;
 const SLOW_TOLD_MAX = 3;
 
 const charts = {};
@@ -151,7 +152,7 @@ const slowTable = new Table($('slow'), {
   columns: [
     { label: 'Client', text: (client) => shown(client.client_id), href: (client) => clientLink(client.client_id), isName: true },
     { label: 'Queued', text: (client) => brief(client.queued_messages), isNumber: true },
-    { label: 'Owed', text: (client) => bytes(client.held_bytes ?? client.backlog_bytes), isNumber: true },
+    { label: 'Owed', text: (client) => bytes(client.held_bytes + client.backlog_bytes), isNumber: true },
     {
       label: 'Because',
       text: (client) => shown(client.slow_because),
@@ -205,7 +206,7 @@ function bitten(reasons) {
 const topicColumns = [
   { label: 'Topic', text: (topic) => shown(topic.topic), href: (topic) => topicLink(topic.topic), isName: true },
   { label: 'Messages', text: (topic) => rate(topic.messages_per_sec), isNumber: true },
-  { label: 'Receivers', text: (topic) => count(topic.receivers), isNumber: true },
+  { label: 'Counted', text: (topic) => brief(topic.messages), isNumber: true },
 ];
 
 const hotTable = new Table($('hot'), {
@@ -243,13 +244,16 @@ const slowPoll = new Poll(LISTS_MS, () =>
 
 /** Connected clients that do not keep up, as problems. */
 function slowProblems() {
-  const isTold = (client) => client.connected && (client.pressure !== 'none' || client.queued_messages >= SLOW_QUEUED_MIN);
+  const waitsMuch = (client) => client.queued_messages >= SLOW_QUEUED_MIN || client.backlog_bytes >= SLOW_BACKLOG_BYTES_MIN;
+  const isTold = (client) => client.connected && (client.pressure !== 'none' || waitsMuch(client));
+  const waiting = ({ queued_messages: queued, backlog_bytes: backlog }) =>
+    queued > 0 ? `${many(queued, 'message')} wait for it` : `${bytes(backlog)} wait for its socket`;
   return slow.clients
     .filter(isTold)
     .slice(0, SLOW_TOLD_MAX)
     .map((client) => ({
       severity: 'warning',
-      text: `${client.client_id} does not keep up: ${many(client.queued_messages, 'message')} wait for it`,
+      text: `${client.client_id} does not keep up: ${waiting(client)}`,
       remedy: client.slow_because ?? '',
       href: clientLink(client.client_id),
     }));

@@ -21,7 +21,12 @@ const denialTable = new Table($('denials'), {
   key: (denial) => denial.key,
   empty: () => `Nobody was denied anything since the start${upFor()}.`,
   columns: [
-    { label: 'Last at', text: (denial) => clock(denial.at_unix_ms), tip: (denial) => new Date(denial.at_unix_ms).toISOString(), isNumber: true },
+    {
+      label: 'Last at',
+      text: (denial) => clock(denial.at_unix_ms),
+      tip: (denial) => new Date(denial.at_unix_ms).toISOString(),
+      isNumber: true,
+    },
     { label: 'Client', text: (denial) => shown(denial.client_id), href: (denial) => clientLink(denial.client_id), isName: true },
     { label: 'User', text: (denial) => shown(denial.user), isName: true },
     { label: 'Address', text: (denial) => shown(denial.address), isName: true, isMinor: true },

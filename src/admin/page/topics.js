@@ -9,11 +9,7 @@ const hottestTable = new Table($('hottest'), {
   label: 'Hottest topics',
   key: (topic) => topic.topic,
   empty: 'Nothing was published in the last seconds.',
-  columns: [
-    ...topicColumns.slice(0, 2),
-    { label: 'Counted', text: (topic) => count(topic.messages), isNumber: true, isMinor: true },
-    topicColumns[2],
-  ],
+  columns: topicColumns,
 });
 
 const retainedTable = new Table($('retained'), {
