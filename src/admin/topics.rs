@@ -19,8 +19,8 @@ use crate::topic::{SubscriptionFilter, TopicFilter, TopicLimits, TopicName};
 /// Clients of an audience whose filters are looked up: each is a question of its own.
 const FILTERS_OF_CLIENTS_MAX: usize = 50;
 
-/// What was published by topic: messages, and who gets it.
-pub(super) type Published = HashMap<Box<str>, (u64, usize)>;
+/// Messages published by topic.
+pub(super) type Published = HashMap<Box<str>, u64>;
 
 /// The hottest topics.
 pub(super) async fn list(
@@ -31,15 +31,10 @@ pub(super) async fn list(
     let span = room.samples.topics.recent(|| published(room.clone())).await.ok_or_else(Problem::gone)?;
     // Who was not among the first then had no more than the last of them.
     let is_cut = span.before().len() >= LIMIT_MAX as usize;
-    let least = span.before().values().map(|(messages, _)| *messages).min().filter(|_| is_cut).unwrap_or(0);
-    let rates = span.after().iter().map(|(topic, (messages, receivers))| {
-        let before = span.before().get(topic).map_or(least, |(messages, _)| *messages);
-        TopicRate {
-            topic: topic.to_string(),
-            messages: *messages,
-            messages_per_sec: span.per_sec(before, *messages),
-            receivers: *receivers as u64,
-        }
+    let least = span.before().values().copied().min().filter(|_| is_cut).unwrap_or(0);
+    let rates = span.after().iter().map(|(topic, messages)| {
+        let before = span.before().get(topic).copied().unwrap_or(least);
+        TopicRate { topic: topic.to_string(), messages: *messages, messages_per_sec: span.per_sec(before, *messages) }
     });
     let mut items: Vec<_> = rates.collect();
     items.sort_by(|a, b| {
@@ -56,9 +51,7 @@ async fn published(room: Room) -> Option<Published> {
     for shard in room.shards() {
         let look = |look: &mut Look<'_>| look.shard().0.hottest_topics(LIMIT_MAX as usize);
         for topic in room.window.ask(shard, look).await? {
-            let entry = published.entry(topic.topic).or_default();
-            entry.0 += topic.published;
-            entry.1 = entry.1.max(topic.receivers);
+            *published.entry(topic.topic).or_default() += topic.published;
         }
     }
     Some(published)

@@ -152,8 +152,6 @@ pub struct HotTopic {
     pub topic: Box<str>,
     /// Messages published on this shard, as far as remembered.
     pub published: u64,
-    /// Clients, shared subscriptions and other shards that get it.
-    pub receivers: usize,
 }
 
 /// A piece of the list of retained messages.
@@ -263,7 +261,7 @@ impl Shard {
     /// Topics with the most messages published here, most first; so many at most.
     pub fn hottest_topics(&self, most: usize) -> Vec<HotTopic> {
         let hottest = self.subscribers.hottest(most.min(LOOK_LISTED_MAX)).into_iter();
-        hottest.map(|(topic, published, receivers)| HotTopic { topic, published, receivers }).collect()
+        hottest.map(|(topic, published)| HotTopic { topic, published }).collect()
     }
 
     /// What is retained for a filter, in pieces.

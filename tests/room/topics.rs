@@ -24,7 +24,7 @@ fn the_hottest_topics_come_first() {
         let items = topics["items"].as_array().unwrap();
         if items.len() == 2 && items.iter().all(|item| item["messages_per_sec"].as_f64().unwrap() > 0.0) {
             assert_eq!(each(items, "topic"), ["hot", "warm"]);
-            assert!(topics["seconds"].as_f64().unwrap() > 0.0 && items[0]["receivers"].as_u64().unwrap() >= 1);
+            assert!(topics["seconds"].as_f64().unwrap() > 0.0);
             break;
         }
     }

@@ -23,8 +23,6 @@ pub struct TopicRate {
     pub messages: u64,
     /// Messages published in a second.
     pub messages_per_sec: f64,
-    /// Clients, shared subscriptions and other shards that get it, of the shard with the most.
-    pub receivers: u64,
 }
 
 /// Who gets what is published to a topic now.

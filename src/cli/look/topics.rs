@@ -72,13 +72,12 @@ pub(super) fn list(broker: &Broker, topics: &Topics) -> Result<(), Failure> {
 
 /// Topics, a row each.
 pub(super) fn topics_table(topics: &[TopicRate]) -> Table {
-    let mut table = Table::new(&["TOPIC", ">MESSAGES/S", ">MESSAGES", ">RECEIVERS"]);
+    let mut table = Table::new(&["TOPIC", ">MESSAGES/S", ">MESSAGES"]);
     for topic in topics {
         table.push([
             Cell::foreign(&topic.topic),
             Cell::of(rate(topic.messages_per_sec)),
             Cell::of(count(topic.messages)),
-            Cell::of(count(topic.receivers)),
         ]);
     }
     table
