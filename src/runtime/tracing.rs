@@ -1,7 +1,8 @@
 //! Tracing: from what taps show to whoever watches.
 //!
 //! Duty: know the watchers of a shard, bring each what its tap shows, and end the tap when the watcher has gone. Must not: wait for a
-//! watcher: what does not fit into its channel, or is too much to be kept for it, is counted. Neighbours: `shard::Tap` shows, `looking` begins, `driver` brings.
+//! watcher: what does not fit into its channel, or is too much to be kept for it, is counted. Neighbours: `shard::Tap`
+//! shows, `looking` begins, `driver` brings.
 
 use std::sync::Arc;
 

@@ -1,6 +1,6 @@
 //! Trace: packets of a client, or messages to topics, shown as they pass, as server-sent events.
 //!
-//! Duty: set the tap on the shards that know, hand on what they show in words, end with the reader or at the limit, and hold the bound on how
+//! Duty: set the tap on the shards that know, hand on what they show in words, end with the reader or at the limit, hold the bound on how
 //! many watch at once. Must not: hold a shard up: what a reader does not take is counted. Neighbours: `words` has the text of a packet;
 //! `runtime` carries what is shown; `stream` ends a connection that is not read.
 

@@ -104,7 +104,7 @@ impl Broker {
         admin::ask(self.asking(), method, &format!("/api/v1/{path}"), body.as_deref())
     }
 
-    /// Asks for a list, piece by piece, until there is no more or so many are there. `question`: what stands behind the question mark, for so
+    /// Asks for a list, piece by piece, until there is no more or so many are there. `question`: what stands behind the `?`, for so
     /// many items from a cursor on.
     pub(super) fn list<T: DeserializeOwned, Q: Serialize>(
         &self,
