@@ -242,7 +242,7 @@ pub(super) async fn one(
         delay_secs: will.delay_secs,
     });
     let subscription_list = subscriptions.into_iter().map(line_of).collect();
-    let detail = ClientDetail { client, subscription_list, will, queue_bytes, last_disconnect: None };
+    let detail = ClientDetail { client, subscription_list, will, queue_bytes };
     Ok(json_of(StatusCode::OK, &detail))
 }
 

@@ -70,8 +70,6 @@ pub struct ClientDetail {
     pub will: Option<Will>,
     /// Bytes of the messages that wait for it.
     pub queue_bytes: u64,
-    /// Why its last connection ended; not known yet.
-    pub last_disconnect: Option<String>,
 }
 
 /// A subscription.
