@@ -210,7 +210,13 @@ impl Shard {
             let Some(place) = done else { break };
             match answer {
                 None => forget(session.kept.as_deref(), place, &mut outbox.records.changes),
-                Some(_) if place.is_stored() => self.note_received(source, place, outbox),
+                Some(_) if place.is_stored() => {
+                    // What is sent from then on waits for the store: not what has room already.
+                    if std::mem::take(&mut has_room) {
+                        self.pump(now, session_id, outbox);
+                    }
+                    self.note_received(source, place, outbox);
+                }
                 Some(_) => {}
             }
             match answer {

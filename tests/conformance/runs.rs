@@ -9,6 +9,7 @@ use proptest::prelude::*;
 use super::packets::V5;
 use super::peer::decode;
 use super::script::{Cut, Heard, Moment, Way, play, scripts};
+use ringmq::shard::Sizes;
 use ringmq::wire::{Ack, AckKind, Packet};
 
 /// As it is meant to be.
@@ -60,7 +61,9 @@ fn is_same_but_for_places(one: &Moment, other: &Moment) -> bool {
                 && (heard.client, heard.is_open) == (of_other.client, of_other.is_open)
                 && apart(heard) == apart(of_other)
     };
-    (&one.counters, &one.sizes, one.heard.len()) == (&other.counters, &other.sizes, other.heard.len())
+    // Who waited for a queue and was answered because another has taken the message is struck off when the queue has room.
+    let sizes = |moment: &Moment| Sizes { acks_withheld: 0, ..moment.sizes };
+    (&one.counters, sizes(one), one.heard.len()) == (&other.counters, sizes(other), other.heard.len())
         && one.heard.iter().zip(&other.heard).all(is_same)
 }
 
