@@ -55,9 +55,9 @@ impl Default for Durations {
 #[inline]
 fn bucket_of(nanos: u64) -> usize {
     let units = nanos >> UNIT_BITS;
-    let shift = (u64::BITS - (units >> SPLIT_BITS).leading_zeros()).saturating_sub(1);
-    let is_split = u64::from(units >> SPLIT_BITS != 0);
-    let bucket = ((u64::from(shift) + is_split) << SPLIT_BITS) + (units >> shift) - (is_split << SPLIT_BITS);
+    // 0 for the first two rows, which are of single units.
+    let shift = (units | ((2 << SPLIT_BITS) - 1)).ilog2() - SPLIT_BITS;
+    let bucket = (u64::from(shift) << SPLIT_BITS) + (units >> shift);
     (bucket as usize).min(BUCKETS - 1)
 }
 
