@@ -142,7 +142,7 @@ pub(super) fn sent_at_once(counters: &Counters) -> [u64; 3] {
 }
 
 fn less(more: [u64; 3], less: [u64; 3]) -> [u64; 3] {
-    array::from_fn(|qos| more[qos] - less[qos])
+    array::from_fn(|qos| more[qos].saturating_sub(less[qos]))
 }
 
 #[cfg(test)]

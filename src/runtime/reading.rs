@@ -262,10 +262,10 @@ fn take_unpaused(
             }
             carry.front()
         };
-        let before = shard.counters().publishes_received;
+        let before = shard.counters().publishes_received.sum();
         let taken = shard.receive(now, id, received, outbox);
         if IS_METERED {
-            let messages = shard.counters().publishes_received.sum() - before.sum();
+            let messages = shard.counters().publishes_received.sum() - before;
             traffic.messages_received = traffic.messages_received.wrapping_add(messages as u32);
         }
         *is_settled |= taken.consumed > 0;

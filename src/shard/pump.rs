@@ -6,7 +6,7 @@
 use super::carrier::{Manner, Sending, outgoing};
 use super::deliver::takes_plain;
 use super::keep::{forget, note_released};
-use super::{DropReason, Outbox, Shard};
+use super::{Counters, DropReason, Outbox, Shard};
 use crate::id::{ConnectionId, Millis, SessionId};
 use crate::message::Message;
 use crate::session::{Place, Pressure, Queued, Sent, Stage, Subscription, SubscriptionIds};
@@ -71,8 +71,13 @@ impl Shard {
             } else {
                 return;
             };
-            self.counters.delivered_late.add(manner.qos, 1);
+            let qos = manner.qos;
+            let delivered = |counters: &Counters| counters.delivered.each()[qos as usize];
+            let before = delivered(&self.counters);
             self.send_owned(now, connection, session_id, message, manner, outbox);
+            // Nothing, where it has expired meanwhile or is too large.
+            let late = delivered(&self.counters) - before;
+            self.counters.delivered_late.add(qos, late);
         }
     }
 

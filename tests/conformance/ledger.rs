@@ -97,6 +97,7 @@ fn what_ends_or_is_too_large_is_counted_when_its_turn_comes() {
         let bob = broker.rejoin(Connect { maximum_packet_size: Some(50), ..lasting(V5, "bob", 100) });
         bob.expect(qos1(3, "a", "y"));
         assert_eq!(ledger(broker), (3, 1, 0, vec![("dropped_expired", 1), ("dropped_too_large", 1)]));
+        assert_eq!(broker.count(|counters| counters.delivered_late.sum()), 1, "what was not delivered was not late");
         ann.ignore_rest();
     });
 }
