@@ -17,6 +17,7 @@ mod packets;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::time::{Duration, Instant};
 
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value::Value};
@@ -35,13 +36,28 @@ struct Collector(TcpListener);
 impl Collector {
     fn open() -> (Self, String) {
         let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        socket.set_nonblocking(true).unwrap();
         let url = format!("http://{}", socket.local_addr().unwrap());
         (Self(socket), url)
     }
 
+    fn accept(&self) -> TcpStream {
+        let until = Instant::now() + TIMEOUT;
+        loop {
+            match self.0.accept() {
+                Ok((stream, _)) => {
+                    stream.set_nonblocking(false).unwrap();
+                    return stream;
+                }
+                Err(error) => assert!(Instant::now() < until, "no spans were brought: {error}"),
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
     /// The next request: its first line, and what it carries.
     fn take(&self) -> (String, ExportTraceServiceRequest) {
-        let (stream, _) = self.0.accept().unwrap();
+        let stream = self.accept();
         stream.set_read_timeout(Some(TIMEOUT)).unwrap();
         let mut reader = BufReader::new(&stream);
         let mut head = Vec::new();

@@ -1,11 +1,12 @@
 //! Export: spans of messages that their publishers trace, for a collector of OpenTelemetry (OTLP over HTTP).
 //!
-//! Duty: make a span of each sampled message, as a child of its publisher's, and bring them in batches; count what could not be brought
-//! and say so, not often. Must not: sample by itself, or hold a shard up: what does not fit into its channel is lost and counted.
+//! Duty: make a span of each sampled message, from the first that a client can send after the broker has said that it listens, as a
+//! child of its publisher's, and bring them in batches; count what could not be brought and say so, not often. Must not: sample by
+//! itself, or hold a shard up: what does not fit into its channel is lost and counted.
 //! Neighbours: `shard::Tap::Sampled` shows the messages, `metrics` the counts.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use std::{fs, thread};
@@ -37,8 +38,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const ANSWER_BYTES_MAX: u64 = 65_536;
 /// It is told so seldom that spans are lost.
 const TOLD_EVERY: Duration = Duration::from_secs(60);
-/// How often it is looked whether there are shards.
-const SHARDS_AWAITED: Duration = Duration::from_millis(50);
+/// So long the start waits until every shard samples; they answer in their next turn.
+const SAMPLED_WITHIN: Duration = Duration::from_secs(1);
 /// Where collectors take spans (OTLP specification, "OTLP/HTTP Request").
 const TRACES_PATH: &str = "/v1/traces";
 
@@ -61,41 +62,52 @@ impl Spans {
     }
 }
 
-/// A running export. Dropped, it brings what it has and ends; the shards have ended before.
+/// A running export. Dropped, it brings what it has and ends; the shards have ended before, or it was never told to begin.
 #[derive(Debug)]
 pub(super) struct Export {
     pub(super) spans: Arc<Spans>,
-    stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
+/// Has the shards sample; dropped unused, the export ends.
+pub(super) struct Begin(oneshot::Sender<mpsc::Sender<()>>);
+
+impl Begin {
+    /// Every shard answers by now: waits until it samples.
+    pub(super) fn begin(self) {
+        let (done, is_done) = mpsc::channel();
+        // If the thread has ended, or a shard, then so does the waiting.
+        let _ = self.0.send(done);
+        let _ = is_done.recv_timeout(SAMPLED_WITHIN);
+    }
+}
+
 impl Export {
-    /// Brings spans to the collector at an address such as `http://127.0.0.1:4318` from now on.
+    /// Brings spans to the collector at an address such as `http://127.0.0.1:4318` once it is told to begin.
     ///
     /// # Errors
     /// The address is none, or there are no certificates for https.
-    pub(super) fn start(endpoint: &str, window: Window) -> Result<Self, Failure> {
+    pub(super) fn start(endpoint: &str, window: Window) -> Result<(Self, Begin), Failure> {
         let exporter = exporter(endpoint).map_err(|why| Failure::config(format!("otlp_endpoint {endpoint}: {why}")))?;
         let spans = Arc::new(Spans::default());
-        let (stop, stopped) = oneshot::channel();
+        let (begin, begun) = oneshot::channel();
         let counts = Arc::clone(&spans);
         let thread = start_beside("export", move || {
             // It is needed for its waiting only: nothing here reads a socket of it.
             match tokio::runtime::Builder::new_current_thread().build() {
                 Ok(executor) => {
                     let bringer = Bringer { exporter, window, spans: counts, executor, told: None };
-                    bringer.run(stopped);
+                    bringer.run(begun);
                 }
                 Err(error) => window.warn(format!("No spans are exported: {error}")),
             }
         })?;
-        Ok(Self { spans, stop: Some(stop), thread: Some(thread) })
+        Ok((Self { spans, thread: Some(thread) }, Begin(begin)))
     }
 }
 
 impl Drop for Export {
     fn drop(&mut self) {
-        drop(self.stop.take());
         let _ = self.thread.take().map(JoinHandle::join);
     }
 }
@@ -149,19 +161,15 @@ struct Bringer {
 }
 
 impl Bringer {
-    fn run(mut self, mut stopped: oneshot::Receiver<()>) {
-        while self.window.shards() == 0 {
-            if stopped.try_recv() != Err(oneshot::error::TryRecvError::Empty) {
-                return;
-            }
-            thread::sleep(SHARDS_AWAITED);
-        }
+    fn run(mut self, begun: oneshot::Receiver<mpsc::Sender<()>>) {
+        // The broker has not started, otherwise.
+        let Ok(sampling) = begun.blocking_recv() else { return };
         let (sender, mut sights) = channel(SPANS_WAITING_MAX);
         for shard in (0..self.window.shards() as u16).map(ShardId) {
             let sender = sender.clone();
             self.executor.block_on(self.window.ask(shard, move |look| look.watch(Tap::Sampled, sender)));
         }
-        drop(sender);
+        drop((sender, sampling));
         while let Some(batch) = gather(&mut sights) {
             let is_full = batch.len() == SPANS_PER_REQUEST_MAX;
             self.bring(batch);

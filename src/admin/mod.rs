@@ -69,21 +69,25 @@ impl Admin {
     /// # Errors
     /// An address that was named cannot be had.
     pub fn open(wanted: &config::Admin, window: Window) -> Result<Rooms, Failure> {
-        let export =
+        let started =
             wanted.otlp_endpoint.as_deref().map(|endpoint| Export::start(endpoint, window.clone())).transpose()?;
+        let (export, begin) = started.unzip();
+        let begin = begin.map(|begin| Box::new(|| begin.begin()) as Box<dyn FnOnce()>);
         let told_of_export = wanted.otlp_endpoint.as_deref().map(|endpoint| format!("spans to {endpoint}"));
         let told = |admin: Option<String>| {
             let told: Vec<_> = admin.into_iter().chain(told_of_export).collect();
             (!told.is_empty()).then(|| told.join("; "))
         };
-        let without =
-            |told, export: Option<Export>| Rooms { told, open: export.map(|export| Box::new(export) as Box<dyn Any>) };
+        let without = |told, export: Option<Export>, begin| {
+            let open = export.map(|export| Box::new(export) as Box<dyn Any>);
+            Rooms { told, begin, open }
+        };
         let opened = match &wanted.address {
-            AdminAddress::Nowhere => return Ok(without(told(None), export)),
+            AdminAddress::Nowhere => return Ok(without(told(None), export, begin)),
             AdminAddress::At(address) => open_door(address)?,
             AdminAddress::Usual => match open_usual() {
                 Ok(opened) => opened,
-                Err(why) => return Ok(without(told(Some(format!("no admin ({why})"))), export)),
+                Err(why) => return Ok(without(told(Some(format!("no admin ({why})"))), export, begin)),
             },
         };
         let (door, file, mut place) = opened;
@@ -94,7 +98,7 @@ impl Admin {
         let spans = export.as_ref().map(|export| Arc::clone(&export.spans));
         let thread = start_beside("admin", move || server::serve(door, window, spans, stopped))?;
         let room = Self { stop: Some(stop), thread: Some(thread), _file: file, _export: export };
-        Ok(Rooms { told: told(Some(format!("admin on {place}"))), open: Some(Box::new(room)) })
+        Ok(Rooms { told: told(Some(format!("admin on {place}"))), begin, open: Some(Box::new(room)) })
     }
 }
 

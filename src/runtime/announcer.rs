@@ -1,7 +1,7 @@
 //! Announcer: `$SYS` at its interval.
 //!
 //! Duty: ask the shards for their figures, wait for all answers, have shard 0 publish what has changed, retained. Must not:
-//! block the main thread, whose waits it only shortens. Neighbours: `start` calls it; `sys` knows names and texts; `board` carries.
+//! block the main thread, whose waits it only shortens. Neighbours: `serving` calls it; `sys` knows names and texts; `board` carries.
 
 use std::fs;
 use std::sync::Arc;

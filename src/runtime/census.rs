@@ -1,6 +1,6 @@
 //! Census: how much each shard has, for the log, when the operator asks.
 //!
-//! Duty: ask the shards, wait for all answers, a line for each. Must not: block the main thread. Neighbours: `start` calls it at
+//! Duty: ask the shards, wait for all answers, a line for each. Must not: block the main thread. Neighbours: `serving` calls it at
 //! SIGUSR2; `board` carries.
 
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! Copying: when the file of Mosquitto's beside a store is written, on a thread of its own.
 //!
 //! Duty: write it when somebody asks, when it is time, and at the end; say what was done, and once why it is not. Must not: hold up a shard
-//! or the thread of the store. Neighbours: `twin` writes the file; `start` asks and ends it; `reloading` changes how often.
+//! or the thread of the store. Neighbours: `twin` writes the file; `serving` asks and ends it; `reloading` changes how often.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -127,8 +127,8 @@ pub(super) struct Driver {
     pub(super) report: Report,
     /// The moment of this turn.
     pub(super) now: Millis,
-    /// Number of this turn; wraps.
-    pub(super) turn_number: u32,
+    /// Turns so far, this one included.
+    pub(super) turns: u64,
     /// Connections that wait for room in the mesh, longest first.
     pub(super) awaiting_mesh: VecDeque<ConnectionId>,
     /// Connections whose egress is low again.
@@ -200,7 +200,7 @@ impl Driver {
             bounds: parts.bounds,
             report: parts.report,
             now: parts.clock.now(),
-            turn_number: 0,
+            turns: 0,
             awaiting_mesh: VecDeque::new(),
             drained: Vec::new(),
             hungry: Vec::new(),
@@ -277,7 +277,7 @@ impl Driver {
         let nanos = self.clock.nanos();
         self.now = millis_of(nanos);
         self.measure.begin(nanos);
-        self.turn_number = self.turn_number.wrapping_add(1);
+        self.turns += 1;
         self.open_waiting();
         let had_completions = self.complete_operations();
         self.step_handshakes();
@@ -443,7 +443,7 @@ impl Driver {
             bytes_sent: self.bytes_sent,
             accepted: self.accepted,
             tally: self.report.tally,
-            turns: self.measure.turns,
+            turns: self.turns,
             batches_received: self.mesh.taken,
             batches_sent: self.mesh.sent,
             batches_waiting: self.mesh.waiting(),

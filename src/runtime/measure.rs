@@ -81,8 +81,6 @@ pub struct Latency {
 #[derive(Debug, Default)]
 pub(super) struct Measure {
     pub(super) latency: Latency,
-    /// Turns so far.
-    pub(super) turns: u64,
     /// When this turn began, nanoseconds.
     began: u64,
     /// What was sent at once before this turn.
@@ -94,7 +92,6 @@ pub(super) struct Measure {
 impl Measure {
     /// A turn begins.
     pub(super) fn begin(&mut self, nanos: u64) {
-        self.turns += 1;
         self.began = nanos;
     }
 
@@ -142,7 +139,7 @@ pub(super) fn sent_at_once(counters: &Counters) -> [u64; 3] {
 }
 
 fn less(more: [u64; 3], less: [u64; 3]) -> [u64; 3] {
-    array::from_fn(|qos| more[qos].saturating_sub(less[qos]))
+    array::from_fn(|qos| more[qos] - less[qos])
 }
 
 #[cfg(test)]

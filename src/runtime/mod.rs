@@ -3,8 +3,8 @@
 //! One thread per shard, pinned to a cpu, with a glommio executor whose one task is the driver. The driver sleeps in a ring
 //! of its own, which has all the shard's sockets and the event by which others wake it (measured: docs, io-path).
 //!
-//! - `start`: from its configuration to a running broker and back. `probe`, `memory`, `listener`, `inherited`, `placement`,
-//!   `signal`, `panic_policy`, `failure`: what can be wrong before and meanwhile.
+//! - `start`: from its configuration to a running broker; `serving`: its main thread from then on to the end. `probe`, `memory`,
+//!   `listener`, `inherited`, `placement`, `signal`, `panic_policy`, `failure`: what can be wrong before and meanwhile.
 //! - `driver`: the loop, `spin` when to sleep. `accepting`, `reading`, `writing`, `closing`, `isolating`: its rooms. `slots`,
 //!   `connection`, `carry`, `address_rates`: its memory.
 //! - `ring`, `buffers`, `operation`: io_uring. `mesh`, `flag`, `eventfd`: other shards.
@@ -68,6 +68,7 @@ mod reading;
 mod reloading;
 mod report;
 mod ring;
+mod serving;
 mod signal;
 mod slots;
 mod spin;

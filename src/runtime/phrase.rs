@@ -176,10 +176,7 @@ fn describe(event: &Event, peer: Option<Peer>, shard: ShardId) -> String {
                 Cause::ClientDisconnected => format!("Client {id} [{peer}] disconnected from shard {shard}"),
                 Cause::ConnectionLost => format!("Client {id} [{peer}] closed its connection to shard {shard}"),
                 Cause::Broker(reason, what) => {
-                    format!(
-                        "Client {id} [{peer}] disconnected by shard {shard}: {reason} (0x{:02X}): {what}",
-                        *reason as u8
-                    )
+                    format!("Client {id} [{peer}] disconnected by shard {shard}: {reason}: {what}")
                 }
             }
         }
@@ -293,6 +290,12 @@ mod tests {
             Event::Subscribed { connection: CONNECTION, client_id: "one".into(), filter, qos: QoS::AtLeastOnce };
         assert_eq!(text(&subscribed), "one 1 x/y");
         assert_eq!(in_form(LogForm::Plain, &subscribed).text, "Client one [[::1]:4660] subscribed to x/y at QoS 1");
+    }
+
+    #[test]
+    fn whom_the_broker_has_disconnected_is_told_with_one_reason() {
+        let text = in_form(LogForm::Plain, &ended_by(ReasonCode::ReceiveMaximumExceeded)).text;
+        assert_eq!(text, "Client one [[::1]:4660] disconnected by shard 1: Receive Maximum exceeded (0x93): why");
     }
 
     #[test]

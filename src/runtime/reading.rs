@@ -23,7 +23,7 @@ impl Driver {
             debug_assert!(false, "a slot is kept until its last completion");
             return received;
         };
-        if may_wait && connection.must_wait(self.turn_number, received, self.bounds.turn_bytes_per_connection_max) {
+        if may_wait && connection.must_wait(self.turns as u32, received, self.bounds.turn_bytes_per_connection_max) {
             connection.put_off += 1;
             self.put_off.push_back(completion);
             return 0;
@@ -36,7 +36,7 @@ impl Driver {
             self.ring.cancel(Operation::Receive(id));
         }
         if received > 0 {
-            connection.feed(self.turn_number, received);
+            connection.feed(self.turns as u32, received);
             self.bytes_received += received as u64;
         }
         let is_wrapped = connection.transport().is_some();
@@ -179,7 +179,7 @@ impl Driver {
 
     /// Notes that a connection may need a receive operation at the end of the turn.
     pub(super) fn want_bytes(&mut self, id: ConnectionId) {
-        let turn_number = self.turn_number;
+        let turn_number = self.turns as u32;
         let Some(connection) = self.slots.get(id) else { return };
         if connection.receiving != Receiving::Idle || connection.is_rearmed || !connection.wants_bytes() {
             return;

@@ -1,7 +1,7 @@
 //! Reloading: from a new configuration to a broker that does what it says, all of it or nothing.
 //!
 //! Duty: make everything that can fail, then tell shards and log; say what needs a new start. Must not: wait, or read the
-//! configuration. Neighbours: `changing` has the listeners, `policy_files` the rules, `journal` the log; `start` calls.
+//! configuration. Neighbours: `changing` has the listeners, `policy_files` the rules, `journal` the log; `serving` calls.
 
 use std::path::Path;
 use std::sync::Arc;

@@ -1,6 +1,6 @@
 //! Signal: what the operator says by signals.
 //!
-//! Duty: turn signals into calls on a thread of their own. Must not: act. Neighbours: `start` acts.
+//! Duty: turn signals into calls on a thread of their own. Must not: act. Neighbours: `serving` acts.
 
 use std::io;
 use std::thread;

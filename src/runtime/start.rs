@@ -1,19 +1,16 @@
 //! Start: from its configuration to a running broker, and its ordered stop.
 //!
-//! Duty: check the system, bind, start one pinned executor per shard, announce the broker when every shard is ready, stop all
-//! when told to or when one has failed. Must not: touch a connection. Neighbours: `main` calls it; `driver` runs in each
-//! executor.
+//! Duty: check the system, bind, start one pinned executor per shard, announce the broker when every shard is ready. Must not: touch a
+//! connection, or wait for signals. Neighbours: `main` calls it; `driver` runs in each executor; `serving` is what comes then.
 
 use std::any::Any;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::thread;
-use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, select, unbounded};
+use crossbeam_channel::{Sender, unbounded};
 use glommio::{GlommioError, LocalExecutor, LocalExecutorBuilder, Placement};
-use sd_notify::NotifyState;
 
 use super::accepting::Entrance;
 use super::adopting;
@@ -22,7 +19,7 @@ use super::board::Board;
 use super::census::Census;
 use super::changing::{self, Change, Changing};
 use super::clock::Clock;
-use super::copying::{Copier, CopyDesk};
+use super::copying::Copier;
 use super::denials::Denials;
 use super::driver::{Bounds, Driver, Parts};
 use super::durability;
@@ -41,12 +38,13 @@ use super::probe;
 use super::process::{self, PidFile, Starter};
 use super::reloading::Reloading;
 use super::report::{Report, Tone};
-use super::signal::{self, Signal};
+use super::serving::{Again, Broker, Notice};
+use super::signal;
 use super::store::WriterEnd;
 use super::verifier::{self, RoomAsker};
 use super::watch::{Watch, Watched};
 use super::watchdog::Watchdog;
-use super::window::{Errand, LogWish, Phase, Shards, Shown, Window};
+use super::window::{Errand, Shards, Shown, Window};
 use crate::auth::Policy;
 use crate::auth::scram::{self, Secret};
 use crate::config::{Config, LogType, Store};
@@ -57,9 +55,6 @@ use crate::shard::ShardConfig;
 /// Memory of each executor for files, bytes: the least it takes. It counts as locked.
 const EXECUTOR_BYTES: usize = 64 << 10;
 
-/// How long a stop may take in all; each driver bounds its own part below this.
-const STOP_SECS: u64 = 8;
-
 /// Makes the configuration again.
 pub type Reload<'a> = dyn FnMut() -> Result<Config, Failure> + 'a;
 
@@ -67,30 +62,14 @@ pub type Reload<'a> = dyn FnMut() -> Result<Config, Failure> + 'a;
 pub type Open<'a> = dyn FnMut(&Config, Window) -> Result<Rooms, Failure> + 'a;
 
 /// What was opened beside the shards.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Rooms {
     /// Where, for the line that the broker says at its start.
     pub told: Option<String>,
+    /// Called when every shard answers, before the broker says that it listens.
+    pub begin: Option<Box<dyn FnOnce()>>,
     /// Closed by being dropped: after the shards, before the log.
     pub open: Option<Box<dyn Any>>,
-}
-
-/// What reaches the main thread.
-enum Notice {
-    Ready,
-    Ended(ShardId, Result<(), Failure>),
-    Signal(Signal),
-    FilesChanged,
-    Errand(Errand),
-}
-
-/// What is to be read again, or done.
-#[derive(Clone)]
-enum Again {
-    Configuration,
-    /// Those that it names.
-    Files,
-    Log(LogWish),
 }
 
 /// Serves until told to stop. `reload`: what the broker is to be told when it is told to read its configuration again. `open`: is called
@@ -156,23 +135,24 @@ fn prepare(
     let shown = window.shown();
     window.show(Shown { limits: config.limits.clone(), config: Arc::new(config.clone()), ..(*shown).clone() });
     let line = format!("{}; {told}", announcement(&config, &listeners, rooms.told));
-    let result = serve((&config, policy, bench, watched), (reload, starter), line, listeners, (journal, window));
+    tell_missing(&listeners, &journal);
+    let ready = (line, rooms.begin);
+    let result = serve((&config, policy, bench, watched), (reload, starter), ready, listeners, (journal, window));
     drop(rooms.open);
     journal_end.close();
     result
 }
 
-/// `line`: what is to be told once it serves.
+/// `line`: what is to be told once it serves. `begin`: what is to be done before.
 fn serve(
     (config, policy, bench, watched): (&Config, Arc<Policy>, Bench, Watched),
     (reload, starter): (&mut Reload<'_>, &mut Option<Starter>),
-    line: String,
+    (line, begin): (String, Option<Box<dyn FnOnce()>>),
     listeners: Listeners,
     (journal, window): (Journal, Window),
 ) -> Result<(), Failure> {
     let (notify, notices) = unbounded();
     hear_signals(notify.clone())?;
-    tell_missing(&listeners, &journal);
     let is_stopping = Arc::new(AtomicBool::new(false));
     let board = Arc::new(Board::new(config.cpus.len()));
     let Listeners { bound, by_shard, .. } = listeners;
@@ -193,7 +173,6 @@ fn serve(
     journal.publish_on(Arc::clone(&board), caller.clone());
     let announcer = (config.sys_interval_secs > 0)
         .then(|| Announcer::new(Arc::clone(&board), caller.clone(), config.sys_interval_secs));
-    let watchdog = Watchdog::wanted(Arc::clone(&board), caller.clone());
     // Dropped last: with it go the files of Unix sockets.
     let watch = start_watch(watched, &journal, &notify);
     let mut reloading = Reloading {
@@ -211,18 +190,20 @@ fn serve(
         shards: config.cpus.len(),
         notices,
         is_stopping,
+        watchdog: Watchdog::wanted(Arc::clone(&board), caller.clone()),
         census: Census::new(board, caller.clone()),
         caller,
         journal,
         announcer,
-        watchdog,
         missed: None,
         store: config.store.clone(),
         copies: copier.as_ref().map(|copier| copier.desk.clone()),
         window,
     };
     if broker.await_ready()? {
-        broker.tell_ready(line, config, starter.take());
+        begin.into_iter().for_each(|begin| begin());
+        broker.tell_ready(line, starter.take());
+        tell_faults(config, &broker.journal);
         broker.await_end(&mut |what| match what {
             Again::Configuration => reloading.apply(reload()?),
             Again::Files => reloading.read_files(),
@@ -408,191 +389,6 @@ fn make_executor(cpu: usize) -> Result<LocalExecutor, Failure> {
     }
 }
 
-/// A started broker, as the main thread sees it.
-struct Broker {
-    shards: usize,
-    notices: Receiver<Notice>,
-    is_stopping: Arc<AtomicBool>,
-    caller: Caller,
-    journal: Journal,
-    announcer: Option<Announcer>,
-    watchdog: Option<Watchdog>,
-    census: Census,
-    /// What was to be read again before every shard served.
-    missed: Option<Again>,
-    store: Option<Store>,
-    copies: Option<CopyDesk>,
-    window: Window,
-}
-
-impl Broker {
-    /// Waits until every shard listens; false if the broker was told to stop before.
-    fn await_ready(&mut self) -> Result<bool, Failure> {
-        let mut ready = 0;
-        while ready < self.shards {
-            match self.notices.recv() {
-                Ok(Notice::Ready) => ready += 1,
-                Ok(Notice::Signal(Signal::Stop(_))) => return Ok(false),
-                Ok(Notice::Signal(Signal::Reload)) => self.missed = Some(Again::Configuration),
-                Ok(Notice::FilesChanged) => self.missed = self.missed.take().or(Some(Again::Files)),
-                // Whoever has sent the errand hears that there is no answer.
-                Ok(Notice::Signal(_) | Notice::Errand(_)) => {}
-                Ok(Notice::Ended(id, result)) => return Err(ended_early(id, result)),
-                Err(_) => return Err(Failure::internal("nobody reports to the main thread")),
-            }
-        }
-        Ok(true)
-    }
-
-    /// Serves until a signal; then waits for every shard to stop. The failure of one shard ends all at once.
-    fn await_end(&mut self, reload: &mut dyn FnMut(Again) -> Result<String, Failure>) -> Result<(), Failure> {
-        if let Some(what) = self.missed.take() {
-            drop(self.read_again(what, reload));
-        }
-        let mut running = self.shards;
-        let mut stop_by = None;
-        while running > 0 {
-            let notice = match stop_by.or_else(|| self.duty_at()) {
-                Some(by) => self.notices.recv_deadline(by),
-                None => self.notices.recv().map_err(RecvTimeoutError::from),
-            };
-            if matches!(notice, Err(RecvTimeoutError::Timeout)) && stop_by.is_none() {
-                self.do_duties();
-                continue;
-            }
-            match notice.ok() {
-                Some(Notice::Signal(Signal::Stop(number))) => {
-                    if stop_by.is_some() {
-                        std::process::exit(128 + number);
-                    }
-                    stop_by = Some(Instant::now() + Duration::from_secs(STOP_SECS));
-                    self.stop_shards();
-                }
-                Some(Notice::Signal(Signal::ReopenLog)) => self.journal.reopen(),
-                Some(Notice::Signal(Signal::Reload)) => {
-                    self.journal.reopen();
-                    drop(self.read_again(Again::Configuration, reload));
-                }
-                Some(Notice::FilesChanged) => drop(self.read_again(Again::Files, reload)),
-                Some(Notice::Errand(errand)) => self.run_errand(errand, reload),
-                Some(Notice::Signal(Signal::Save)) => match &self.copies {
-                    Some(copies) => copies.save(),
-                    None => self.journal.line(durability::save(self.store.as_ref())),
-                },
-                Some(Notice::Signal(Signal::Census)) => self.census.ask(Instant::now()),
-                Some(Notice::Ended(_, Ok(()))) if stop_by.is_some() => running -= 1,
-                Some(Notice::Ended(id, result)) => return Err(ended_early(id, result)),
-                Some(Notice::Ready) => {}
-                None => return Err(Failure::internal(format!("{running} shards do not stop"))),
-            }
-        }
-        Ok(())
-    }
-
-    /// Every shard listens: `line` says so, and whoever has started us is told.
-    fn tell_ready(&self, line: String, config: &Config, starter: Option<Starter>) {
-        self.window.tell_phase(Phase::Serving);
-        self.journal.line(line);
-        let _ = sd_notify::notify(&[NotifyState::Ready]);
-        if let Some(starter) = starter {
-            starter.tell_ready();
-        }
-        tell_faults(config, &self.journal);
-    }
-
-    /// Whoever has sent it may have gone.
-    fn run_errand(&self, errand: Errand, reload: &mut dyn FnMut(Again) -> Result<String, Failure>) {
-        let _ = match errand {
-            Errand::Reload(answer) => answer.send(self.read_again(Again::Configuration, reload)),
-            Errand::Log(wish, answer) => answer.send(self.read_again(Again::Log(wish), reload)),
-        };
-    }
-
-    /// Waits until all that the shards have sent is written, then until Mosquitto's file is. A second signal ends that at once.
-    fn close_store(&self, writer: Option<WriterEnd>, copier: Option<Copier>) {
-        let copying = copier.and_then(Copier::end);
-        let engine = writer.and_then(WriterEnd::join);
-        let Some((engine, copying)) = engine.zip(copying) else { return };
-        let (done, is_done) = bounded::<()>(0);
-        let builder = thread::Builder::new().name("ringmq-copy".into());
-        let started = builder.spawn(move || {
-            signal::block_here();
-            copying.finish(&engine);
-            drop((engine, done));
-        });
-        if let Err(error) = started {
-            self.journal.tell(LogType::Error, format!("Mosquitto's file is not written: {error}"));
-        }
-        loop {
-            select! {
-                recv(is_done) -> _ => return,
-                recv(self.notices) -> notice => match notice {
-                    Ok(Notice::Signal(Signal::Stop(number))) => std::process::exit(128 + number),
-                    Ok(_) => {}
-                    Err(_) => {
-                        let _ = is_done.recv();
-                        return;
-                    }
-                },
-            }
-        }
-    }
-
-    /// What the log says of it.
-    fn read_again(
-        &self,
-        what: Again,
-        reload: &mut dyn FnMut(Again) -> Result<String, Failure>,
-    ) -> Result<String, String> {
-        let (done, not_done) = match what {
-            Again::Configuration => ("Reloaded", "Not reloaded, nothing has changed"),
-            Again::Log(_) => ("Logging changed by the admin room until the next reload", "Logging not changed"),
-            Again::Files => {
-                ("Files were written and are used", "Files were written that cannot be used; the old ones hold")
-            }
-        };
-        let is_of_log = matches!(what, Again::Log(_));
-        let result = reload(what).map(|told| format!("{done}: {told}"));
-        let result = result.map_err(|failure| format!("{not_done}: {failure}"));
-        if !is_of_log {
-            self.window.note_reload(result.as_ref().err().cloned());
-        }
-        match &result {
-            Ok(line) => self.journal.line(line.clone()),
-            Err(line) => self.journal.tell(LogType::Error, line.clone()),
-        }
-        result
-    }
-
-    /// When the main thread has something to do by itself.
-    fn duty_at(&self) -> Option<Instant> {
-        let announcement = self.announcer.as_ref().map(Announcer::deadline);
-        let watchdog = self.watchdog.as_ref().map(Watchdog::deadline);
-        [announcement, watchdog, self.census.deadline()].into_iter().flatten().min()
-    }
-
-    fn do_duties(&mut self) {
-        let now = Instant::now();
-        if let Some(announcer) = self.announcer.as_mut().filter(|announcer| announcer.deadline() <= now) {
-            announcer.act(now);
-        }
-        if let Some(watchdog) = self.watchdog.as_mut().filter(|watchdog| watchdog.deadline() <= now) {
-            watchdog.act(now);
-        }
-        if self.census.deadline().is_some_and(|at| at <= now) {
-            self.census.act(now, &self.journal);
-        }
-    }
-
-    fn stop_shards(&self) {
-        self.window.tell_phase(Phase::Stopping);
-        let _ = sd_notify::notify(&[NotifyState::Stopping]);
-        self.journal.line("ringmq is stopping".into());
-        self.is_stopping.store(true, Ordering::Release);
-        self.caller.call_all();
-    }
-}
-
 /// Without it the operator has to say by SIGHUP that files have changed.
 fn start_watch(watched: Watched, journal: &Journal, notify: &Sender<Notice>) -> Option<Watch> {
     let told = notify.clone();
@@ -602,10 +398,6 @@ fn start_watch(watched: Watched, journal: &Journal, notify: &Sender<Notice>) -> 
         journal.tell(LogType::Warning, text);
     };
     watch.inspect_err(tell).ok()
-}
-
-fn ended_early(id: ShardId, result: Result<(), Failure>) -> Failure {
-    result.err().unwrap_or_else(|| Failure::internal(format!("shard {} has ended", id.0)))
 }
 
 /// `rooms`: where there is more than the listeners.

@@ -1,7 +1,7 @@
 //! Sys: what `$SYS` says of the broker, under the names that Mosquitto uses, and what it says besides.
 //!
 //! Duty: from the figures of all shards to topics and texts; averages of the load; only what has changed. Must not: publish,
-//! or read a clock. Neighbours: `start` asks the `board` for figures at each interval and gives the topics to shard 0.
+//! or read a clock. Neighbours: `serving` asks the `board` for figures at each interval and gives the topics to shard 0.
 
 use std::collections::BTreeMap;
 

@@ -1,6 +1,6 @@
 //! Watch: files that the configuration names, and that somebody changes.
 //!
-//! Duty: notice it, wait until the writer rests, tell the main thread once. Must not: read the files. Neighbours: `start` is told, and
+//! Duty: notice it, wait until the writer rests, tell the main thread once. Must not: read the files. Neighbours: `serving` is told, and
 //! says which files count; `reloading` reads them.
 
 use std::collections::HashSet;

@@ -1,7 +1,7 @@
 //! Watchdog: that every shard still turns, told to systemd.
 //!
 //! Duty: twice in the time that systemd allows, ask all shards for their figures, and say WATCHDOG=1 when all have answered; a shard
-//! that hangs has the broker restarted. Must not: act without `WatchdogSec=`. Neighbours: `start` calls it; `board` carries.
+//! that hangs has the broker restarted. Must not: act without `WatchdogSec=`. Neighbours: `serving` calls it; `board` carries.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

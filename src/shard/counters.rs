@@ -90,7 +90,7 @@ pub struct Counters {
     pub matches: u64,
     /// Pairs of which the message was sent.
     pub delivered: ByQos,
-    /// Pairs of which the message was sent, or was to be, after it had waited in a queue or was retained.
+    /// Pairs of which the message was sent after it had waited in a queue or was retained.
     pub delivered_late: ByQos,
     /// Pairs of which the message will not be sent, by reason (`DropReason`).
     pub dropped: [u64; DropReason::COUNT],

@@ -26,7 +26,7 @@ pub use ack::{Ack, AckKind};
 pub use connect::{Connack, Connect, LastWill};
 pub use control::{Auth, Disconnect, PINGREQ, PINGRESP};
 pub use error::WireError;
-pub use packet::{Frame, Framed, Packet, Sender, decode, frame};
+pub use packet::{Frame, Framed, Packet, Sender, decode, frame, packet_name};
 pub use property::{Properties, Property};
 pub use publish::{OutgoingPublish, PlainPublish, Publish, PublishProperties};
 pub use reason::ReasonCode;

@@ -56,6 +56,28 @@ impl Frame<'_> {
     }
 }
 
+/// The name of the packet type in a packet's first byte (table 2-1).
+pub fn packet_name(first_byte: u8) -> &'static str {
+    match first_byte & 0xF0 {
+        kind::CONNECT => "CONNECT",
+        kind::CONNACK => "CONNACK",
+        kind::PUBLISH => "PUBLISH",
+        kind::PUBACK => "PUBACK",
+        kind::PUBREC => "PUBREC",
+        kind::PUBREL => "PUBREL",
+        kind::PUBCOMP => "PUBCOMP",
+        kind::SUBSCRIBE => "SUBSCRIBE",
+        kind::SUBACK => "SUBACK",
+        kind::UNSUBSCRIBE => "UNSUBSCRIBE",
+        kind::UNSUBACK => "UNSUBACK",
+        kind::PINGREQ => "PINGREQ",
+        kind::PINGRESP => "PINGRESP",
+        kind::DISCONNECT => "DISCONNECT",
+        kind::AUTH => "AUTH",
+        _ => "RESERVED",
+    }
+}
+
 /// What stands at the front of a buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Framed<'a> {

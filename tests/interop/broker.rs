@@ -94,7 +94,8 @@ impl Drop for Broker {
         }
         let log = self.log.lock().expect("no reader of the log panics");
         let shown = &log[log.len().saturating_sub(LOG_LINES_SHOWN)..];
-        eprintln!("---- broker, {} shards, {ended_before:?} ----\n{}\n----", self.shards, shown.join("\n"));
+        let state = ended_before.map_or("was there".into(), |status| format!("HAD ENDED BY ITSELF ({status})"));
+        eprintln!("---- the broker of {} shards {state}; it said: ----\n{}\n----", self.shards, shown.join("\n"));
     }
 }
 

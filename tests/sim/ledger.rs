@@ -59,7 +59,9 @@ impl World {
         assert_eq!(sizes.connections, node.open_connections(), "connections that the driver has and the shard has");
         assert_eq!(counters.connects, node.connects, "a CONNECT that was accepted is an event");
         assert_eq!(counters.broker_closes, node.broker_closes, "a connection that the broker closed is an event");
-        let Counters { matches, delivered, dropped, .. } = *counters;
+        let Counters { matches, delivered, delivered_late, dropped, .. } = *counters;
+        let is_part = delivered_late.each().into_iter().zip(delivered.each()).all(|(late, all)| late <= all);
+        assert!(is_part, "more was delivered late than was delivered: {counters:?}");
         let accounted = delivered.sum() + dropped.iter().sum::<u64>() + sizes.queued_messages as u64;
         assert_eq!(matches, accounted, "the drop ledger does not add up: {counters:?} {sizes:?}");
         let gauges = node.shard.gauges();

@@ -4,6 +4,7 @@
 //! format while all is well. Neighbours: `client` and `node` note; `RINGMQ_SIM_TRACE` prints whole packets instead.
 
 use ringmq::id::Millis;
+use ringmq::wire::packet_name;
 
 /// Lines that are printed.
 const LINES_MAX: usize = 40;
@@ -79,25 +80,7 @@ fn text(note: Note) -> String {
 
 /// A packet's name, with DUP, QoS and RETAIN of a PUBLISH.
 fn kind(first: u8) -> String {
-    const KINDS: [&str; 16] = [
-        "0",
-        "CONNECT",
-        "CONNACK",
-        "PUBLISH",
-        "PUBACK",
-        "PUBREC",
-        "PUBREL",
-        "PUBCOMP",
-        "SUBSCRIBE",
-        "SUBACK",
-        "UNSUBSCRIBE",
-        "UNSUBACK",
-        "PINGREQ",
-        "PINGRESP",
-        "DISCONNECT",
-        "AUTH",
-    ];
-    let name = KINDS[usize::from(first >> 4)];
+    let name = packet_name(first);
     if first >> 4 != 3 {
         return name.to_owned();
     }

@@ -13,7 +13,7 @@ use crate::runtime::{Sight, printable};
 use crate::shard::Shown;
 use crate::wire::{
     Ack, Auth, Connack, Connect, Disconnect, Frame, Framed, Packet, ProtocolVersion, Publish, QoS, ReasonCode,
-    RetainHandling, Sender, Suback, Subscribe, Unsuback, Unsubscribe, decode, frame,
+    RetainHandling, Sender, Suback, Subscribe, Unsuback, Unsubscribe, decode, frame, packet_name,
 };
 
 /// Payload that one event has, bytes.
@@ -78,8 +78,8 @@ struct Seen<'a> {
 fn first_of(bytes: &[u8], version: ProtocolVersion, is_sent: bool) -> (Seen<'_>, usize) {
     let sender = if is_sent { Sender::Server } else { Sender::Client };
     let unknown = |what: &str, len: usize| {
-        let text = format!("{} ({what})", name_of(bytes[0]));
-        (Seen { packet: name_of(bytes[0]), size_bytes: len, text, topic: None, payload: None }, len)
+        let text = format!("{} ({what})", packet_name(bytes[0]));
+        (Seen { packet: packet_name(bytes[0]), size_bytes: len, text, topic: None, payload: None }, len)
     };
     match frame(bytes, u32::MAX) {
         Ok(Framed::Whole(whole)) => match decode(&whole, version, sender) {
@@ -92,34 +92,12 @@ fn first_of(bytes: &[u8], version: ProtocolVersion, is_sent: bool) -> (Seen<'_>,
 }
 
 fn seen_of<'a>(whole: &Frame<'a>, packet: &Packet<'a>) -> Seen<'a> {
-    let name = name_of(whole.first_byte);
+    let name = packet_name(whole.first_byte);
     let (topic, payload) = match packet {
         Packet::Publish(publish) => (Some(publish.topic).filter(|topic| !topic.is_empty()), Some(publish.payload)),
         _ => (None, None),
     };
     Seen { packet: name, size_bytes: whole.len, text: text_of(name, packet), topic, payload }
-}
-
-fn name_of(first_byte: u8) -> &'static str {
-    const NAMES: [&str; 16] = [
-        "RESERVED",
-        "CONNECT",
-        "CONNACK",
-        "PUBLISH",
-        "PUBACK",
-        "PUBREC",
-        "PUBREL",
-        "PUBCOMP",
-        "SUBSCRIBE",
-        "SUBACK",
-        "UNSUBSCRIBE",
-        "UNSUBACK",
-        "PINGREQ",
-        "PINGRESP",
-        "DISCONNECT",
-        "AUTH",
-    ];
-    NAMES[usize::from(first_byte >> 4)]
 }
 
 fn text_of(name: &str, packet: &Packet<'_>) -> String {
