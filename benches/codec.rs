@@ -1,4 +1,4 @@
-//! Time per decode and encode of one packet: `cargo bench --no-default-features --bench codec`.
+//! Time per decode and encode of one packet: `cargo bench -p ringmq-benches --bench codec`.
 //!
 //! Duty: print figures. Must not: judge them. Neighbours: `cases/codec.rs` says what is measured.
 #![allow(clippy::disallowed_methods, reason = "a bench reads the clock")]

@@ -1,4 +1,4 @@
-//! Time per message from shard to shard, handed over directly and through the channels: `cargo bench --bench mesh`.
+//! Time per message from shard to shard, handed over directly and through the channels: `cargo bench -p ringmq-benches --bench mesh`.
 //!
 //! Duty: print figures; what lies between "directly" and "by channel" is the price of the channels. Must not: judge them,
 //! or start threads: both shards turn on one. Neighbours: `cases/mesh.rs` says what is measured; `src/runtime/mesh.rs` is

@@ -1,4 +1,4 @@
-//! Time per look-up and change of retained values: `cargo bench --no-default-features --bench retained`.
+//! Time per look-up and change of retained values: `cargo bench -p ringmq-benches --bench retained`.
 //!
 //! Duty: print figures. Must not: judge them. Neighbours: `cases/retained.rs` says what is measured.
 #![allow(clippy::disallowed_methods, reason = "a bench reads the clock")]

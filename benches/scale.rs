@@ -4,7 +4,7 @@
 //! or open a socket. Each row is measured in a process of its own, so that its memory is its own. Neighbours:
 //! `cases/broker.rs` is the world, `cases/turn.rs` and `cases/mesh.rs` have the streams; `docs/capacity.md` goes on from here.
 //!
-//! `cargo bench --no-default-features --bench scale -- [COUNT] [shards=1,2,8,32] [--write]`; 10,000 of each without a COUNT.
+//! `cargo bench -p ringmq-benches --bench scale -- [COUNT] [shards=1,2,8,32] [--write]`; 10,000 of each without a COUNT.
 #![allow(clippy::disallowed_methods, reason = "a bench reads the clock")]
 
 #[allow(dead_code, reason = "every bench uses some of the cases")]
@@ -22,7 +22,7 @@ use cases::broker::{Broker, Client, carry_directly};
 use cases::packets;
 use cases::trie::scattered;
 
-const WRITTEN_TO: &str = "docs/benchmarks/scale.md";
+const WRITTEN_TO: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/benchmarks/scale.md");
 
 /// Packets in one read.
 const PACKETS_PER_READ: usize = 100;
@@ -102,7 +102,7 @@ fn report(words: &[String]) {
     let count = words.iter().find(|word| word.starts_with(|first: char| first.is_ascii_digit()));
     let count = count.map_or(10_000, |count| number(count));
     let mut text = format!(
-        "# Scale\n\nWritten by `cargo bench --no-default-features --bench scale -- {}`: the core alone, all shards in one thread, \
+        "# Scale\n\nWritten by `cargo bench -p ringmq-benches --bench scale -- {}`: the core alone, all shards in one thread, \
          microseconds of CPU,\nbytes of resident memory. Each row is a process of its own.\n",
         words.join(" ")
     );
@@ -117,7 +117,7 @@ fn report(words: &[String]) {
     text += &stream_table();
     println!("{text}");
     if is_written {
-        fs::write(WRITTEN_TO, text).expect("the bench is started in the project's folder");
+        fs::write(WRITTEN_TO, text).expect("the project's folder is where it was built");
     }
 }
 

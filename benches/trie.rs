@@ -1,4 +1,4 @@
-//! Time per match and bytes of memory per filter: `cargo bench --no-default-features --bench trie`.
+//! Time per match and bytes of memory per filter: `cargo bench -p ringmq-benches --bench trie`.
 //!
 //! Duty: print figures. Must not: judge them. Neighbours: `cases/trie.rs` says what is measured.
 #![allow(clippy::disallowed_methods, reason = "a bench reads the clock")]

@@ -1,4 +1,4 @@
-//! Time per message, connection and subscription in one shard: `cargo bench --no-default-features --bench turn`.
+//! Time per message, connection and subscription in one shard: `cargo bench -p ringmq-benches --bench turn`.
 //!
 //! Duty: print figures. Must not: judge them. Neighbours: `cases/turn.rs` says what is measured.
 #![allow(clippy::disallowed_methods, reason = "a bench reads the clock")]

@@ -43,13 +43,13 @@ def build_floor(root, warn):
     """Cargo alone knows the name of a bench's program, and whether it is up to date."""
     if not shutil.which("cargo"):
         raise CannotStart("the floor is built by cargo, which is missing: see https://rustup.rs (or FLOOR=path)")
-    warn("building: cargo build --release --bench floor")
-    command = ["cargo", "build", "--release", "--bench", "floor", "--message-format=json-render-diagnostics"]
+    warn("building: cargo build --release -p ringmq-benches --bench floor")
+    command = ["cargo", "build", "--release", "-p", "ringmq-benches", "--bench", "floor", "--message-format=json-render-diagnostics"]
     run = subprocess.run(command, cwd=root, stdout=subprocess.PIPE, text=True)
     made = [message for message in map(json.loads, run.stdout.splitlines()) if message.get("executable")]
     found = [message["executable"] for message in made if message["target"]["name"] == FLOOR]
     if run.returncode != 0 or not found:
-        raise CannotStart("cargo build --release --bench floor failed")
+        raise CannotStart("cargo build --release -p ringmq-benches --bench floor failed")
     return found[-1]
 
 
