@@ -2,9 +2,9 @@
 //!
 //! Duty: what only a running broker can show: its command lines, configuration, transports, admin room, store and metrics. Must not:
 //! test what virtual time shows better (`conformance`, `sim`), or rely on being alone in the process: tests run side by side, so each
-//! has a `Folder`, sockets on free ports and brokers of its own, and changes no variable of this process. Neighbours: `hostile`,
-//! `kills` and `interop` are binaries of their own, as they measure or are run alone; `hostile` and `dashboard` include `broker` and
-//! `client`, too.
+//! has a `Folder`, free ports and brokers of its own, and changes nothing of this process (more open files may be allowed, never
+//! fewer). Neighbours: `hostile`, `kills` and `interop` are binaries of their own, as they measure or are run alone; `hostile` and
+//! `dashboard` include `broker` and `client` by path, `dashboard` also `folder`.
 //!
 //! What all of them use:
 //! - `broker`: the binary under test; `client`: one socket that speaks MQTT; `packets`: the words of it, which are `conformance`'s.
