@@ -1,7 +1,7 @@
 //! Dashboard: the page of a running broker, in a real headless Chromium.
 //!
 //! Duty: a broker and real clients for each walk, so that there is something to see. Must not: look at the page: `dashboard/walks.mjs`
-//! does, by `dashboard/walk.mjs`. Neighbours: `scripts/soak dashboard` runs it, as it needs Chromium; `admin` asks the same room;
+//! does, by `dashboard/walk.mjs`. Neighbours: `scripts/soak dashboard` runs it, as it needs Chromium; `live` asks the same room;
 //! `scripts/screenshots` takes pictures.
 #![cfg(feature = "runtime")]
 #![allow(clippy::disallowed_methods, reason = "tests of a process need threads and clocks")]
@@ -13,19 +13,21 @@ mod broker;
 #[path = "live/client.rs"]
 mod client;
 #[allow(dead_code, reason = "only some of it is used here")]
+#[path = "live/folder.rs"]
+mod folder;
+#[allow(dead_code, reason = "only some of it is used here")]
 #[path = "conformance/packets.rs"]
 mod packets;
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use ringmq::wire::{Connect, ProtocolVersion, QoS};
 
 use self::broker::Broker;
 use self::client::Client;
+use self::folder::Folder;
 use self::packets::subscribe;
 
 /// A user whose name would be HTML.
@@ -35,31 +37,6 @@ const FRAME: &str = "<iframe src=//evil.example>";
 const RIGHTS: &str = "topic readwrite #\ntopic deny secret/#\n\
     user ann\ntopic readwrite try/#\ntopic readwrite needle/#\n\
     user <iframe src=//evil.example>\ntopic read #\n";
-
-/// A folder of one test, removed at its end.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new() -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let path = std::env::temp_dir().join(format!("ringmq-dashboard-{}-{number}", std::process::id()));
-        fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-
-    fn write(&self, name: &str, text: &str) -> String {
-        let path = self.0.join(name);
-        fs::write(&path, text).unwrap();
-        path.to_str().unwrap().to_owned()
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
 
 /// A program that runs until the end of the test.
 struct Program(Child);
@@ -208,7 +185,7 @@ fn nothing_is_changed_where_changes_are_off() {
 
 /// A password file with ann, whose password is "secret".
 fn passwords(folder: &Folder) -> String {
-    let path = folder.0.join("passwords").to_str().unwrap().to_owned();
+    let path = folder.path("passwords");
     let mut command = Command::new(env!("CARGO_BIN_EXE_ringmq"));
     command.args(["passwd", "-c", "-b", &path, "ann", "secret"]);
     assert!(command.status().unwrap().success());

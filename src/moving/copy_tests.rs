@@ -1,7 +1,7 @@
 //! Tests: stores that are written as files of Mosquitto's and read again.
 //!
-//! Duty: nothing that the format can say is lost on the way; what it cannot say is left out. Must not: run Mosquitto; `tests/moving.rs`
-//! does. Neighbours: `copy` writes, `mosquitto` reads.
+//! Duty: nothing that the format can say is lost on the way; what it cannot say is left out. Must not: run Mosquitto:
+//! `tests/live/moving.rs` does. Neighbours: `copy` writes, `mosquitto` reads.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

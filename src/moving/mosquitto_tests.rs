@@ -1,6 +1,6 @@
 //! Tests: files of Mosquitto's in each format version, put together byte by byte.
 //!
-//! Duty: what is made of each chunk, and what of files that are damaged. Must not: run Mosquitto; `tests/moving.rs` does. Neighbours:
+//! Duty: what is made of each chunk, and what of files that are damaged. Must not: run Mosquitto; `tests/live/moving.rs` does. Neighbours:
 //! `mosquitto` and `chunk`.
 
 use super::mosquitto::{Contents, is_one, read};

@@ -1,7 +1,7 @@
 //! Questions to a running shard: what operators see is what is so.
 //!
 //! Duty: answers of `shard/look` against what clients have done, and the operator's end of a connection. Must not: test how an
-//! answer is shown (`tests/admin`). Neighbours: `src/shard/look.rs`; `broker` asks.
+//! answer is shown (`tests/live/room`). Neighbours: `src/shard/look.rs`; `broker` asks.
 
 use ringmq::id::Millis;
 use ringmq::limits::Limits;

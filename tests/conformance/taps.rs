@@ -1,7 +1,7 @@
 //! Taps: whoever watches a client or a topic sees what passes, and nothing else changes.
 //!
 //! Duty: what is shown of packets in both directions and of messages; bounds. Must not: test how it is carried or printed
-//! (`tests/admin`). Neighbours: `src/shard/tap.rs`.
+//! (`tests/live/room`). Neighbours: `src/shard/tap.rs`.
 
 use ringmq::shard::{Flush, Shown, TAPPED_BYTES_MAX, Tap, Tapped, TraceContext};
 use ringmq::wire::{Connect, PINGREQ, Property};

@@ -1,7 +1,8 @@
 //! Hostile clients against the real binary: what they get, what it costs, and that nobody else notices.
 //!
 //! Duty: rows W, R and those of S, Q and X that are about sockets, live, each beside a client that is watched. Must not:
-//! test what virtual time shows better (`conformance`, `sim`). Neighbours: `tests/live` is the broker from outside.
+//! test what virtual time shows better (`conformance`, `sim`). Neighbours: `tests/live` has the broker from
+//! outside, and its tests that do not measure.
 //!
 //! Each resource row prints one line of figures. `RINGMQ_HOSTILE_FULL` (`scripts/soak hostile`) gives the rows their full size.
 #![cfg(feature = "runtime")]

@@ -1,7 +1,7 @@
 //! The real binary under test, on loopback: started on a free port, looked at from outside, ended whatever happens.
 //!
-//! Duty: process, port, log, signals, memory. Must not: speak MQTT. Neighbours: `client` does; each test binary that needs a
-//! live broker includes both by path.
+//! Duty: process, port, log, signals, memory. Must not: speak MQTT. Neighbours: `client` does; `hostile`
+//! and `dashboard` include both by path.
 
 use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, SocketAddr};

@@ -1,6 +1,6 @@
 //! Tests: files of Mosquitto's, and what is made of them.
 //!
-//! Duty: options, scopes, defaults, texts of mistakes. Must not: start a broker; `tests/configuration.rs` does. Neighbours:
+//! Duty: options, scopes, defaults, texts of mistakes. Must not: start a broker; `tests/live/configuration.rs` does. Neighbours:
 //! `config::toml` has tests of its own.
 
 use std::path::PathBuf;
