@@ -12,7 +12,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 const START_TIMEOUT: Duration = Duration::from_secs(20);
-const SHARD_COUNTS: [usize; 3] = [1, 2, 4];
+const SHARD_COUNTS: [usize; 3] = [1, 2, SHARD_COUNT_MAX];
+pub(crate) const SHARD_COUNT_MAX: usize = 4;
 const LOG_LINES_SHOWN: usize = 200;
 
 /// Ports below the range from which the kernel takes those of clients, so that no client sits on one.
