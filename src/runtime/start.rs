@@ -66,7 +66,7 @@ pub type Open<'a> = dyn FnMut(&Config, Window) -> Result<Rooms, Failure> + 'a;
 pub struct Rooms {
     /// Where, for the line that the broker says at its start.
     pub told: Option<String>,
-    /// Called when every shard answers, before the broker says that it listens.
+    /// Called when every shard answers, before the broker says that it listens. Dropped before what is open, which may wait for it.
     pub begin: Option<Box<dyn FnOnce()>>,
     /// Closed by being dropped: after the shards, before the log.
     pub open: Option<Box<dyn Any>>,

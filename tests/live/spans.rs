@@ -5,6 +5,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
@@ -14,6 +15,7 @@ use prost::Message;
 use ringmq::wire::{Connect, Property};
 
 use crate::broker::{Broker, TIMEOUT};
+use crate::folder::Folder;
 use crate::packets::*;
 use crate::program::{self, ended};
 use crate::room::asking;
@@ -148,4 +150,18 @@ fn an_address_that_is_none_is_told_at_the_start() {
     let (code, _, said) = ended(&mut program::ringmq(&["-p", "0", "--otlp-endpoint", "collector"]));
     assert_eq!(code, Some(3), "{said}");
     assert!(said.contains("otlp_endpoint collector: http://HOST:PORT or https://HOST:PORT is wanted"), "{said}");
+}
+
+/// What exports waits to be told to begin: it must not be waited for.
+#[test]
+fn a_start_that_fails_ends_although_spans_were_to_be_exported() {
+    let holder = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let taken = holder.local_addr().unwrap().to_string();
+    let folder = Folder::new();
+    let conf = folder.write("m.conf", "listener 0 127.0.0.1\npid_file /nowhere/ringmq.pid\n");
+    for (arguments, word) in [(["--admin", &*taken], "for admin"), (["-c", &*conf], "/nowhere")] {
+        let program = ["20", env!("CARGO_BIN_EXE_ringmq"), "--otlp-endpoint", "http://127.0.0.1:9"];
+        let (code, _, said) = ended(Command::new("timeout").args(program).args(arguments));
+        assert!(code.is_some_and(|code| (1..124).contains(&code)) && said.contains(word), "{code:?} {said}");
+    }
 }
