@@ -104,7 +104,7 @@ struct Arguments {
     /// One CPU per thread, such as 1 or 2,3.
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     cpus: Vec<usize>,
-    /// Block while nothing is to do instead of polling; paced latencies then include up to 1 ms of the generator's own.
+    /// Block while nothing is to do instead of polling; paced latencies then include the generator's own wakeups.
     #[arg(long)]
     idle: bool,
     /// Give up when nothing arrives for this long, in setup and at the end.

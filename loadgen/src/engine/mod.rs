@@ -1,6 +1,7 @@
 //! Runs a plan: threads that set up all clients, publish by one timetable, drain, and bring home what they counted.
 //! Must not print or judge. Neighbours: `plan` below, `report` reads the outcome.
 
+mod alarm;
 mod carrier;
 mod client;
 mod device;

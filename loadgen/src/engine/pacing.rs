@@ -118,6 +118,11 @@ impl Schedule {
         self.start_ns + (number * 1_000_000_000 / u128::from(self.rate)) as u64
     }
 
+    /// When the next message of this thread is due, nanoseconds since the epoch; `None`: it has none.
+    pub(super) fn next_due_ns(&self) -> Option<u64> {
+        self.publishers.get(self.cursor).map(|&publisher| self.due_ns(publisher, self.round))
+    }
+
     /// Calls `release(publisher, 1)` for every message due by `now_ns` and before `end_ns`.
     #[inline]
     pub(super) fn open(&mut self, now_ns: u64, end_ns: u64, mut release: impl FnMut(u32, u64)) {

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use mio::{Events, Interest, Poll, Token};
 
+use super::alarm::{ALARM, Alarm};
 use super::client::{Client, Role, Stage};
 use super::device::Device;
 use super::link::Link;
@@ -53,6 +54,8 @@ pub(super) struct Worker<'s> {
     /// Devices between leaving and being back.
     pub(super) roaming: Vec<usize>,
     pacing: Pacing,
+    /// When blocking and sending by a timetable.
+    alarm: Option<Alarm>,
     /// When devices publish.
     telemetry: Schedule,
     /// When devices leave, if they do.
@@ -72,10 +75,13 @@ impl<'s> Worker<'s> {
         // A packet's overhead is its topic, at most 64 KiB, and a few bytes; twice that leaves room to read on.
         let packet_bytes_max = scenario.payload_bytes + usize::from(u16::MAX) + 32;
         let in_turn = |rate| Schedule::new(rate, scenario.devices, devices.clone());
+        let (poll, pacing) = (Poll::new()?, Pacing::new(shared, thread, &publishers));
+        let wants_alarm = shared.plan.flags.idle && matches!(pacing, Pacing::Schedule(_));
+        let alarm = wants_alarm.then(|| Alarm::new(&poll)).transpose()?;
         Ok(Self {
             shared,
             way,
-            poll: Poll::new()?,
+            poll,
             room: vec![0; ROOM_BYTES_MIN.max(2 * packet_bytes_max)],
             filler: filler(scenario.payload_bytes - STAMP_BYTES),
             clients: Vec::new(),
@@ -86,7 +92,8 @@ impl<'s> Worker<'s> {
             lively: Vec::new(),
             listed: Vec::new(),
             roaming: Vec::new(),
-            pacing: Pacing::new(shared, thread, &publishers),
+            pacing,
+            alarm,
             telemetry: in_turn(scenario.device_rate),
             departures: (scenario.reconnects_per_sec > 0).then(|| in_turn(scenario.reconnects_per_sec)),
             publishers,
@@ -195,6 +202,7 @@ impl<'s> Worker<'s> {
                 self.release(now_ns, timetable.to_ns);
                 self.send(now_ns);
                 self.send_away(now_ns, timetable.to_ns);
+                self.set_alarm();
             }
         }
         if matches!(self.pacing, Pacing::Schedule(_)) || !self.devices.is_empty() {
@@ -205,6 +213,16 @@ impl<'s> Worker<'s> {
         let unsent = self.stop();
         self.shared.sending.fetch_sub(1, Release);
         unsent
+    }
+
+    /// If it blocks now, it wakes when the next message is due.
+    fn set_alarm(&mut self) {
+        let (Some(alarm), Pacing::Schedule(schedule)) = (&self.alarm, &self.pacing) else { return };
+        let Some(due_ns) = schedule.next_due_ns() else { return };
+        let after = Duration::from_nanos(due_ns.saturating_sub(self.shared.now_ns()));
+        if let Err(error) = alarm.set(after) {
+            self.score.note(format!("no timer: {error}"));
+        }
     }
 
     /// Ends the publishing; gives the number of messages that were due by a timetable and never left. Devices that are away
@@ -233,7 +251,7 @@ impl<'s> Worker<'s> {
     fn turn(&mut self, events: &mut Events, setup: bool) -> Result<(), String> {
         let begun_ns = self.shared.now_ns();
         let blocks = self.shared.plan.flags.idle && self.lively.is_empty() && self.listed.is_empty();
-        // In blocking mode other threads' credits and the timetable are looked at once per millisecond.
+        // In blocking mode other threads' credits and the timetable's ends are looked at once per millisecond.
         let timeout = if blocks { Duration::from_millis(1) } else { Duration::ZERO };
         match self.poll.poll(events, Some(timeout)) {
             Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(format!("cannot poll: {error}")),
@@ -244,7 +262,7 @@ impl<'s> Worker<'s> {
         for slot in std::mem::take(&mut self.lively) {
             self.serve(slot, true, false, setup)?;
         }
-        for event in events.iter() {
+        for event in events.iter().filter(|event| event.token() != ALARM) {
             worked = true;
             let closed = event.is_read_closed() || event.is_error();
             self.serve(event.token().0, event.is_readable() || closed, closed, setup)?;
