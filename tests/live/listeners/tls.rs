@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 
 use ringmq::wire::{Connect, ProtocolVersion};
+use rustls::pki_types::CertificateDer;
 use rustls::{ClientConnection, StreamOwned};
 
 use super::{Subscriber, run};
@@ -39,6 +40,46 @@ fn connect(papers: &Papers, broker: &Broker, connect: &Connect<'_>) -> Stream {
     stream.write_all(&(*connect).clone().bytes(V311)).unwrap();
     expect(&mut stream, &[0x20, 2, 0, 0]);
     stream
+}
+
+/// A client from before its broker's certificate changes.
+struct OldCustomer {
+    papers: Papers,
+    broker: Broker,
+    stream: Stream,
+    certificate: CertificateDer<'static>,
+}
+
+impl OldCustomer {
+    fn new() -> Self {
+        let papers = Papers::new();
+        let broker = broker(&papers, 2, &[], &[]);
+        let stream = connect(&papers, &broker, &Connect::new(ProtocolVersion::V311, "old"));
+        let certificate = papers.certificate("broker");
+        assert_eq!(shown_by(&stream), certificate);
+        Self { papers, broker, stream, certificate }
+    }
+
+    /// The certificate that who comes now is shown.
+    fn shown_to(&self, client_id: &str) -> CertificateDer<'static> {
+        shown_by(&connect(&self.papers, &self.broker, &Connect::new(ProtocolVersion::V311, client_id)))
+    }
+
+    /// Each shard takes what has changed in its next turn, which the answer to a ping of its client shows.
+    fn let_shards_turn(&self) {
+        for shard in 0..2 {
+            self.broker.connect(&self.broker.client_id("turn", shard)).expect_alive();
+        }
+    }
+
+    fn expect_alive(mut self) {
+        self.stream.write_all(&[0xc0, 0]).unwrap();
+        expect(&mut self.stream, &[0xd0, 0]);
+    }
+}
+
+fn shown_by(stream: &Stream) -> CertificateDer<'static> {
+    stream.conn.peer_certificates().unwrap()[0].clone().into_owned()
 }
 
 #[test]
@@ -153,42 +194,28 @@ fn bytes_that_are_no_tls_close_the_connection() {
 /// Case T15.
 #[test]
 fn a_signal_brings_new_certificates_and_a_bad_file_changes_nothing() {
-    let papers = Papers::new();
-    let broker = broker(&papers, 2, &[], &[]);
-    let seen = |stream: &Stream| stream.conn.peer_certificates().unwrap()[0].clone().into_owned();
-    let first = papers.certificate("broker");
-    let mut old = connect(&papers, &broker, &Connect::new(ProtocolVersion::V311, "old"));
-    assert_eq!(seen(&old), first);
+    let customer = OldCustomer::new();
+    let OldCustomer { papers, broker, certificate, .. } = &customer;
     let key = std::fs::read(papers.path("broker.key")).unwrap();
     std::fs::write(papers.path("broker.key"), &key[..key.len() / 2]).unwrap();
     broker.signal("HUP");
     broker.line_with(&["Not reloaded, nothing has changed", "broker.key", "END line is missing"]);
-    assert_eq!(seen(&connect(&papers, &broker, &Connect::new(ProtocolVersion::V311, "second"))), first);
+    assert_eq!(customer.shown_to("second"), *certificate);
     papers.issue("broker");
     broker.signal("HUP");
     broker.line_with(&["Reloaded: users and rights read again, 0 listeners added, 0 removed"]);
-    // Each shard does it in its next turn, which the answer to a ping of its client shows.
-    for shard in 0..2 {
-        let mut client = broker.connect(&broker.client_id("turn", shard));
-        client.expect_alive();
-    }
-    let third = connect(&papers, &broker, &Connect::new(ProtocolVersion::V311, "third"));
-    assert_eq!(seen(&third), papers.certificate("broker"));
-    assert_ne!(seen(&third), first);
-    old.write_all(&[0xc0, 0]).unwrap();
-    expect(&mut old, &[0xd0, 0]);
+    customer.let_shards_turn();
+    let next = papers.certificate("broker");
+    assert!(next != *certificate && customer.shown_to("third") == next);
+    customer.expect_alive();
 }
 
 /// Case T15: no signal comes. Files are moved over the old ones, or links to them are, as those do who renew certificates.
 #[test]
 fn certificates_that_are_replaced_on_disk_are_those_of_new_connections_without_a_signal() {
     for by_link in [false, true] {
-        let papers = Papers::new();
-        let broker = broker(&papers, 2, &[], &[]);
-        let seen = |stream: &Stream| stream.conn.peer_certificates().unwrap()[0].clone().into_owned();
-        let first = papers.certificate("broker");
-        let mut old = connect(&papers, &broker, &Connect::new(ProtocolVersion::V311, "old"));
-        assert_eq!(seen(&old), first);
+        let customer = OldCustomer::new();
+        let OldCustomer { papers, broker, certificate, .. } = &customer;
         papers.issue("next");
         let next = papers.certificate("next");
         // Between the two they do not belong together; should they be read then, the old ones hold.
@@ -202,13 +229,9 @@ fn certificates_that_are_replaced_on_disk_are_those_of_new_connections_without_a
             std::fs::rename(new, target).unwrap();
         }
         broker.line_with(&["Files were written and are used"]);
-        // Each shard does it in its next turn, which the answer to a ping of its client shows.
-        for shard in 0..2 {
-            broker.connect(&broker.client_id("turn", shard)).expect_alive();
-        }
-        assert!(next != first && seen(&connect(&papers, &broker, &Connect::new(ProtocolVersion::V311, "new"))) == next);
-        old.write_all(&[0xc0, 0]).unwrap();
-        expect(&mut old, &[0xd0, 0]);
+        customer.let_shards_turn();
+        assert!(next != *certificate && customer.shown_to("new") == next);
+        customer.expect_alive();
     }
 }
 
