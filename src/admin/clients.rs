@@ -19,15 +19,15 @@ use super::sampler::Span;
 use crate::id::{ConnectionId, Millis, ShardId};
 use crate::runtime::{LineState, Look, Shown};
 use crate::session::Pressure;
-use crate::shard::{self, ClientChoice, ClientState, LOOK_SESSIONS_MAX};
+use crate::shard::{self, ClientChoice, ClientState};
 use crate::wire::ProtocolVersion;
 
 /// Clients that one message to a shard describes, at most: it makes a text for each.
-const DESCRIBED_MAX: usize = 256;
+const DESCRIBED_MAX: usize = 32;
 /// Sessions that one request looks at, at most; then the answer says where to go on.
 const SESSIONS_MAX: u32 = 1 << 18;
 /// Connections that one message to a shard looks at.
-const CONNECTIONS_MAX: u32 = 1024;
+const CONNECTIONS_MAX: u32 = 256;
 
 /// Bytes that each connection of each shard has received.
 pub(super) type Talk = Vec<HashMap<ConnectionId, u64>>;
@@ -75,19 +75,34 @@ async fn page(
     let shards = room.window.shards() as u64;
     let mut seen = Vec::new();
     let mut looked_at = 0;
-    let choice = ClientChoice { part: filter.into(), is_connected: question.connected };
+    // Addresses are texts only here: the shards describe everybody then.
+    let (part, of_address) = if is_of_address(filter) { ("", Some(filter)) } else { (filter, None) };
+    let choice = ClientChoice { part: part.into(), is_connected: question.connected };
+    let mut takes_few = of_address.is_none();
     for shard in first..shards {
         loop {
             if seen.len() >= limit || looked_at >= SESSIONS_MAX {
                 return Ok((seen, Some(cursor_text(shard, slot))));
             }
-            let (choice, most) = (choice.clone(), limit - seen.len());
-            let id = ShardId(shard as u16);
-            let look = move |look: &mut Look<'_>| piece(look, id, slot, choice, most);
+            let left = limit - seen.len();
+            let most = if takes_few { DESCRIBED_MAX.min(left) } else { DESCRIBED_MAX };
+            let (choice, id) = (choice.clone(), ShardId(shard as u16));
+            let look = move |look: &mut Look<'_>| {
+                let (shard, outbox) = look.shard();
+                let page = shard.clients(slot, &choice, most, outbox);
+                (see(look, id, page.clients), page.next)
+            };
             let (found, next) = room.ask(id, look).await?;
+            let found: Vec<_> = found.into_iter().filter(|seen| of_address.is_none_or(|part| seen.has(part))).collect();
+            if found.len() > left {
+                // Where to go on is known only behind a piece: a smaller one then, in which no more can be.
+                takes_few = true;
+                continue;
+            }
             seen.extend(found);
-            looked_at += LOOK_SESSIONS_MAX;
+            takes_few = of_address.is_none();
             let Some(next) = next else { break };
+            looked_at += next - slot;
             slot = next;
         }
         slot = 0;
@@ -102,28 +117,13 @@ fn is_of_address(text: &str) -> bool {
     text.chars().all(is_part) && text.contains(tells)
 }
 
-/// What a shard says of its clients from a slot on, and where to go on.
-fn piece(
-    look: &mut Look<'_>,
-    id: ShardId,
-    from: u32,
-    mut choice: ClientChoice,
-    most: usize,
-) -> (Vec<Seen>, Option<u32>) {
-    let wanted = is_of_address(&choice.part).then(|| std::mem::take(&mut choice.part));
-    let most = if wanted.is_some() { DESCRIBED_MAX } else { most.min(DESCRIBED_MAX) };
-    let (shard, outbox) = look.shard();
-    let page = shard.clients(from, &choice, most, outbox);
-    let mut seen = see(look, id, page.clients);
-    if let Some(part) = wanted {
-        let has = |text: &str| text.contains(&*part);
-        seen.retain(|Seen { state, line, .. }| {
-            has(&state.client_id)
-                || state.user.as_deref().is_some_and(has)
-                || line.as_ref().is_some_and(|line| has(&line.address))
-        });
+impl Seen {
+    /// Whether client id, user name or address have a part.
+    fn has(&self, part: &str) -> bool {
+        self.state.client_id.contains(part)
+            || self.state.user.as_deref().is_some_and(|user| user.contains(part))
+            || self.line.as_ref().is_some_and(|line| line.peer.to_string().contains(part))
     }
-    (seen, page.next)
 }
 
 fn see(look: &mut Look<'_>, shard: ShardId, clients: Vec<ClientState>) -> Vec<Seen> {
@@ -282,7 +282,7 @@ fn client_of(Seen { shard, now, state, line }: Seen, shown: &Shown, talk: Option
         user: state.user.map(Into::into),
         shard: u32::from(shard.0),
         connected: state.connection.is_some(),
-        address: line.as_ref().map(|line| line.address.clone()),
+        address: line.as_ref().map(|line| line.peer.to_string()),
         listener_port: shown.ports.get(usize::from(state.listener)).copied().flatten(),
         protocol: state.version.map(|version| version_name(version).into()),
         keep_alive_secs: state.version.map(|_| state.silence_millis_max.map_or(0, keep_alive)),

@@ -9,6 +9,7 @@ use std::os::unix::net::UnixListener;
 use std::thread::{Builder, JoinHandle};
 
 use super::failure::Failure;
+use super::process::be_patient;
 use super::unix_path::{self, UnixPath};
 use super::{panic_policy, signal};
 use crate::config::ListenAddress;
@@ -61,13 +62,15 @@ fn cannot_listen(address: SocketAddr, error: &io::Error) -> Failure {
     Failure::usage(format!("cannot listen on {address} for admin: {remedy}"))
 }
 
-/// Starts a thread that hears no signals, and whose panics are a line and the end of what has panicked, not of the broker.
+/// Starts a thread that goes behind the shards where they are busy and hears no signals; its panics are a line and the end of what has
+/// panicked, not of the broker.
 ///
 /// # Errors
 /// The system has no thread left.
 pub fn start_beside(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, Failure> {
     let started = Builder::new().name(format!("ringmq-{name}")).spawn(move || {
         signal::block_here();
+        be_patient();
         panic_policy::spare_process();
         work();
     });
@@ -102,6 +105,20 @@ mod tests {
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         drop(file);
         assert!(!path.exists());
+    }
+
+    /// Who looks at the broker must not take the processor from who uses it.
+    #[test]
+    fn it_goes_behind_the_shards() {
+        let niceness = || {
+            let stat = std::fs::read_to_string("/proc/thread-self/stat").unwrap();
+            let (_, fields) = stat.rsplit_once(") ").unwrap();
+            fields.split(' ').nth(16).unwrap().parse::<i32>().unwrap()
+        };
+        let (tell, told) = std::sync::mpsc::channel();
+        start_beside("test", move || tell.send(niceness()).unwrap()).unwrap().join().unwrap();
+        // The kernel knows none above 19.
+        assert_eq!(told.recv().unwrap(), 19.min(niceness() + 10));
     }
 
     /// The hook of the test harness prints it; that of the broker spares the process on such a thread.

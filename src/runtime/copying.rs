@@ -12,6 +12,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 
 use super::failure::Failure;
 use super::journal::Journal;
+use super::process::be_patient;
 use super::signal;
 use super::store::{Engine, Snapshot, Store};
 use super::twin::{Standing, Twin};
@@ -217,13 +218,4 @@ impl Copying {
 
 fn changes_of(store: &Store) -> u64 {
     store.tally().changes.load(Ordering::Relaxed)
-}
-
-/// Leaves the processors to the shards, but for a tenth where they are busy all the time: it is to end some time.
-fn be_patient() {
-    const PATIENT: i32 = 10;
-    // SAFETY: no pointers; on Linux 0 is the calling thread alone. If it is refused, nothing is lost.
-    unsafe {
-        libc::setpriority(libc::PRIO_PROCESS, 0, PATIENT);
-    }
 }

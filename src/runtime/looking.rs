@@ -9,6 +9,7 @@ use tokio::sync::mpsc::Sender;
 
 use super::board::Figures;
 use super::measure::Latency;
+use super::peer::Peer;
 use super::process::thread_cpu_nanos;
 use super::slots::Slots;
 use super::tracing::{Sight, Tracing};
@@ -48,8 +49,8 @@ pub struct Look<'a> {
 /// What a connection is and has carried.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LineState {
-    /// The other end, as the log names it.
-    pub address: String,
+    /// The other end.
+    pub peer: Peer,
     /// When it was accepted.
     pub accepted_at: Millis,
     /// Bytes of packets received.
@@ -96,7 +97,7 @@ impl Look<'_> {
     pub fn line(&mut self, id: ConnectionId) -> Option<LineState> {
         let connection = self.slots.get(id)?;
         Some(LineState {
-            address: connection.peer().to_string(),
+            peer: connection.peer(),
             accepted_at: connection.accepted_at,
             bytes_received: connection.traffic.bytes_received(),
             bytes_sent: connection.traffic.bytes_sent(),

@@ -96,6 +96,7 @@ pub use journal::local_time;
 pub use listener::ListenerPlace;
 pub use looking::{LineState, Look, ShardFigures};
 pub use measure::{Durations, Latency};
+pub use peer::Peer;
 pub use phrase::{harmless, printable};
 pub use placement::allowed_cpus;
 pub use policy_files::{check_files, policy_for_questions, policy_of_acl_file};

@@ -9,11 +9,16 @@ use crate::transport::Transport;
 
 /// The other end of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Peer {
+pub enum Peer {
     /// By TCP. Behind a proxy it is the client, not the proxy.
     Internet(SocketAddr),
-    /// By a Unix socket: the process that connected, and its user.
-    Unix { pid: i32, uid: u32 },
+    /// By a Unix socket.
+    Unix {
+        /// The process.
+        pid: i32,
+        /// Its user.
+        uid: u32,
+    },
 }
 
 impl Peer {

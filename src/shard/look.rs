@@ -11,9 +11,9 @@ use crate::topic::{TopicFilter, TopicName};
 use crate::wire::{ProtocolVersion, QoS, SubscriptionOptions};
 
 /// Sessions that one question looks at, at most.
-pub const LOOK_SESSIONS_MAX: u32 = 1024;
+pub const LOOK_SESSIONS_MAX: u32 = 128;
 /// Nodes of the trie of retained messages that one question looks at, at most.
-pub const LOOK_NODES_MAX: usize = 4096;
+pub const LOOK_NODES_MAX: usize = 512;
 /// Subscriptions, messages or receivers that one answer lists, at most.
 pub const LOOK_LISTED_MAX: usize = 1000;
 

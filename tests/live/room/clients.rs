@@ -38,6 +38,10 @@ fn clients_are_listed_in_pieces_and_found_by_part_of_a_name() {
     assert_eq!(found("filter=no-such").len(), 0);
     let address = clients[3].stream.local_addr().unwrap();
     assert_eq!(found(&format!("filter={address}")), ["sensor/03".to_owned()].into());
+    let of_here = "filter=127.0.0&limit=2";
+    assert_eq!(found(of_here).len(), 25);
+    let first = get(&broker, &format!("/api/v1/clients?{of_here}")).json();
+    assert_eq!(first["items"].as_array().unwrap().len(), 2, "no more than are wanted");
     for (query, word) in [
         ("limit=0", "limit"),
         ("limit=1001", "limit"),
