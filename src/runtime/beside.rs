@@ -9,7 +9,7 @@ use std::os::unix::net::UnixListener;
 use std::thread::{Builder, JoinHandle};
 
 use super::failure::Failure;
-use super::process::be_patient;
+use super::scheduling::be_patient;
 use super::unix_path::{self, UnixPath};
 use super::{panic_policy, signal};
 use crate::config::ListenAddress;
@@ -105,20 +105,6 @@ mod tests {
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         drop(file);
         assert!(!path.exists());
-    }
-
-    /// Who looks at the broker must not take the processor from who uses it.
-    #[test]
-    fn it_goes_behind_the_shards() {
-        let niceness = || {
-            let stat = std::fs::read_to_string("/proc/thread-self/stat").unwrap();
-            let (_, fields) = stat.rsplit_once(") ").unwrap();
-            fields.split(' ').nth(16).unwrap().parse::<i32>().unwrap()
-        };
-        let (tell, told) = std::sync::mpsc::channel();
-        start_beside("test", move || tell.send(niceness()).unwrap()).unwrap().join().unwrap();
-        // The kernel knows none above 19.
-        assert_eq!(told.recv().unwrap(), 19.min(niceness() + 10));
     }
 
     /// The hook of the test harness prints it; that of the broker spares the process on such a thread.

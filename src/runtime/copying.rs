@@ -12,7 +12,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 
 use super::failure::Failure;
 use super::journal::Journal;
-use super::process::be_patient;
+use super::scheduling::be_patient;
 use super::signal;
 use super::store::{Engine, Snapshot, Store};
 use super::twin::{Standing, Twin};

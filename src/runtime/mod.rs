@@ -14,7 +14,8 @@
 //! - `report`, `phrase`, `line`, `journal`: what the operator reads; `census`, `announcer`, `sys`: what can be asked of the broker.
 //!   `window`, `beside`, `denials`: what a room that is no shard sees and needs (`admin`).
 //!   `looking`: what is asked of a shard from there; `measure`: how long messages are inside; `tracing`: who watches packets.
-//!   `board`: words between the main thread and the shards. `process`, `watchdog`: what a daemon does with itself and for systemd.
+//!   `board`: words between the main thread and the shards. `process`, `watchdog`: what a daemon does with itself and for systemd;
+//!   `scheduling`: who goes before whom where processors are short.
 //!   `clock`.
 //! - `store`: what must outlive the process, on a disk. `keeping`: what it held goes to the shards. `durability`: what is said of it.
 #![allow(unsafe_code, reason = "system calls and memory that the kernel shares; every block says why it is sound")]
@@ -68,6 +69,7 @@ mod reading;
 mod reloading;
 mod report;
 mod ring;
+mod scheduling;
 mod serving;
 mod signal;
 mod slots;

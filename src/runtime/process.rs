@@ -1,8 +1,7 @@
 //! Process: what a daemon does with itself.
 //!
-//! Duty: go to the background, name itself in a file, give up root, have a thread go behind the shards. Must not: listen, or know shards.
-//! Neighbours: `start` calls each at its moment: the background before any thread, the user when everything is bound; `beside` and
-//! `copying` let their threads stand back.
+//! Duty: go to the background, name itself in a file, give up root. Must not: listen, or know shards. Neighbours: `start` calls
+//! each at its moment: the background before any thread, the user when everything is bound.
 
 use std::ffi::CString;
 use std::fs::{self, File};
@@ -27,16 +26,6 @@ impl Starter {
     pub(super) fn tell_failure(mut self, failure: &Failure) {
         let _ = self.0.write_all(&[failure.exit_code]);
         let _ = self.0.write_all(failure.text.as_bytes());
-    }
-}
-
-/// Has the calling thread go behind the shards: where they are busy all the time it gets about a tenth of a processor, as what it does
-/// is to end some time.
-pub(super) fn be_patient() {
-    const NICER: i32 = 10;
-    // SAFETY: no pointers; on Linux it is for the calling thread alone. If it is refused, nothing is lost.
-    unsafe {
-        libc::nice(NICER);
     }
 }
 

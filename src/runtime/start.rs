@@ -38,6 +38,7 @@ use super::probe;
 use super::process::{self, PidFile, Starter};
 use super::reloading::Reloading;
 use super::report::{Report, Tone};
+use super::scheduling::be_prompt;
 use super::serving::{Again, Broker, Notice};
 use super::signal;
 use super::store::WriterEnd;
@@ -361,6 +362,7 @@ fn open_store(
 /// The life of a shard's thread.
 fn run_shard(cpu: usize, parts: Parts, notify: &Sender<Notice>) {
     signal::block_here();
+    be_prompt();
     let id = parts.id;
     let result = make_executor(cpu).and_then(|executor| {
         let turned = panic_policy::catch(|| {
