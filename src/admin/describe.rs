@@ -147,7 +147,12 @@ const ROWS: &[Row] = &[
     Row {
         query: Some(schema_of::<TraceQuestion>),
         answer: Answer::Events(schema_of::<Traced>),
-        ..row("get", "/api/v1/trace", "trace", "Packets of a client, or messages to topics, as they pass")
+        ..row(
+            "get",
+            "/api/v1/trace",
+            "trace",
+            "Packets of a client, or messages to topics, as they pass; 429 if enough watch",
+        )
     },
     row("get", "/api/v1/why", "why", "Whether a client may do something, and what says so")
         .asks::<WhyQuestion>()

@@ -302,6 +302,19 @@ fn why_no_broker_answers_is_said_with_the_remedy() {
     }
 }
 
+#[test]
+fn top_that_is_told_to_end_leaves_the_terminal_as_it_was() {
+    let folder = Folder::new();
+    let broker = start(&folder, "", &[]);
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/live/terminal.py");
+    let top = [env!("CARGO_BIN_EXE_ringmq"), "top", "--admin", &place(&broker)];
+    for (number, name) in [("15", "SIGTERM"), ("1", "SIGHUP")] {
+        let (code, out, err) = ended(Command::new("python3").args([script, number, "q quit"]).args(top));
+        assert_eq!((code, &*err), (Some(0), ""));
+        assert_eq!(out, format!("was raw, is as it was, screen left, {name}\n"));
+    }
+}
+
 /// A room that wants a user, over TLS: both are named, and what is wrong with them is said.
 #[test]
 fn an_encrypted_room_is_asked_by_who_is_known_there() {

@@ -38,7 +38,7 @@ pub struct Client {
     pub owed_acks: u64,
     /// Bytes on their way to its socket.
     pub backlog_bytes: u64,
-    /// Bytes held for it.
+    /// Bytes of the messages that are held for it, without `backlog_bytes`.
     pub held_bytes: u64,
     /// PUBLISH packets of this connection.
     pub messages_received: Option<u64>,

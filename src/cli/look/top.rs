@@ -4,12 +4,16 @@
 //! picture. Neighbours: the tables are those of the other commands.
 
 use std::io::{self, IsTerminal, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use clap::Args;
 use crossterm::event::{Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers, poll, read};
 use crossterm::{cursor, execute, queue, terminal};
 use serde::Serialize;
+use signal_hook::consts::{SIGHUP, SIGTERM};
+use signal_hook::{flag, low_level};
 
 use super::broker::{Broker, Raw, document, print, query};
 use super::clients::{self, Order, ranking};
@@ -31,6 +35,8 @@ const ROWS_USUAL: usize = 24;
 const ROWS_MAX: usize = 100;
 /// Lines of a picture that are no rows: the head of it, heads and gaps of three tables, the keys.
 const LINES: usize = 15;
+/// So long a signal goes unnoticed.
+const SIGNAL_PAUSE: Duration = Duration::from_millis(100);
 
 /// What `ringmq top` is told.
 #[derive(Clone, Debug, Args)]
@@ -82,9 +88,11 @@ pub(super) fn top(broker: &Broker, top: &Top) -> Result<(), Failure> {
     if !(io::stdout().is_terminal() && io::stdin().is_terminal()) {
         return print(&text_of(&picture, view, Paint::of_output())).map(drop);
     }
+    let told = Told::listen().map_err(of_terminal)?;
     let screen = Screen::open().map_err(of_terminal)?;
-    let shown = show(broker, Duration::from_secs(top.every), picture, &mut view);
+    let shown = show(broker, Duration::from_secs(top.every), picture, &mut view, &told);
     drop(screen);
+    told.end_by_signal().map_err(of_terminal)?;
     shown
 }
 
@@ -112,7 +120,7 @@ fn topics_path() -> Result<String, Failure> {
 }
 
 /// Shows until somebody quits. A broker that does not answer any more is said to, and asked again.
-fn show(broker: &Broker, pause: Duration, mut picture: Picture, view: &mut View) -> Result<(), Failure> {
+fn show(broker: &Broker, pause: Duration, mut picture: Picture, view: &mut View, told: &Told) -> Result<(), Failure> {
     let mut trouble = None;
     loop {
         // A terminal that does not know its size is taken for a usual one.
@@ -122,7 +130,7 @@ fn show(broker: &Broker, pause: Duration, mut picture: Picture, view: &mut View)
         let head: Option<String> =
             trouble.as_ref().map(|text: &String| Cell::foreign(text).mood(Mood::Bad).line(paint));
         draw(&(head.unwrap_or_default() + &text_of(&picture, *view, paint)), view.rows).map_err(of_terminal)?;
-        match wait(pause, view).map_err(of_terminal)? {
+        match wait(pause, view, told).map_err(of_terminal)? {
             Waited::Quit => return Ok(()),
             Waited::Drawn => continue,
             Waited::Over => {}
@@ -143,15 +151,18 @@ enum Waited {
     Over,
 }
 
-fn wait(pause: Duration, view: &mut View) -> io::Result<Waited> {
+fn wait(pause: Duration, view: &mut View, told: &Told) -> io::Result<Waited> {
     let until = Instant::now() + pause;
     loop {
-        let left = if view.is_halted { pause } else { until.saturating_duration_since(Instant::now()) };
-        if !poll(left)? {
-            if view.is_halted {
-                continue;
-            }
+        if told.signal().is_some() {
+            return Ok(Waited::Quit);
+        }
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() && !view.is_halted {
             return Ok(Waited::Over);
+        }
+        if !poll(if view.is_halted { SIGNAL_PAUSE } else { left.min(SIGNAL_PAUSE) })? {
+            continue;
         }
         match read()? {
             Event::Key(key) if key.kind != KeyEventKind::Release => {
@@ -281,6 +292,28 @@ impl Drop for Screen {
         // What cannot be put right here cannot be put right at all.
         let _ = execute!(io::stdout(), cursor::Show, terminal::EnableLineWrap, terminal::LeaveAlternateScreen);
         let _ = terminal::disable_raw_mode();
+    }
+}
+
+/// The signals that end it. It ends by them, but leaves the terminal as it was.
+struct Told(Arc<AtomicUsize>);
+
+impl Told {
+    fn listen() -> io::Result<Self> {
+        let told = Arc::default();
+        for signal in [SIGTERM, SIGHUP] {
+            flag::register_usize(signal, Arc::clone(&told), signal as usize)?;
+        }
+        Ok(Self(told))
+    }
+
+    fn signal(&self) -> Option<i32> {
+        Some(self.0.load(Ordering::Relaxed) as i32).filter(|signal| *signal != 0)
+    }
+
+    /// Does not come back if there was one.
+    fn end_by_signal(&self) -> io::Result<()> {
+        self.signal().map_or(Ok(()), low_level::emulate_default_handler)
     }
 }
 
