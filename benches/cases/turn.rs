@@ -19,6 +19,7 @@ pub(crate) fn all() -> Vec<Case> {
     for level in [Level::Memory, Level::Commit] {
         cases.push(keeping(level));
     }
+    cases.push(Case::new("publish/QoS 0, 1000 topics, then the subscriptions change", 1000, changing));
     cases.push(Case::new("connect and disconnect", 1, connecting));
     cases.push(Case::new("subscribe and unsubscribe", 1, subscribing));
     cases
@@ -62,6 +63,27 @@ pub(crate) fn published(mut broker: Broker, qos: QoS, batch: u16, deliveries: u6
         broker.settle();
         sent += deliveries;
         assert_eq!(broker.count(|counters| counters.delivered.sum()), sent, "every subscriber gets every message");
+    })
+}
+
+/// A message to each of a thousand topics, then a subscription that has to do with none of them.
+fn changing() -> Work {
+    let mut broker = Broker::new(1, carry_directly());
+    let subscriber = broker.connect(0, "subscriber");
+    broker.send(subscriber, &packets::subscribe(ProtocolVersion::V311, "plant/+/line/#", QoS::AtMostOnce));
+    broker.settle();
+    let publish = |n| packets::publish(ProtocolVersion::V311, &format!("plant/{n}/line/a"), QoS::AtMostOnce, 1);
+    let bytes = (0..1000).flat_map(publish).collect::<Vec<u8>>();
+    let publisher = broker.connect(0, "publisher");
+    let mut changes = 0;
+    Box::new(move || {
+        broker.send(publisher, &bytes);
+        broker.settle();
+        changes += 1;
+        let other = packets::subscribe(ProtocolVersion::V311, &format!("other/{changes}"), QoS::AtMostOnce);
+        broker.send(subscriber, &other);
+        broker.settle();
+        assert_eq!(broker.count(|counters| counters.delivered.sum()), 1000 * changes, "each message is delivered");
     })
 }
 

@@ -17,6 +17,7 @@ use super::asked::Query;
 use super::clients::{self, Talk};
 use super::export::Spans;
 use super::overview::{self, Glance};
+use super::pace::Pace;
 use super::problem::{Problem, json_of};
 use super::sampler::{Sampler, Span};
 use super::server::Refused;
@@ -38,6 +39,7 @@ pub(super) struct Room {
     /// What became of spans, if they are exported.
     pub(super) spans: Option<Arc<Spans>>,
     pub(super) watchers: Watchers,
+    pub(super) pace: Arc<Pace>,
 }
 
 /// What was looked at last.

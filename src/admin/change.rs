@@ -34,14 +34,20 @@ pub(super) async fn kick(
     };
     let wanted: Box<str> = client_id.as_str().into();
     let look = move |look: &mut Look<'_>| {
-        let is_there = look.shard().0.session_user(&wanted).is_some();
-        if is_there {
+        let is_connected = look.shard().0.is_connected(&wanted)?;
+        if is_connected || ends_session {
             look.handle(Input::Kick { client_id: wanted, ends_session });
         }
-        is_there
+        Some(is_connected)
     };
-    let is_there = room.ask(room.window.shard_of(&client_id), look).await?;
-    if is_there { Ok(StatusCode::NO_CONTENT) } else { Err(no_session(&client_id)) }
+    match room.ask(room.window.shard_of(&client_id), look).await? {
+        None => Err(no_session(&client_id)),
+        Some(false) if !ends_session => {
+            let detail = format!("client {client_id:?} is not connected; session=end would end its session");
+            Err(Problem::new(StatusCode::CONFLICT, detail))
+        }
+        Some(_) => Ok(StatusCode::NO_CONTENT),
+    }
 }
 
 /// Publishes a message in the broker's own name.

@@ -14,6 +14,7 @@ use super::answer::{
 };
 use super::api::Room;
 use super::asked::{Name, Nothing, Query, cursor_of, cursor_text, limit_of};
+use super::pace::Walk;
 use super::problem::{Problem, json_of};
 use super::sampler::Span;
 use crate::id::{ConnectionId, Millis, ShardId};
@@ -24,8 +25,6 @@ use crate::wire::ProtocolVersion;
 
 /// Clients that one message to a shard describes, at most: it makes a text for each.
 const DESCRIBED_MAX: usize = 32;
-/// Sessions that one request looks at, at most; then the answer says where to go on.
-const SESSIONS_MAX: u32 = 1 << 18;
 /// Connections that one message to a shard looks at.
 const CONNECTIONS_MAX: u32 = 256;
 
@@ -74,14 +73,14 @@ async fn page(
     let (first, mut slot) = cursor.map_or((0, 0), |(shard, slot)| (shard, slot));
     let shards = room.window.shards() as u64;
     let mut seen = Vec::new();
-    let mut looked_at = 0;
+    let walk = Walk::new(room);
     // Addresses are texts only here: the shards describe everybody then.
     let (part, of_address) = if is_of_address(filter) { ("", Some(filter)) } else { (filter, None) };
     let choice = ClientChoice { part: part.into(), is_connected: question.connected };
     let mut takes_few = of_address.is_none();
     for shard in first..shards {
         loop {
-            if seen.len() >= limit || looked_at >= SESSIONS_MAX {
+            if seen.len() >= limit || walk.is_long() {
                 return Ok((seen, Some(cursor_text(shard, slot))));
             }
             let left = limit - seen.len();
@@ -92,7 +91,7 @@ async fn page(
                 let page = shard.clients(slot, &choice, most, outbox);
                 (see(look, id, page.clients), page.next)
             };
-            let (found, next) = room.ask(id, look).await?;
+            let (found, next) = walk.ask(id, look).await?;
             let found: Vec<_> = found.into_iter().filter(|seen| of_address.is_none_or(|part| seen.has(part))).collect();
             if found.len() > left {
                 // Where to go on is known only behind a piece: a smaller one then, in which no more can be.
@@ -102,7 +101,6 @@ async fn page(
             seen.extend(found);
             takes_few = of_address.is_none();
             let Some(next) = next else { break };
-            looked_at += next - slot;
             slot = next;
         }
         slot = 0;
@@ -137,23 +135,32 @@ fn see(look: &mut Look<'_>, shard: ShardId, clients: Vec<ClientState>) -> Vec<Se
 
 /// Those that keep the most waiting.
 async fn slowest(room: &Room, limit: usize) -> Result<Vec<Seen>, Problem> {
-    let mut worst: Vec<Seen> = Vec::new();
-    for id in room.shards() {
-        let mut from = Some(0);
-        while let Some(slot) = from {
-            let look = move |look: &mut Look<'_>| {
-                let (shard, outbox) = look.shard();
-                let page = shard.slowest_clients(slot, limit.min(DESCRIBED_MAX), outbox);
-                (see(look, id, page.clients), page.next)
-            };
-            let (found, next) = room.ask(id, look).await?;
-            worst.extend(found);
-            worst.sort_by_key(|seen| std::cmp::Reverse(seen.state.arrears()));
-            worst.truncate(limit);
-            from = next;
-        }
+    let found = Walk::through_all(room, |walk, id| slowest_of(walk, id, limit)).await?;
+    let mut worst = found.into_iter().flatten().collect();
+    keep_worst(&mut worst, limit);
+    Ok(worst)
+}
+
+async fn slowest_of(walk: Walk, shard: ShardId, limit: usize) -> Result<Vec<Seen>, Problem> {
+    let mut worst = Vec::new();
+    let mut from = Some(0);
+    while let Some(slot) = from {
+        let look = move |look: &mut Look<'_>| {
+            let (room, outbox) = look.shard();
+            let page = room.slowest_clients(slot, limit.min(DESCRIBED_MAX), outbox);
+            (see(look, shard, page.clients), page.next)
+        };
+        let (found, next) = walk.ask(shard, look).await?;
+        worst.extend(found);
+        keep_worst(&mut worst, limit);
+        from = next;
     }
     Ok(worst)
+}
+
+fn keep_worst(seen: &mut Vec<Seen>, limit: usize) {
+    seen.sort_by_key(|seen| std::cmp::Reverse(seen.state.arrears()));
+    seen.truncate(limit);
 }
 
 /// Those that have sent the most in the last seconds.
@@ -166,7 +173,7 @@ async fn talkers(room: &Room, limit: usize) -> Result<Vec<Seen>, Problem> {
         loudest.sort_unstable_by_key(|(bytes, ..)| std::cmp::Reverse(*bytes));
         loudest.truncate(limit);
     }
-    let mut seen = Vec::new();
+    let (walk, mut seen) = (Walk::new(room), Vec::new());
     for id in room.shards() {
         let connections: Vec<_> = loudest.iter().filter(|(_, of, _)| *of == id).map(|(.., id)| *id).collect();
         for connections in connections.chunks(DESCRIBED_MAX) {
@@ -176,7 +183,7 @@ async fn talkers(room: &Room, limit: usize) -> Result<Vec<Seen>, Problem> {
                 let clients = connections.iter().filter_map(|id| shard.client_of(*id, outbox)).collect();
                 see(look, id, clients)
             };
-            seen.extend(room.ask(id, look).await?);
+            seen.extend(walk.ask(id, look).await?);
         }
     }
     seen.sort_by_key(|seen| std::cmp::Reverse(seen.state.connection.map(|id| said(&talk, seen.shard, id))));
@@ -191,19 +198,19 @@ fn said(talk: &Span<Talk>, shard: ShardId, id: ConnectionId) -> u64 {
 
 /// What all connections have sent so far.
 async fn talk_of(room: Room) -> Option<Talk> {
-    let mut talk = Vec::new();
-    for shard in room.shards() {
-        let mut of_shard = HashMap::new();
-        let mut from = Some(0);
-        while let Some(slot) = from {
-            let look = move |look: &mut Look<'_>| look.talkers(slot, CONNECTIONS_MAX as usize, CONNECTIONS_MAX);
-            let (found, next) = room.window.ask(shard, look).await?;
-            of_shard.extend(found);
-            from = next;
-        }
-        talk.push(of_shard);
+    Walk::through_all(&room, talk_of_shard).await.ok()
+}
+
+async fn talk_of_shard(walk: Walk, shard: ShardId) -> Result<HashMap<ConnectionId, u64>, Problem> {
+    let mut talk = HashMap::new();
+    let mut from = Some(0);
+    while let Some(slot) = from {
+        let look = move |look: &mut Look<'_>| look.talkers(slot, CONNECTIONS_MAX as usize, CONNECTIONS_MAX);
+        let (found, next) = walk.ask(shard, look).await?;
+        talk.extend(found);
+        from = next;
     }
-    Some(talk)
+    Ok(talk)
 }
 
 /// One client.

@@ -109,7 +109,7 @@ const ROWS: &[Row] = &[
             ("kick", "client_id", "client_id"),
         ]),
     row("get", "/api/v1/clients/{client_id}", "client", "One client").gives::<ClientDetail>(),
-    row("delete", "/api/v1/clients/{client_id}", "kick", "End the connection of a client")
+    row("delete", "/api/v1/clients/{client_id}", "kick", "End the connection of a client; 409 if it has none")
         .asks::<EndQuestion>()
         .is(204),
     row(

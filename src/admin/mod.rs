@@ -7,7 +7,8 @@
 //! - `server`, `stream`: connections, and their bounds. `entry`: who is let in.
 //! - `api`: the paths; `asked`: what a request says; `problem`: what is answered when it cannot be; `answer`: the words of both ends.
 //! - `overview`, `problems`, `drops`, `clients`, `topics`, `retained`, `configuration`, `trace`: what is answered, by duty; `metrics` for
-//!   Prometheus; `page` for a browser; `describe` for programs that read OpenAPI. `sampler`: rates. `change`: what changes something.
+//!   Prometheus; `page` for a browser; `describe` for programs that read OpenAPI. `sampler`: rates. `pace`: how much
+//!   of a shard's time lists take. `change`: what changes something.
 //! - `export`: spans for a collector of OpenTelemetry.
 //! - `client`: asks a running broker.
 //!
@@ -28,6 +29,7 @@ mod entry;
 mod export;
 mod metrics;
 mod overview;
+mod pace;
 mod page;
 mod place;
 mod problem;

@@ -16,6 +16,7 @@ use super::answer::{DeleteQuestion, Deleted, List, Retained, RetainedQuestion};
 use super::api::Room;
 use super::asked::{Changing, Name, Nothing, Query, cursor_of, cursor_text, limit_of};
 use super::change::message_of;
+use super::pace::Walk;
 use super::problem::{Problem, json_of};
 use super::topics::ANY_SHARD;
 use crate::id::Millis;
@@ -30,8 +31,6 @@ use crate::wire::QoS;
 const PAYLOAD_BYTES_MAX: usize = 64 << 10;
 /// Payload that one list has in all, bytes.
 const PAYLOADS_BYTES_MAX: usize = 16 << 20;
-/// Pieces that one request looks through; then the answer says where to go on.
-const PIECES_MAX: usize = 256;
 /// Messages that one message to a shard deletes.
 const DELETED_AT_ONCE_MAX: usize = 128;
 /// How soon to ask again a shard whose ways to others are full.
@@ -54,8 +53,9 @@ pub(super) async fn list(
         Some((place, skip)) => (Search::From(Place::from_bits(place)), skip as usize),
     };
     let (mut items, mut payload_bytes) = (Vec::new(), 0);
-    for _ in 0..PIECES_MAX {
-        let (now, page) = find(&room, &filter, search).await?;
+    let walk = Walk::new(&room);
+    while !walk.is_long() {
+        let (now, page) = find(&walk, &filter, search).await?;
         let found = page.messages.len();
         for (index, message) in page.messages.iter().enumerate().skip(skip) {
             if items.len() >= limit || payload_bytes >= PAYLOADS_BYTES_MAX {
@@ -105,10 +105,10 @@ pub(super) async fn delete(
     Query(question): Query<DeleteQuestion>,
 ) -> Result<Response, Problem> {
     let filter = filter_of(&room, &question.filter)?;
-    let mut search = Some(Search::Begin);
+    let (walk, mut search) = (Walk::new(&room), Some(Search::Begin));
     let mut deleted = 0;
     while let Some(from) = search {
-        let (_, page) = find(&room, &filter, from).await?;
+        let (_, page) = find(&walk, &filter, from).await?;
         let topics: Vec<Box<str>> = page.messages.iter().map(|message| message.topic().into()).collect();
         for topics in topics.chunks(DELETED_AT_ONCE_MAX) {
             while !empty(&room, topics.to_vec()).await? {
@@ -134,13 +134,13 @@ async fn empty(room: &Room, topics: Vec<Box<str>>) -> Result<bool, Problem> {
     room.ask(ANY_SHARD, look).await
 }
 
-async fn find(room: &Room, filter: &str, search: Search) -> Result<(Millis, RetainedPage), Problem> {
+async fn find(walk: &Walk, filter: &str, search: Search) -> Result<(Millis, RetainedPage), Problem> {
     let filter = filter.to_owned();
     let look = move |look: &mut Look<'_>| {
         let now = look.now();
         (now, look.shard().0.retained_messages(now, TopicFilter::trusted(&filter), search))
     };
-    room.ask(ANY_SHARD, look).await
+    walk.ask(ANY_SHARD, look).await
 }
 
 fn filter_of(room: &Room, text: &str) -> Result<String, Problem> {

@@ -61,8 +61,8 @@ pub(super) fn serve(door: Door, window: Window, spans: Option<Arc<Spans>>, stopp
 
 async fn accept(door: Door, window: &Window, spans: Option<Arc<Spans>>, refused: &Arc<Refused>) -> io::Result<()> {
     let is_unix = matches!(door, Door::Unix(_));
-    let (samples, watchers) = (Arc::default(), Watchers::default());
-    let room = Room { window: window.clone(), is_unix, refused: Arc::clone(refused), samples, spans, watchers };
+    let (samples, watchers, pace) = (Arc::default(), Watchers::default(), Arc::default());
+    let room = Room { window: window.clone(), is_unix, refused: Arc::clone(refused), samples, spans, watchers, pace };
     let router = router(room);
     let places = Places { window: window.clone(), taken: Arc::new(()), refused: Arc::clone(refused) };
     let socket = Socket::of(door)?;

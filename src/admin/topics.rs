@@ -2,6 +2,7 @@
 //!
 //! Duty: merge what each shard says. Must not: change anything. Neighbours: `shard::look` knows; `sampler` has what was published before.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 
 use axum::extract::State;
@@ -11,6 +12,7 @@ use axum::response::Response;
 use super::answer::{Audience, Group, Receiver, TopicRate, TopicRates, TopicsQuestion};
 use super::api::Room;
 use super::asked::{LIMIT_MAX, Name, Nothing, Query, limit_of};
+use super::pace::Walk;
 use super::problem::{Problem, json_of};
 use crate::id::ShardId;
 use crate::runtime::Look;
@@ -46,15 +48,26 @@ pub(super) async fn list(
     Ok(json_of(StatusCode::OK, &TopicRates { items, seconds }))
 }
 
+/// Of each shard those with the most, not more than a list has.
 async fn published(room: Room) -> Option<Published> {
     let mut published = Published::new();
-    for shard in room.shards() {
-        let look = |look: &mut Look<'_>| look.shard().0.hottest_topics(LIMIT_MAX as usize);
-        for topic in room.window.ask(shard, look).await? {
-            *published.entry(topic.topic).or_default() += topic.published;
-        }
+    for topics in Walk::through_all(&room, published_in).await.ok()? {
+        topics.into_iter().for_each(|(topic, messages)| *published.entry(topic).or_default() += messages);
     }
     Some(published)
+}
+
+async fn published_in(walk: Walk, shard: ShardId) -> Result<Vec<(Box<str>, u64)>, Problem> {
+    let mut hottest = Vec::new();
+    let mut from = Some(0);
+    while let Some(row) = from {
+        let page = walk.ask(shard, move |look: &mut Look<'_>| look.shard().0.published_topics(row)).await?;
+        hottest.extend(page.topics);
+        hottest.sort_unstable_by_key(|(_, messages)| Reverse(*messages));
+        hottest.truncate(LIMIT_MAX as usize);
+        from = page.next;
+    }
+    Ok(hottest)
 }
 
 /// Who gets what is published to a topic now.

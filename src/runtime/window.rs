@@ -264,12 +264,22 @@ impl Window {
         shard: ShardId,
         question: impl FnOnce(&mut Look<'_>) -> T + Send + 'static,
     ) -> Option<T> {
+        self.put(shard, question)?.await.ok()
+    }
+
+    /// Puts a question to a shard, and gives the place where the answer will be. Who does not wait there but looks now and then has the
+    /// shard wake nobody, which takes it longer than many a question.
+    pub fn put<T: Send + 'static>(
+        &self,
+        shard: ShardId,
+        question: impl FnOnce(&mut Look<'_>) -> T + Send + 'static,
+    ) -> Option<oneshot::Receiver<T>> {
         let desk = &self.0.shards.get()?.desk;
         let (answer, answered) = oneshot::channel();
         // Whoever asked may have gone.
         let question = Question::new(|look| drop(answer.send(question(look))));
         desk.tell(shard, News::Question(question));
-        answered.await.ok()
+        Some(answered)
     }
 
     /// What all shards have counted, in their order; `None` if one does not answer any more.

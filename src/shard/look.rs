@@ -14,6 +14,8 @@ use crate::wire::{ProtocolVersion, QoS, SubscriptionOptions};
 pub const LOOK_SESSIONS_MAX: u32 = 128;
 /// Nodes of the trie of retained messages that one question looks at, at most.
 pub const LOOK_NODES_MAX: usize = 512;
+/// Remembered topics that one question looks at.
+const LOOK_TOPICS_MAX: usize = 256;
 /// Subscriptions, messages or receivers that one answer lists, at most.
 pub const LOOK_LISTED_MAX: usize = 1000;
 
@@ -145,13 +147,13 @@ pub struct Audience {
     pub published: u64,
 }
 
-/// A topic that much is published to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HotTopic {
-    /// Topic name.
-    pub topic: Box<str>,
-    /// Messages published on this shard, as far as remembered.
-    pub published: u64,
+/// A piece of the list of topics that are published to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TopicPage {
+    /// Topic name and messages published on this shard, as far as remembered.
+    pub topics: Vec<(Box<str>, u64)>,
+    /// Where to go on; `None`: that was all.
+    pub next: Option<usize>,
 }
 
 /// A piece of the list of retained messages.
@@ -258,10 +260,10 @@ impl Shard {
         }
     }
 
-    /// Topics with the most messages published here, most first; so many at most.
-    pub fn hottest_topics(&self, most: usize) -> Vec<HotTopic> {
-        let hottest = self.subscribers.hottest(most.min(LOOK_LISTED_MAX)).into_iter();
-        hottest.map(|(topic, published)| HotTopic { topic, published }).collect()
+    /// What was published here to topics that are asked for again and again, from row `from` on, as far as [`LOOK_TOPICS_MAX`] rows go.
+    pub fn published_topics(&self, from: usize) -> TopicPage {
+        let (published, next) = self.subscribers.published(from, LOOK_TOPICS_MAX);
+        TopicPage { topics: published.into_iter().map(|(topic, published)| (topic.into(), published)).collect(), next }
     }
 
     /// What is retained for a filter, in pieces.

@@ -35,6 +35,7 @@ mod outbox;
 mod publish;
 mod pump;
 mod receive;
+mod remembered;
 mod replay;
 mod restore;
 mod retain;
@@ -57,8 +58,8 @@ pub use egress::{Egress, EgressTable, Flush, Splice};
 pub use input::{Input, Next, Received, Taken};
 pub use keep::{StoreState, StoreTerms};
 pub use look::{
-    Audience, ClientChoice, ClientDetail, ClientPage, ClientState, HotTopic, LOOK_LISTED_MAX, LOOK_NODES_MAX,
-    LOOK_SESSIONS_MAX, RetainedPage, WaitingMessage, WillState,
+    Audience, ClientChoice, ClientDetail, ClientPage, ClientState, LOOK_LISTED_MAX, LOOK_NODES_MAX, LOOK_SESSIONS_MAX,
+    RetainedPage, TopicPage, WaitingMessage, WillState,
 };
 pub use mesh_message::{
     Answer, Cursor, GroupOrigin, MemberChange, MeshAck, MeshBatch, MeshMessage, Outcome, Run, Stamp,
@@ -252,6 +253,11 @@ impl Shard {
             in_flight: self.budget.in_flight(),
             held_bytes: self.budget.held_bytes(),
         }
+    }
+
+    /// Whether the session of a client id has a connection; `None`: there is no session.
+    pub fn is_connected(&self, client_id: &str) -> Option<bool> {
+        Some(self.sessions.get(self.sessions.by_client_id(client_id)?.slot)?.connection.is_some())
     }
 
     /// The user name of the session of a client id, and whether there is a session.

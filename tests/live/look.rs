@@ -258,6 +258,7 @@ fn clients_are_ended_messages_published_and_files_read_again() {
     let end = kept.expect_end();
     assert_eq!((end.first(), end.get(2)), (Some(&0xe0), Some(&0x98)), "DISCONNECT: administrative action");
     has(&says(&broker, &["client", "kept"]), &["away, its session ends in 16 min"]);
+    has(&refused(&broker, &["kick", "kept"]), &["not connected"]);
     assert_eq!(says(&broker, &["kick", "kept", "--end-session"]), "ended the connection and session of kept\n");
     refused(&broker, &["client", "kept"]);
     refused(&broker, &["kick", "kept"]);

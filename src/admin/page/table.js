@@ -140,7 +140,12 @@ class Pager {
   async show() {
     const turn = (this.turn += 1);
     try {
-      const page = await this.load(this.cursors.at(-1));
+      let page = await this.load(this.cursors.at(-1));
+      // Nothing yet, of many that were looked at.
+      while (turn === this.turn && page.items.length === 0 && page.next) {
+        setText(this.where, 'looking on');
+        page = await this.load(page.next);
+      }
       // An answer to a question that has changed meanwhile.
       if (turn !== this.turn) return;
       this.next = page.next ?? null;

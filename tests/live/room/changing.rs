@@ -62,6 +62,8 @@ fn a_client_is_disconnected_and_its_session_kept_or_ended() {
         let said = client.expect_end();
         assert_eq!((said[0], said[2]), (0xe0, ends_with[2]), "DISCONNECT: Administrative action: {said:02x?}");
         assert_eq!(until(&broker, &path, |now| now["connected"] == false)["session_expiry_secs"], json!(600));
+        ask(&broker, "DELETE", &path, &[], "").problem(409);
+        assert_eq!(get(&broker, &path).status, 200, "its session is still there");
         let mut client = broker.join(&lasting(V5, &id, 600));
         assert_eq!(ask(&broker, "DELETE", &format!("{path}?session=end"), &[], "").status, 204);
         client.expect_end();
