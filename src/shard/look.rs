@@ -15,7 +15,7 @@ pub const LOOK_SESSIONS_MAX: u32 = 128;
 /// Nodes of the trie of retained messages that one question looks at, at most.
 pub const LOOK_NODES_MAX: usize = 512;
 /// Remembered topics that one question looks at.
-const LOOK_TOPICS_MAX: usize = 256;
+pub const LOOK_TOPICS_MAX: usize = 256;
 /// Subscriptions, messages or receivers that one answer lists, at most.
 pub const LOOK_LISTED_MAX: usize = 1000;
 

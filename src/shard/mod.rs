@@ -59,7 +59,7 @@ pub use input::{Input, Next, Received, Taken};
 pub use keep::{StoreState, StoreTerms};
 pub use look::{
     Audience, ClientChoice, ClientDetail, ClientPage, ClientState, LOOK_LISTED_MAX, LOOK_NODES_MAX, LOOK_SESSIONS_MAX,
-    RetainedPage, TopicPage, WaitingMessage, WillState,
+    LOOK_TOPICS_MAX, RetainedPage, TopicPage, WaitingMessage, WillState,
 };
 pub use mesh_message::{
     Answer, Cursor, GroupOrigin, MemberChange, MeshAck, MeshBatch, MeshMessage, Outcome, Run, Stamp,
