@@ -16,7 +16,7 @@ use super::problem::Problem;
 use crate::id::ShardId;
 use crate::runtime::Look;
 
-/// How often what a piece took passes before the next: then fewer than one message in a hundred meet a piece, and p99 stays as it is.
+/// How often what a piece took passes before the next: then p99 of the messages stays as it is, as far as chance lets one see.
 const RESTS: u32 = 99;
 
 /// What a shard does for a piece beside it: it wakes up, takes the question and looks around before it sleeps again.

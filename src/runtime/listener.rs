@@ -244,7 +244,8 @@ fn bind_port(wanted: SocketAddr, interface: Option<&str>, shards: usize) -> io::
     Ok((address, sockets))
 }
 
-/// Binds without SO_REUSEPORT, which fails if anybody else has the port; the socket is closed again. The kernel takes down
+/// Binds without SO_REUSEPORT, which fails if anybody else listens there; the socket is closed again. It does not listen itself: who
+/// comes just then would be let in and thrown out. The kernel takes down
 /// the rings of an ended process, and with them its listeners, a little after its end: a restart has to wait for that.
 fn find_port(address: SocketAddr) -> io::Result<SocketAddr> {
     let mut tries_left = LISTENER_TRIES;
@@ -261,7 +262,6 @@ fn find_port(address: SocketAddr) -> io::Result<SocketAddr> {
 
 fn try_port(address: SocketAddr) -> io::Result<SocketAddr> {
     let socket = bind_socket(address, false, None)?;
-    socket.listen(1)?;
     socket.local_addr()?.as_socket().ok_or_else(|| io::ErrorKind::AddrNotAvailable.into())
 }
 
@@ -313,6 +313,25 @@ mod tests {
 
     fn local(port: u16) -> Listener {
         Listener::plain(ListenAddress::Tcp((Ipv4Addr::LOCALHOST, port).into()))
+    }
+
+    /// Who comes while the port is looked at is refused, as before, and not let in and thrown out.
+    #[test]
+    fn nobody_is_let_in_while_a_port_is_looked_at() {
+        let address = try_port("127.0.0.1:0".parse().unwrap()).unwrap();
+        let caller = thread::spawn(move || {
+            let come = || {
+                let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+                // From elsewhere, as a socket may meet itself.
+                socket.bind(&SockAddr::from(SocketAddr::from(([127, 0, 0, 9], 0)))).unwrap();
+                socket.connect(&SockAddr::from(address)).is_ok()
+            };
+            (0..5000).filter(|_| come()).count()
+        });
+        while !caller.is_finished() {
+            find_port(address).unwrap();
+        }
+        assert_eq!(caller.join().unwrap(), 0);
     }
 
     fn try_listen(wanted: &[Listener], shards: usize) -> Result<Listeners, Failure> {
